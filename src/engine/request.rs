@@ -1,0 +1,227 @@
+//! What may be asked of the engine, and what it answers. Reads go the same way as writes, so an answer never shows
+//! what is not yet durable.
+
+use std::collections::BTreeMap;
+
+use crate::model::{
+    Budget, Cause, Command, IdRange, Kind, Name, Record, RecordId, Rejected, Report, Runtime, StateName,
+    Submission, Time, Trigger, Work,
+};
+use crate::store::Durable;
+
+/// One request with the way back.
+pub struct Arrival {
+    /// What is asked.
+    pub request: Request,
+    /// Called once, after the commit that decided it.
+    pub reply: Reply,
+}
+
+/// Where an answer goes.
+pub type Reply = Box<dyn FnOnce(Durable<Result<Answer, Rejected>>) + Send>;
+
+/// Everything that can be asked.
+#[derive(Debug)]
+pub enum Request {
+    /// Admit a session -> [`Answer::Admitted`].
+    Submit(Box<Submission>),
+    /// Admit a trigger and the runs of the flows that match it -> [`Answer::Triggered`].
+    Trigger(Box<Trigger>),
+    /// Cancel, resume or redrive -> [`Answer::Record`].
+    Command {
+        /// Whose.
+        id: RecordId,
+        /// What.
+        command: Command,
+    },
+    /// A report about an attempt -> [`Answer::Record`].
+    Report {
+        /// Whose.
+        id: RecordId,
+        /// Which attempt.
+        attempt: u32,
+        /// What.
+        report: Report,
+    },
+    /// Take mutating calls from a budget -> [`Answer::Charged`].
+    Charge {
+        /// Whose.
+        id: RecordId,
+        /// Which attempt.
+        attempt: u32,
+        /// How many.
+        calls: u32,
+    },
+    /// Let nothing start on a runtime until then ([`Time::MAX`]: until resumed) -> [`Answer::Runtime`].
+    PauseRuntime {
+        /// Its name.
+        name: Name,
+        /// Until when.
+        until: Time,
+    },
+    /// End both kinds of pause of a runtime -> [`Answer::Runtime`].
+    ResumeRuntime {
+        /// Its name.
+        name: Name,
+    },
+    /// One record with its work -> [`Answer::Detail`].
+    Get {
+        /// Whose.
+        id: RecordId,
+    },
+    /// The ids in a range, at most `limit` -> [`Answer::Ids`].
+    Resolve {
+        /// From a prefix.
+        range: IdRange,
+        /// At most.
+        limit: usize,
+    },
+    /// Records, newest first -> [`Answer::Page`].
+    List(Filter),
+    /// Accepted triggers, newest first -> [`Answer::Triggers`].
+    Triggers {
+        /// At most.
+        limit: usize,
+    },
+    /// Every configured runtime -> [`Answer::Runtimes`].
+    Runtimes,
+    /// Counts and deadlines -> [`Answer::Status`].
+    Status,
+    /// Start nothing more; outstanding attempts may finish until then -> [`Answer::Status`].
+    Drain {
+        /// The deadline.
+        until: Time,
+    },
+}
+
+/// Which records to list. Every `None` matches all.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Sessions or runs.
+    pub kind: Option<Kind>,
+    /// In this state.
+    pub state: Option<StateName>,
+    /// Of this tenant.
+    pub org: Option<String>,
+    /// Of this environment.
+    pub env: Option<String>,
+    /// Of this flow.
+    pub flow: Option<String>,
+    /// On this runtime.
+    pub runtime: Option<String>,
+    /// With this key.
+    pub key: Option<String>,
+    /// Dead-lettered for this.
+    pub cause: Option<Cause>,
+    /// Older than this id (the cursor).
+    pub before: Option<RecordId>,
+    /// At most this many, and never more than [`Filter::LIMIT_MAX`].
+    pub limit: usize,
+}
+
+impl Filter {
+    /// The longest page.
+    pub const LIMIT_MAX: usize = 1_000;
+}
+
+/// What is answered.
+#[derive(Debug)]
+pub enum Answer {
+    /// A submission: the record, and whether it was there before.
+    Admitted {
+        /// The new record, or the first one of that key.
+        detail: Box<Detail>,
+        /// True if nothing was created.
+        duplicate: bool,
+    },
+    /// A trigger.
+    Triggered(Triggered),
+    /// The record after it.
+    Record(Box<Record>),
+    /// The budget after the charge; `None`: the record has none.
+    Charged(Option<Budget>),
+    /// The runtime after it.
+    Runtime(RuntimeView),
+    /// A record and its work.
+    Detail(Box<Detail>),
+    /// Ids in order.
+    Ids(Vec<RecordId>),
+    /// A page of records.
+    Page(Page),
+    /// Triggers, newest first.
+    Triggers(Vec<Trigger>),
+    /// Every configured runtime, by name.
+    Runtimes(Vec<RuntimeView>),
+    /// How things are.
+    Status(Box<Status>),
+}
+
+/// A record and what was asked for.
+#[derive(Clone, Debug)]
+pub struct Detail {
+    /// What moves.
+    pub record: Record,
+    /// What was asked for.
+    pub work: Work,
+}
+
+/// What became of a trigger.
+#[derive(Clone, Debug)]
+pub struct Triggered {
+    /// Its id, or the first one's for a duplicate.
+    pub trigger: crate::model::TriggerId,
+    /// True if nothing was created.
+    pub duplicate: bool,
+    /// The runs it made, then or now.
+    pub runs: Vec<RecordId>,
+}
+
+/// A page of records.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Newest first.
+    pub records: Vec<Record>,
+    /// Where to go on, if there may be more.
+    pub next: Option<RecordId>,
+}
+
+/// A runtime as configured and as it stands.
+#[derive(Clone, Debug)]
+pub struct RuntimeView {
+    /// Its durable row.
+    pub runtime: Runtime,
+    /// Attempts allowed at once.
+    pub concurrency: u32,
+    /// Attempts outstanding.
+    pub outstanding: u32,
+    /// Records waiting in its queue.
+    pub queued: u64,
+}
+
+/// Counts by state; finished ones since the store was made.
+pub type Counts = BTreeMap<StateName, u64>;
+
+/// How things are.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The engine's now.
+    pub now: Time,
+    /// Records by state.
+    pub counts: Counts,
+    /// All that were ever admitted.
+    pub admitted: u64,
+    /// Attempts ever started.
+    pub attempts_started: u64,
+    /// Attempts ended, one way or another.
+    pub attempts_ended: u64,
+    /// Attempts outstanding.
+    pub outstanding: u64,
+    /// The next moment at which time alone moves something.
+    pub next_deadline: Option<Time>,
+    /// Set while the engine starts nothing because it is about to stop.
+    pub draining_until: Option<Time>,
+    /// Ticks since open.
+    pub ticks: u64,
+    /// Commits since open.
+    pub commits: u64,
+}

@@ -1,0 +1,154 @@
+//! Everything that can happen to a record, and the refusal of what cannot.
+
+use super::{Name, RecordId, Report, StateName, Time};
+
+/// What an operator or client asks of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Ends it for good.
+    Cancel,
+    /// Ends a wait early.
+    ResumeNow,
+    /// Gives a dead-lettered record another life.
+    Redrive,
+}
+
+impl Command {
+    /// The name used in JSON, history and refusals.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Command::Cancel => "cancel",
+            Command::ResumeNow => "resume",
+            Command::Redrive => "redrive",
+        }
+    }
+}
+
+/// Everything that can happen to a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The engine's turn: the next attempt starts.
+    Dispatch,
+    /// The outstanding attempt, or one that was, says something.
+    Report {
+        /// Which attempt speaks; anything but the outstanding one is refused.
+        attempt: u32,
+        /// What it says.
+        report: Report,
+    },
+    /// The outstanding attempt wants to make mutating calls.
+    Charge {
+        /// Which attempt.
+        attempt: u32,
+        /// How many calls.
+        calls: u32,
+    },
+    /// Its deadline is due.
+    Elapsed,
+    /// Found outstanding at open: dwell itself stopped or crashed. Never counted.
+    Interrupted,
+    /// The runtime's window is open again.
+    LimitCleared,
+    /// A drained scope holds it, or the engine stops.
+    Drain {
+        /// The outstanding attempt may finish until then.
+        until: Time,
+    },
+    /// The drained scope is free again.
+    Undrain,
+    /// An operator's or client's command.
+    Command(Command),
+}
+
+impl Event {
+    /// The name used in history and refusals.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Event::Dispatch => "dispatch",
+            Event::Report { report, .. } => report.name(),
+            Event::Charge { .. } => "charge",
+            Event::Elapsed => "elapsed",
+            Event::Interrupted => "interrupted",
+            Event::LimitCleared => "limit_cleared",
+            Event::Drain { .. } => "drain",
+            Event::Undrain => "undrain",
+            Event::Command(command) => command.name(),
+        }
+    }
+}
+
+/// A refusal: a value, not a failure. Nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// The state does not take this event.
+    Illegal {
+        /// Whose.
+        id: RecordId,
+        /// The event's name.
+        event: &'static str,
+        /// The state it is in.
+        state: StateName,
+        /// What would have been accepted, or what is the matter, in words.
+        hint: &'static str,
+    },
+    /// The report or charge names an attempt that is not outstanding.
+    StaleAttempt {
+        /// Whose.
+        id: RecordId,
+        /// What was named.
+        named: u32,
+        /// The latest attempt.
+        latest: u32,
+        /// The state it is in.
+        state: StateName,
+    },
+    /// The budget does not hold this charge; `used` is unchanged.
+    BudgetExhausted {
+        /// Taken so far.
+        used: u32,
+        /// All there is.
+        limit: u32,
+    },
+    /// Nothing by that id.
+    NotFound {
+        /// What was asked for.
+        id: String,
+    },
+    /// The runtime is not configured.
+    UnknownRuntime {
+        /// What was named.
+        name: Name,
+    },
+}
+
+impl Rejected {
+    /// A stable word for programs.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Rejected::Illegal { .. } => "illegal_transition",
+            Rejected::StaleAttempt { .. } => "stale_attempt",
+            Rejected::BudgetExhausted { .. } => "budget_exhausted",
+            Rejected::NotFound { .. } => "not_found",
+            Rejected::UnknownRuntime { .. } => "unknown_runtime",
+        }
+    }
+}
+
+impl std::fmt::Display for Rejected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Rejected::Illegal { id, event, state, hint } => write!(f, "cannot {event} {id}: it is {state}, {hint}"),
+            Rejected::StaleAttempt { id, named, latest, state } => {
+                write!(f, "attempt {named} of {id} is not outstanding: it is {state}, its latest attempt is {latest}")
+            }
+            Rejected::BudgetExhausted { used, limit } => write!(
+                f,
+                "rate-limit budget exhausted: used {used} of {limit} mutating calls for this flow run"
+            ),
+            Rejected::NotFound { id } => write!(f, "no record {id}"),
+            Rejected::UnknownRuntime { name } => write!(f, "runtime {name} is not configured"),
+        }
+    }
+}
+
+impl std::error::Error for Rejected {}

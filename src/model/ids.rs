@@ -1,0 +1,153 @@
+//! Identifiers: `ses_`, `run_`, `trg_` + ULID. Sessions' and triggers' are made in the shell; a run's follows from
+//! its trigger, so that the same trigger can never make a second set of runs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ulid::Ulid;
+
+/// Which of the two kinds a record is; the id carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Submitted directly, by CLI or API.
+    Session,
+    /// Made by a trigger that matched a flow.
+    Run,
+}
+
+impl Kind {
+    /// `session` or `run`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Session => "session",
+            Kind::Run => "run",
+        }
+    }
+
+    const fn prefix(self) -> &'static str {
+        match self {
+            Kind::Session => "ses_",
+            Kind::Run => "run_",
+        }
+    }
+}
+
+/// The id of a record; ordered by kind, then by the time it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId {
+    /// Session or run.
+    pub kind: Kind,
+    /// The ULID as a number: 48 bits of milliseconds, 80 random bits.
+    pub ulid: u128,
+}
+
+/// The id of an accepted trigger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TriggerId(pub u128);
+
+/// Every id that begins with what a user typed: `low..=high`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdRange {
+    /// The first id with the prefix.
+    pub low: RecordId,
+    /// The last id with the prefix.
+    pub high: RecordId,
+}
+
+/// The text is not an id, nor the beginning of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdError(String);
+
+impl fmt::Display for IdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not an id: expected ses_, run_ or trg_ and up to 26 characters of a ULID", self.0)
+    }
+}
+
+impl std::error::Error for IdError {}
+
+impl RecordId {
+    /// A session's id from its ULID.
+    pub const fn session(ulid: u128) -> RecordId {
+        RecordId { kind: Kind::Session, ulid }
+    }
+
+    /// The id of the `n`th run of `trigger`: its time, and its random part moved on by a fixed odd stride, so two
+    /// triggers' runs meet only if their random parts do.
+    pub const fn run_of(trigger: TriggerId, n: u32) -> RecordId {
+        const RANDOM: u128 = (1 << 80) - 1;
+        const STRIDE: u128 = 0x9E37_79B9_7F4A_7C15_F39D;
+        let step = STRIDE.wrapping_mul(n as u128 + 1);
+        let ulid = (trigger.0 & !RANDOM) | (trigger.0.wrapping_add(step) & RANDOM);
+        RecordId { kind: Kind::Run, ulid }
+    }
+
+    /// The ids that begin with `prefix` (`ses_01J..`, at least the kind).
+    pub fn prefixed(prefix: &str) -> Result<IdRange, IdError> {
+        let wrong = || IdError(prefix.to_owned());
+        let kind = [Kind::Session, Kind::Run].into_iter().find(|kind| prefix.starts_with(kind.prefix()));
+        let kind = kind.ok_or_else(wrong)?;
+        let digits = prefix.get(kind.prefix().len()..).ok_or_else(wrong)?.to_ascii_uppercase();
+        if digits.len() > 26 {
+            return Err(wrong());
+        }
+        let (first, last) = (format!("{digits:0<26}"), format!("{digits:Z<26}"));
+        let low = Ulid::from_string(&first).map_err(|_| wrong())?.0;
+        let high = Ulid::from_string(&last).map_or(u128::MAX, |ulid| ulid.0);
+        Ok(IdRange { low: RecordId { kind, ulid: low }, high: RecordId { kind, ulid: high } })
+    }
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}{}", self.kind.prefix(), Ulid(self.ulid)))
+    }
+}
+
+impl fmt::Display for TriggerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("trg_{}", Ulid(self.0)))
+    }
+}
+
+impl FromStr for RecordId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let range = RecordId::prefixed(text)?;
+        if range.low == range.high { Ok(range.low) } else { Err(IdError(text.to_owned())) }
+    }
+}
+
+impl FromStr for TriggerId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let wrong = || IdError(text.to_owned());
+        let digits = text.strip_prefix("trg_").ok_or_else(wrong)?;
+        Ulid::from_string(digits).map(|ulid| TriggerId(ulid.0)).map_err(|_| wrong())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_and_its_prefix_contains_it() {
+        let id = RecordId::session(0x0191_0000_0000_1234_5678_9abc_def0_1234);
+        let text = id.to_string();
+        assert_eq!(text.parse(), Ok(id));
+        let range = RecordId::prefixed(&text[..12]).unwrap();
+        assert!(range.low <= id && id <= range.high && range.low < range.high);
+        assert!("trg_x".parse::<RecordId>().is_err());
+        assert!(RecordId::prefixed("ses_!").is_err());
+    }
+
+    #[test]
+    fn runs_of_one_trigger_differ_and_keep_its_time() {
+        let trigger = TriggerId(u128::MAX >> 1);
+        let (a, b) = (RecordId::run_of(trigger, 0), RecordId::run_of(trigger, 1));
+        assert_ne!(a, b);
+        assert_eq!(a.ulid >> 80, trigger.0 >> 80);
+        assert_eq!(RecordId::run_of(trigger, 0), a);
+    }
+}

@@ -1,0 +1,83 @@
+//! L0, the nouns. What a record is, what can happen to it, and the numbers that bound it.
+//!
+//! Owns: plain types and their text forms. Absent on purpose: rules (`machine`), bytes (`store::codec`),
+//! clocks, serde. Only std and the `ulid` alphabet are used here.
+
+mod effect;
+mod event;
+mod ids;
+mod limit;
+mod outcome;
+mod policy;
+mod record;
+mod runtime;
+mod start;
+mod state;
+mod time;
+mod transition;
+mod trigger;
+
+pub use effect::Effect;
+pub use event::{Command, Event, Rejected};
+pub use ids::{IdError, IdRange, Kind, RecordId, TriggerId};
+pub use limit::{Limit, LimitReport, Overage, Pause, Reset, Source};
+pub use outcome::{Fault, Report, code};
+pub use policy::{Curve, LimitPolicy, Policy, Retry, Timeouts};
+pub use record::{Action, Budget, Child, Record, Streak, Streaks, Submission, Work};
+pub use runtime::Runtime;
+pub use start::{Prompt, Start};
+pub use state::{Cause, Lane, State, StateName};
+pub use time::Time;
+pub use transition::Transition;
+pub use trigger::Trigger;
+
+/// A short shared text: org, env, flow, runtime and source names.
+pub type Name = std::sync::Arc<str>;
+
+/// The longest stored free text (an error message, a result): 4 KiB, cut at a character boundary.
+pub const TEXT_BYTES_MAX: usize = 4096;
+
+/// Cuts `text` to [`TEXT_BYTES_MAX`] bytes, at a character boundary.
+pub fn bounded(text: &str) -> String {
+    let mut end = text.len().min(TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+/// Defines an enum whose variants have one fixed text each, with `as_str`, `ALL` and `FromStr`.
+macro_rules! text_enum {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$vmeta])* $variant,)+ }
+
+        impl $name {
+            /// Every value, in declaration order.
+            pub const ALL: &'static [$name] = &[$($name::$variant,)+];
+
+            /// The text used in JSON, on the command line and in logs.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $text,)+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text {
+                    $($text => Ok($name::$variant),)+
+                    _ => Err(format!("unknown value {text:?}: expected one of {}", [$($text),+].join(", "))),
+                }
+            }
+        }
+    };
+}
+pub(crate) use text_enum;

@@ -1,0 +1,129 @@
+//! What an executor (or a tool inside the attempt) says about attempt N.
+
+use super::{Child, LimitReport};
+
+/// What went wrong, in the reporter's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// A short stable word: `exit_1`, `silent`, `lease_expired`, see [`code`].
+    pub code: String,
+    /// Bounded text for humans.
+    pub message: String,
+}
+
+impl Fault {
+    /// A fault with its text bounded.
+    pub fn new(code: &str, message: &str) -> Fault {
+        Fault { code: super::bounded(code), message: super::bounded(message) }
+    }
+}
+
+/// Fault codes that rules look at.
+pub mod code {
+    /// The provider's window was reached.
+    pub const RATE_LIMITED: &str = "rate_limited";
+    /// The attempt ended on a refused charge.
+    pub const BUDGET_EXHAUSTED: &str = "budget_exhausted";
+    /// The process exited with 75 (EX_TEMPFAIL), which is also what a refused `dwell charge` exits with.
+    pub const EXIT_75: &str = "exit_75";
+    /// The lease ran out.
+    pub const LEASE_EXPIRED: &str = "lease_expired";
+    /// The attempt reached its time bound.
+    pub const ATTEMPT_TIMEOUT: &str = "attempt_timeout";
+    /// It stayed queued past its expiry.
+    pub const EXPIRED: &str = "expired";
+    /// The engine that ran the attempt stopped or crashed.
+    pub const INTERRUPTED: &str = "interrupted";
+    /// A process that ended without any of what its adapter calls terminal.
+    pub const SILENT: &str = "silent";
+}
+
+/// A report about one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A child was spawned and is held until this is durable; with the provider session id chosen for it, if any.
+    Spawned {
+        /// The process.
+        child: Child,
+        /// The session id it will be told to use.
+        session: Option<String>,
+    },
+    /// It is alive.
+    Heartbeat,
+    /// The provider named (or renamed) the session.
+    Session {
+        /// To resume with.
+        id: String,
+    },
+    /// Done.
+    Succeeded {
+        /// JSON or text, bounded.
+        result: Option<String>,
+    },
+    /// A handler error, counted.
+    Failed(Fault),
+    /// No acknowledgement in time.
+    TimedOut(Fault),
+    /// Busy, without a hint.
+    Throttled(Fault),
+    /// The transport is down; uncounted.
+    Unavailable(Fault),
+    /// The provider's window is used up; the attempt is over; uncounted.
+    RateLimited(LimitReport, Fault),
+    /// The window is used up but the provider goes on (overage): the attempt stays, new work pauses.
+    LimitWarning(LimitReport),
+    /// The provider says the window is open.
+    LimitCleared,
+    /// It can never be done as it stands.
+    Invalid(Fault),
+    /// Its outcome could not be taken in.
+    IngestionFailed(Fault),
+    /// Authentication, billing, spend cap.
+    NeedsOperator(Fault),
+    /// The provider does not know the session: start afresh; counted as failed, with the resume curve.
+    NotResumable(Fault),
+}
+
+impl Report {
+    /// The name used in JSON, history and logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Report::Spawned { .. } => "spawned",
+            Report::Heartbeat => "heartbeat",
+            Report::Session { .. } => "session",
+            Report::Succeeded { .. } => "succeeded",
+            Report::Failed(_) => "failed",
+            Report::TimedOut(_) => "timed_out",
+            Report::Throttled(_) => "throttled",
+            Report::Unavailable(_) => "unavailable",
+            Report::RateLimited(..) => "rate_limited",
+            Report::LimitWarning(_) => "limit_warning",
+            Report::LimitCleared => "limit_cleared",
+            Report::Invalid(_) => "invalid",
+            Report::IngestionFailed(_) => "ingestion_failed",
+            Report::NeedsOperator(_) => "needs_operator",
+            Report::NotResumable(_) => "not_resumable",
+        }
+    }
+
+    /// Whether the attempt goes on after it.
+    pub const fn is_terminal(&self) -> bool {
+        match self {
+            Report::Spawned { .. }
+            | Report::Heartbeat
+            | Report::Session { .. }
+            | Report::LimitWarning(_)
+            | Report::LimitCleared => false,
+            Report::Succeeded { .. }
+            | Report::Failed(_)
+            | Report::TimedOut(_)
+            | Report::Throttled(_)
+            | Report::Unavailable(_)
+            | Report::RateLimited(..)
+            | Report::Invalid(_)
+            | Report::IngestionFailed(_)
+            | Report::NeedsOperator(_)
+            | Report::NotResumable(_) => true,
+        }
+    }
+}

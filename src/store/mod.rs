@@ -1,0 +1,3 @@
+//! L1, bytes and durability.
+/// placeholder
+pub struct Durable<T>(T);
