@@ -1,0 +1,70 @@
+//! Persist before notify, as a type: what leaves the engine is a [`Durable`], and only a commit makes one.
+
+use super::{Backend, Batch, StoreError};
+
+/// Proof that what decided `T` is on stable storage. There is no public constructor and no `map`: a [`Writer`]'s
+/// successful commit is the only maker.
+///
+/// ```compile_fail
+/// let early = dwell::store::Durable(7);
+/// ```
+///
+/// ```compile_fail
+/// let early = dwell::store::Durable::new(7);
+/// ```
+#[derive(Debug)]
+pub struct Durable<T>(T);
+
+impl<T> Durable<T> {
+    /// Hands out what may now be released.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+
+    /// Looks at it.
+    pub const fn get(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<A, B> Durable<(A, B)> {
+    /// Both halves, each as durable as the pair was.
+    pub fn split(self) -> (Durable<A>, Durable<B>) {
+        let (a, b) = self.0;
+        (Durable(a), Durable(b))
+    }
+}
+
+impl<T> Durable<Vec<T>> {
+    /// Each element, as durable as the list was.
+    pub fn each(self) -> impl Iterator<Item = Durable<T>> {
+        self.0.into_iter().map(Durable)
+    }
+}
+
+/// The one owner of a backend. [`Writer::commit`] consumes it and gives it back only on success, so after a failed
+/// commit nobody can write.
+pub struct Writer {
+    backend: Box<dyn Backend>,
+}
+
+impl Writer {
+    /// Owns `backend`, which has recovered and synced all it will answer from; so what is read from it is durable.
+    pub fn open(backend: Box<dyn Backend>) -> Writer {
+        Writer { backend }
+    }
+
+    /// The committed bytes.
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    /// Makes `batch` durable, and with it whatever was `owed` for it. An empty batch needs no write: what it owes
+    /// follows from what is durable already.
+    pub fn commit<T>(mut self, batch: &Batch, owed: T) -> Result<(Writer, Durable<T>), StoreError> {
+        if !batch.is_empty() {
+            self.backend.commit(batch)?;
+        }
+        Ok((self, Durable(owed)))
+    }
+}
