@@ -2,4 +2,6 @@
 
 mod request;
 
-pub use request::{Answer, Arrival, Counts, Detail, Filter, Page, Reply, Request, RuntimeView, Status, Triggered};
+pub use request::{
+    Answer, Arrival, Counts, Detail, Filter, Page, Reply, Request, RuntimeView, Status, Triggered,
+};

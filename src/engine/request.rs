@@ -25,8 +25,13 @@ pub type Reply = Box<dyn FnOnce(Durable<Result<Answer, Rejected>>) + Send>;
 pub enum Request {
     /// Admit a session -> [`Answer::Admitted`].
     Submit(Box<Submission>),
-    /// Admit a trigger and the runs of the flows that match it -> [`Answer::Triggered`].
-    Trigger(Box<Trigger>),
+    /// Admit a trigger and the runs it makes, in one commit -> [`Answer::Triggered`].
+    Trigger {
+        /// What was accepted.
+        trigger: Box<Trigger>,
+        /// What the flows that match it make of it.
+        runs: Vec<Submission>,
+    },
     /// Cancel, resume or redrive -> [`Answer::Record`].
     Command {
         /// Whose.

@@ -137,9 +137,14 @@ impl Rejected {
 impl std::fmt::Display for Rejected {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Rejected::Illegal { id, event, state, hint } => write!(f, "cannot {event} {id}: it is {state}, {hint}"),
+            Rejected::Illegal { id, event, state, hint } => {
+                write!(f, "cannot {event} {id}: it is {state}, {hint}")
+            }
             Rejected::StaleAttempt { id, named, latest, state } => {
-                write!(f, "attempt {named} of {id} is not outstanding: it is {state}, its latest attempt is {latest}")
+                write!(
+                    f,
+                    "attempt {named} of {id} is not outstanding: it is {state}, its latest attempt is {latest}"
+                )
             }
             Rejected::BudgetExhausted { used, limit } => write!(
                 f,

@@ -66,6 +66,13 @@ impl fmt::Display for IdError {
 
 impl std::error::Error for IdError {}
 
+impl TriggerId {
+    /// When it was made: the first 48 bits of its ULID.
+    pub fn made_at(self) -> super::Time {
+        super::Time::from_millis(u64::try_from(self.0 >> 80).unwrap_or(u64::MAX))
+    }
+}
+
 impl RecordId {
     /// A session's id from its ULID.
     pub const fn session(ulid: u128) -> RecordId {

@@ -62,7 +62,7 @@ text_enum! {
 /// What a record is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Waits for its turn. Its expiry, if any, is [`Record::expires_at`].
+    /// Waits for its turn. Before the first start its deadline is [`Record::expires_at`], if it has one.
     Queued {
         /// Ready or burst.
         lane: Lane,
@@ -168,12 +168,15 @@ impl Record {
     /// retention and is not among them.
     pub const fn deadline(&self) -> Option<Time> {
         match self.state {
-            State::Queued { .. } => self.expires_at,
+            State::Queued { .. } if self.attempt == 0 => self.expires_at,
             State::Active { lease_until, .. } => Some(lease_until),
-            State::RateLimited { until, .. } | State::Backoff { until, .. } | State::Draining { until, .. } => {
-                Some(until)
-            }
-            State::DeadLettered { .. } | State::Completed { .. } | State::Cancelled { .. } => None,
+            State::RateLimited { until, .. }
+            | State::Backoff { until, .. }
+            | State::Draining { until, .. } => Some(until),
+            State::Queued { .. }
+            | State::DeadLettered { .. }
+            | State::Completed { .. }
+            | State::Cancelled { .. } => None,
         }
     }
 }

@@ -1,0 +1,36 @@
+//! From what was asked for to a record in its first state.
+
+use crate::model::{Budget, Cause, Lane, Policy, Record, State, Streaks, Submission, Time, Work};
+
+/// The record of a submission, at place `order` of the queue. One that can never be carried out is dead-lettered at
+/// once, so that it is seen.
+pub fn admit(submission: Submission, order: u64, now: Time, policy: &Policy) -> (Record, Work) {
+    let state = match submission.invalid {
+        Some(_) => State::DeadLettered { at: now, cause: Cause::Invalid },
+        None => State::Queued { lane: Lane::Ready },
+    };
+    let record = Record {
+        id: submission.id,
+        org: submission.org,
+        env: submission.env,
+        key: submission.key,
+        flow: submission.flow,
+        trigger: submission.trigger,
+        rerun_of: submission.rerun_of,
+        runtime: submission.runtime,
+        order,
+        created_at: now,
+        updated_at: now,
+        expires_at: submission.expires.map(|span| now.after(span)),
+        attempt: 0,
+        streaks: Streaks::default(),
+        budget: submission.budget.map(|limit| Budget { used: 0, limit }),
+        retry: submission.retry.unwrap_or(policy.retry),
+        timeouts: submission.timeouts.unwrap_or(policy.timeouts),
+        session: None,
+        last_error: submission.invalid,
+        result: None,
+        state,
+    };
+    (record, submission.work)
+}

@@ -1,0 +1,49 @@
+//! What time alone does, and what a crash does.
+
+use super::attempt::{Count, counted, dead, failed};
+use super::{Next, illegal, moved};
+use crate::model::{Cause, Fault, Lane, Policy, Record, Rejected, State, Streak, Time, code};
+
+/// The deadline is due (a deadline equal to now is). Refused before it: no timer fires early.
+pub(super) fn elapsed(record: &Record, now: Time, policy: &Policy) -> Result<Next, Rejected> {
+    let hint = match record.deadline() {
+        Some(deadline) if deadline <= now => return Ok(Next::to(due(record, now, policy))),
+        Some(_) => "its deadline is not due",
+        None => "it has no deadline",
+    };
+    Err(illegal(record, "elapse", hint))
+}
+
+fn due(record: &Record, now: Time, policy: &Policy) -> Record {
+    match record.state {
+        State::Queued { .. } => {
+            let fault = Fault::new(code::EXPIRED, "it was not started before it expired");
+            dead(record, Cause::Expired, Some(&fault), now)
+        }
+        State::Active { ends_at, .. } if ends_at <= now => {
+            let fault = Fault::new(code::ATTEMPT_TIMEOUT, "the attempt reached its time bound");
+            failed(record, &fault, &record.retry.curve, now)
+        }
+        State::Active { .. } => {
+            let fault = Fault::new(code::LEASE_EXPIRED, "no sign of life within the lease");
+            let rule = Count { streak: Streak::Lost, max: policy.lost_max, cause: Cause::Lost };
+            counted(record, rule, &fault, now, |_| None)
+        }
+        State::RateLimited { .. } | State::Backoff { .. } | State::Draining { .. } => requeued(record),
+        // No deadline, so never due.
+        State::DeadLettered { .. } | State::Completed { .. } | State::Cancelled { .. } => record.clone(),
+    }
+}
+
+/// The engine that held the attempt is gone: back to its place, never counted.
+pub(super) fn interrupted(record: &Record) -> Result<Next, Rejected> {
+    if !record.state.outstanding() {
+        return Err(illegal(record, "interrupt", "no attempt is outstanding"));
+    }
+    let fault = Fault::new(code::INTERRUPTED, "dwell stopped while the attempt was outstanding");
+    Ok(Next::to(Record { last_error: Some(fault), ..requeued(record) }))
+}
+
+fn requeued(record: &Record) -> Record {
+    moved(record, State::Queued { lane: Lane::Ready })
+}
