@@ -53,7 +53,13 @@ pub trait Backend: Send {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// At most `limit` pairs with `from <= key < to`, from the end that `direction` names.
-    fn scan(&self, from: &[u8], to: &[u8], direction: Direction, limit: usize) -> Result<Vec<Pair>, StoreError>;
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError>;
 
     /// `Ok` only when the batch survives power loss, whole. After an error nothing more is written.
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;

@@ -49,12 +49,19 @@ impl Backend for Memory {
         Ok(self.lock().table.get(key).cloned())
     }
 
-    fn scan(&self, from: &[u8], to: &[u8], direction: Direction, limit: usize) -> Result<Vec<Pair>, StoreError> {
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError> {
         if from >= to {
             return Ok(Vec::new());
         }
         let disk = self.lock();
-        let range = disk.table.range(from.to_vec()..to.to_vec()).map(|(key, value)| (key.clone(), value.clone()));
+        let range =
+            disk.table.range(from.to_vec()..to.to_vec()).map(|(key, value)| (key.clone(), value.clone()));
         Ok(match direction {
             Direction::Ascending => range.take(limit).collect(),
             Direction::Descending => range.rev().take(limit).collect(),
