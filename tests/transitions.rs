@@ -1,0 +1,284 @@
+//! Every state x every event, against the machine itself: the table in `schema/states.md` is generated from it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use dwell::machine::{self, Next, RuntimeChange, owed};
+use dwell::model::*;
+
+const T0: u64 = 1_700_000_000_000;
+const SESSION: &str = "9f6c0000-0000-4000-8000-000000000000";
+
+fn now() -> Time {
+    Time::from_millis(T0)
+}
+
+fn at(seconds: u64) -> Time {
+    now().after(Duration::from_secs(seconds))
+}
+
+fn policy() -> Policy {
+    let mut policy = Policy::default();
+    policy.retry.curve.jitter_percent = 0;
+    policy
+}
+
+/// A session on runtime `claude`, budget 20, silence 10 m, attempt 2 h, expiry 24 h.
+fn admitted() -> Record {
+    let submission = Submission {
+        id: RecordId::session(u128::from(T0) << 80),
+        org: "o".into(),
+        env: "e".into(),
+        key: None,
+        flow: None,
+        trigger: None,
+        rerun_of: None,
+        runtime: "claude".into(),
+        budget: Some(20),
+        retry: None,
+        timeouts: Some(Timeouts { attempt: Duration::from_secs(7200), silence: Some(Duration::from_secs(600)) }),
+        expires: Some(Duration::from_secs(86_400)),
+        work: Work {
+            action: Action::Command { argv: vec!["true".into()], cwd: None },
+            payload: vec![],
+            task: None,
+            labels: BTreeMap::new(),
+        },
+        invalid: None,
+    };
+    machine::admit(submission, 7, now(), &policy()).0
+}
+
+fn child() -> Child {
+    Child { pid: 4711, started: 1, boot: 2 }
+}
+
+fn fault(code: &str) -> Fault {
+    Fault::new(code, "words")
+}
+
+/// One record in each state, attempt 1 outstanding where one can be, its child spawned.
+fn in_state(state: StateName) -> Record {
+    let state = match state {
+        StateName::Queued => State::Queued { lane: Lane::Ready },
+        StateName::Active => State::Active { lease_until: at(60), ends_at: at(7200), child: None },
+        StateName::RateLimited => State::RateLimited { until: at(5400), source: Source::Told },
+        StateName::Backoff => State::Backoff { until: at(30), streak: Streak::Failed },
+        StateName::Draining => State::Draining { until: at(30), child: None },
+        StateName::DeadLettered => State::DeadLettered { at: now(), cause: Cause::Throttled },
+        StateName::Completed => State::Completed { at: now() },
+        StateName::Cancelled => State::Cancelled { at: now() },
+    };
+    let attempt = u32::from(!matches!(state, State::Queued { .. }));
+    Record { attempt, state, session: Some(SESSION.into()), ..admitted() }
+}
+
+fn report(report: Report) -> Event {
+    Event::Report { attempt: 1, report }
+}
+
+fn limit_report() -> LimitReport {
+    LimitReport { reset: Reset::At(at(3600)), ..LimitReport::default() }
+}
+
+/// Every event, each report with a fault of its own name.
+fn events() -> Vec<(&'static str, Event)> {
+    let events = vec![
+        ("dispatch", Event::Dispatch),
+        ("spawned(N)", report(Report::Spawned { child: child(), session: None })),
+        ("heartbeat(N)", report(Report::Heartbeat)),
+        ("session(N)", report(Report::Session { id: "other".into() })),
+        ("succeeded(N)", report(Report::Succeeded { result: None })),
+        ("failed(N)", report(Report::Failed(fault("failed")))),
+        ("not_resumable(N)", report(Report::NotResumable(fault("not_resumable")))),
+        ("timed_out(N)", report(Report::TimedOut(fault("timed_out")))),
+        ("throttled(N)", report(Report::Throttled(fault("throttled")))),
+        ("ingestion_failed(N)", report(Report::IngestionFailed(fault("ingestion_failed")))),
+        ("unavailable(N)", report(Report::Unavailable(fault("unavailable")))),
+        ("rate_limited(N, +1h)", report(Report::RateLimited(limit_report(), fault("rate_limited")))),
+        ("limit_warning(N, +1h)", report(Report::LimitWarning(limit_report()))),
+        ("limit_cleared(N)", report(Report::LimitCleared)),
+        ("invalid(N)", report(Report::Invalid(fault("invalid")))),
+        ("needs_operator(N)", report(Report::NeedsOperator(fault("needs_operator")))),
+        ("charge(N, 1)", Event::Charge { attempt: 1, calls: 1 }),
+        ("elapsed", Event::Elapsed),
+        ("interrupted", Event::Interrupted),
+        ("limit_cleared(runtime)", Event::LimitCleared),
+        ("drain(+10s)", Event::Drain { until: at(10) }),
+        ("undrain", Event::Undrain),
+        ("cancel", Event::Command(Command::Cancel)),
+        ("resume_now", Event::Command(Command::ResumeNow)),
+        ("redrive", Event::Command(Command::Redrive)),
+    ];
+    let covered = events.iter().map(|(_, event)| event.name()).collect::<std::collections::BTreeSet<_>>();
+    assert!(covered.len() >= 24, "an event is missing from the table: {covered:?}");
+    events
+}
+
+/// `elapsed` is shown when the deadline is due.
+fn moment(record: &Record, event: &Event) -> Time {
+    match event {
+        Event::Elapsed => record.deadline().unwrap_or_else(now),
+        _ => now(),
+    }
+}
+
+fn span(from: Time, to: Time) -> String {
+    format!("+{}", humantime::format_duration(from.until(to)))
+}
+
+fn cell(before: &Record, outcome: Result<Next, Rejected>, now: Time) -> String {
+    let next = match outcome {
+        Ok(next) => next,
+        Err(rejected) => {
+            let words = rejected.to_string().replace(&before.id.to_string(), "it");
+            return format!("*{}*: {words}", rejected.code());
+        }
+    };
+    let after = &next.record;
+    let mut text = if after == before { "stays".to_owned() } else { format!("**{}**", after.state.name()) };
+    if let State::DeadLettered { cause, .. } = after.state
+        && after != before
+    {
+        write!(text, " `{cause}`").unwrap();
+    }
+    if after.state != before.state
+        && let Some(deadline) = after.deadline()
+    {
+        write!(text, " {}", span(now, deadline)).unwrap();
+    }
+    if after.attempt != before.attempt {
+        text.push_str(", attempt+1");
+    }
+    for streak in Streak::ALL {
+        if after.streaks.of(*streak) > before.streaks.of(*streak) {
+            write!(text, ", {streak}+1").unwrap();
+        }
+    }
+    if let (Some(was), Some(is)) = (before.budget, after.budget)
+        && was != is
+    {
+        write!(text, ", used {}", is.used).unwrap();
+    }
+    if before.session != after.session {
+        text.push_str(if after.session.is_some() { ", session kept" } else { ", session forgotten" });
+    }
+    let effects = owed(Some(before), after);
+    for (is, word) in [(effects.start, "start"), (effects.release, "release"), (effects.stop.is_some(), "stop")] {
+        if is {
+            write!(text, "; {word}").unwrap();
+        }
+    }
+    match next.runtime {
+        Some(RuntimeChange::Limited(limit)) => write!(text, "; runtime paused {}", span(now, limit.until)).unwrap(),
+        Some(RuntimeChange::Cleared) => text.push_str("; runtime open"),
+        None => {}
+    }
+    text
+}
+
+fn table() -> String {
+    let mut text = String::from(
+        "# States\n\nGenerated from the machine by `tests/transitions.rs` (`DWELL_WRITE_SCHEMA=1 cargo test --test \
+         transitions` writes it anew). Read it with the rules in `src/machine`.\n\n```mermaid\nstateDiagram-v2\n",
+    );
+    text.push_str("    [*] --> queued: admitted\n    [*] --> dead_lettered: admitted, but invalid\n");
+    for (from, to, names) in edges() {
+        writeln!(text, "    {from} --> {to}: {}", names.join(", ")).unwrap();
+    }
+    text.push_str("    completed --> [*]: purged\n    cancelled --> [*]: purged\n```\n\n");
+    text.push_str(
+        "The record of the examples: attempt 1 outstanding where one can be, streaks at 0, budget 0 of 20, a silence \
+         bound of 10 m, an attempt bound of 2 h, expiry after 24 h. A deadline is shown from the moment of the event. \
+         After the semicolon: what it owes to the executor, and what it says about the runtime.\n",
+    );
+    for (name, event) in events() {
+        writeln!(text, "\n## {name}\n\n| state | next, deadline, effect; or the rejection |\n|---|---|").unwrap();
+        for state in StateName::ALL {
+            let record = in_state(*state);
+            let now = moment(&record, &event);
+            let outcome = machine::step(&record, &event, now, &policy());
+            writeln!(text, "| {state} | {} |", cell(&record, outcome, now)).unwrap();
+        }
+    }
+    text.push_str(&bounds());
+    text
+}
+
+/// Which events lead from one state to another, with fresh and with full streaks.
+fn edges() -> Vec<(StateName, StateName, Vec<String>)> {
+    let mut edges: BTreeMap<(StateName, StateName), Vec<String>> = BTreeMap::new();
+    for full in [false, true] {
+        for state in StateName::ALL {
+            for (name, event) in events() {
+                let mut record = in_state(*state);
+                if full {
+                    record.streaks = Streaks::from_counts([9; Streak::ALL.len()]);
+                }
+                let Ok(next) = machine::step(&record, &event, moment(&record, &event), &policy()) else { continue };
+                let to = next.record.state.name();
+                if to != *state {
+                    let names = edges.entry((*state, to)).or_default();
+                    let name = name.split('(').next().unwrap().to_owned();
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
+                }
+            }
+        }
+    }
+    edges.into_iter().map(|((from, to), names)| (from, to, names)).collect()
+}
+
+/// The boundary of every counter: what the nth bad end in a row does.
+fn bounds() -> String {
+    let mut text = String::from(
+        "\n## In a row\n\nWhat the nth report of a kind does to an active record, all else at 0.\n\n\
+         | report | 1 | 2 | 3 | 4 | 5 | 6 |\n|---|---|---|---|---|---|---|\n",
+    );
+    let reports = [
+        ("failed", Streak::Failed, Report::Failed(fault("failed"))),
+        ("not_resumable", Streak::Failed, Report::NotResumable(fault("not_resumable"))),
+        ("timed_out", Streak::TimedOut, Report::TimedOut(fault("timed_out"))),
+        ("throttled", Streak::Throttled, Report::Throttled(fault("throttled"))),
+        ("ingestion_failed", Streak::IngestionFailed, Report::IngestionFailed(fault("ingestion_failed"))),
+        ("unavailable", Streak::Unavailable, Report::Unavailable(fault("unavailable"))),
+    ];
+    for (name, streak, kind) in reports {
+        write!(text, "| {name} |").unwrap();
+        for n in 0..6 {
+            let mut record = in_state(StateName::Active);
+            (0..n).for_each(|_| {
+                record.streaks.add(streak);
+            });
+            let next = machine::step(&record, &report(kind.clone()), now(), &policy()).unwrap().record;
+            let deadline = next.deadline().map(|deadline| format!(" {}", span(now(), deadline))).unwrap_or_default();
+            write!(text, " {}{deadline} |", next.state.name()).unwrap();
+        }
+        text.push('\n');
+    }
+    let mut record = in_state(StateName::Active);
+    record.state = State::Active { lease_until: now(), ends_at: at(7200), child: None };
+    text.push_str("| lease lost |");
+    for _ in 0..6 {
+        let next = machine::step(&record, &Event::Elapsed, now(), &policy()).unwrap().record;
+        write!(text, " {} |", next.state.name()).unwrap();
+        record.streaks.add(Streak::Lost);
+    }
+    text.push('\n');
+    text
+}
+
+#[test]
+fn the_table_in_the_schema_is_what_the_machine_does() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/states.md");
+    let text = table();
+    if std::env::var_os("DWELL_WRITE_SCHEMA").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let stored = std::fs::read_to_string(path).unwrap_or_default();
+    let differs = stored.lines().zip(text.lines()).find(|(stored, new)| stored != new);
+    assert!(stored == text, "schema/states.md is not what the machine does; first difference: {differs:#?}");
+}
