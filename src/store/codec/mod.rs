@@ -1,0 +1,78 @@
+//! What values look like: model to bytes and back. The layouts and how to change one are in `schema/keys.md`.
+//!
+//! Owns: one private struct per value and version, and the numbers of enums. Absent on purpose: serde on model
+//! types, and any value that two builds could read differently.
+
+mod numbers;
+mod record;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use rows::Tally;
+
+use super::{StoreError, keys};
+use crate::model::{RecordId, Time, TriggerId};
+
+/// A value as it stands in the store.
+pub trait Stored: Sized {
+    /// The bytes of the newest version.
+    fn encode(&self) -> Vec<u8>;
+
+    /// Reads every version ever written. Any bytes are answered; what is not understood is named.
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError>;
+}
+
+/// The version of every layout so far.
+const V1: u8 = 1;
+
+/// Splits the version byte off, which must be `V1`.
+fn body<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
+    match bytes.split_first() {
+        Some((&V1, body)) => Ok(body),
+        Some((found, _)) => Err(StoreError::Version { what, found: *found, newest: V1 }),
+        None => Err(StoreError::Length { what, found: 0, accepted: 1 }),
+    }
+}
+
+fn fixed<const N: usize>(what: &'static str, bytes: &[u8]) -> Result<[u8; N], StoreError> {
+    let body = body(what, bytes)?;
+    body.try_into().map_err(|_| StoreError::Length { what, found: body.len(), accepted: N })
+}
+
+fn versioned(body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![V1];
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+impl Stored for RecordId {
+    fn encode(&self) -> Vec<u8> {
+        versioned(&keys::id_bytes(*self))
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        keys::id_from(body("record id", bytes)?)
+    }
+}
+
+impl Stored for TriggerId {
+    fn encode(&self) -> Vec<u8> {
+        versioned(&self.0.to_be_bytes())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        Ok(TriggerId(u128::from_be_bytes(fixed("trigger id", bytes)?)))
+    }
+}
+
+impl Stored for Time {
+    fn encode(&self) -> Vec<u8> {
+        versioned(&self.millis().to_be_bytes())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        Ok(Time::from_millis(u64::from_be_bytes(fixed("time", bytes)?)))
+    }
+}

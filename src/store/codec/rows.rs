@@ -1,0 +1,285 @@
+//! Every value that is not a record: `Work`, `Runtime`, `Trigger`, `Transition`, `Tally`; and the parts they share.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::numbers::{ActionName, Numbered};
+use super::{Stored, V1, body, wire};
+use crate::model::{
+    Action, Limit, Pause, RecordId, Runtime, Source, StateName, Time, Transition, Trigger, TriggerId, Work,
+};
+use crate::store::{StoreError, keys};
+
+/// A record id: kind (0 session, 1 run) and ULID.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) struct IdV1(u8, u128);
+
+pub(super) fn id_v1(id: RecordId) -> IdV1 {
+    IdV1(keys::kind_number(id.kind), id.ulid)
+}
+
+impl IdV1 {
+    pub(super) fn read(self) -> Result<RecordId, StoreError> {
+        let kind = keys::kind_numbered(self.0)?;
+        Ok(RecordId { kind, ulid: self.1 })
+    }
+}
+
+/// A span of time as seconds and nanoseconds.
+pub(super) fn parts(span: Duration) -> (u64, u32) {
+    (span.as_secs(), span.subsec_nanos())
+}
+
+pub(super) fn duration((seconds, nanos): (u64, u32)) -> Duration {
+    Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into()))
+}
+
+#[derive(Serialize, Deserialize)]
+struct WorkV1<'a> {
+    action: u8,
+    /// A command's program and arguments, or an agent's prompt alone.
+    #[serde(borrow)]
+    words: Vec<&'a str>,
+    cwd: Option<&'a str>,
+    #[serde(serialize_with = "wire::as_bytes")]
+    payload: &'a [u8],
+    task: Option<&'a str>,
+    labels: Vec<(&'a str, &'a str)>,
+}
+
+impl Stored for Work {
+    fn encode(&self) -> Vec<u8> {
+        let (action, words, cwd) = match &self.action {
+            Action::Command { argv, cwd } => {
+                (ActionName::Command, argv.iter().map(String::as_str).collect(), cwd)
+            }
+            Action::Agent { prompt, cwd } => (ActionName::Agent, vec![prompt.as_str()], cwd),
+        };
+        let value = WorkV1 {
+            action: action.number(),
+            words,
+            cwd: cwd.as_deref(),
+            payload: &self.payload,
+            task: self.task.as_deref(),
+            labels: self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+        };
+        wire::encode(V1, &value)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        let value: WorkV1<'_> = wire::decode("work", body("work", bytes)?)?;
+        let cwd = value.cwd.map(str::to_owned);
+        let action = match ActionName::numbered(value.action)? {
+            ActionName::Command => {
+                Action::Command { argv: value.words.into_iter().map(str::to_owned).collect(), cwd }
+            }
+            ActionName::Agent => Action::Agent { prompt: value.words.concat(), cwd },
+        };
+        let labels = value.labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Ok(Work {
+            action,
+            payload: value.payload.to_vec(),
+            task: value.task.map(str::to_owned),
+            labels: labels.collect(),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct RuntimeV1<'a> {
+    name: &'a str,
+    limited: Option<PauseV1>,
+    paused_until: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PauseV1 {
+    until: u64,
+    source: u8,
+    since: u64,
+    by: Option<IdV1>,
+}
+
+impl Stored for Runtime {
+    fn encode(&self) -> Vec<u8> {
+        let limited = self.limited.map(|pause| PauseV1 {
+            until: pause.limit.until.millis(),
+            source: pause.limit.source.number(),
+            since: pause.since.millis(),
+            by: pause.by.map(id_v1),
+        });
+        let paused_until = self.paused_until.map(Time::millis);
+        wire::encode(V1, &RuntimeV1 { name: &self.name, limited, paused_until })
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        let value: RuntimeV1<'_> = wire::decode("runtime", body("runtime", bytes)?)?;
+        let pause = |pause: PauseV1| -> Result<Pause, StoreError> {
+            let limit =
+                Limit { until: Time::from_millis(pause.until), source: Source::numbered(pause.source)? };
+            let by = pause.by.map(IdV1::read).transpose()?;
+            Ok(Pause { limit, since: Time::from_millis(pause.since), by })
+        };
+        Ok(Runtime {
+            name: value.name.into(),
+            limited: value.limited.map(pause).transpose()?,
+            paused_until: value.paused_until.map(Time::from_millis),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct TriggerV1<'a> {
+    id: u128,
+    at: u64,
+    source: &'a str,
+    kind: &'a str,
+    event: &'a str,
+    #[serde(borrow)]
+    action: Option<&'a str>,
+    dedup: Option<&'a str>,
+    org: &'a str,
+    env: &'a str,
+    #[serde(serialize_with = "wire::as_bytes")]
+    payload: &'a [u8],
+    runs: Vec<IdV1>,
+}
+
+impl Stored for Trigger {
+    fn encode(&self) -> Vec<u8> {
+        let value = TriggerV1 {
+            id: self.id.0,
+            at: self.at.millis(),
+            source: &self.source,
+            kind: &self.kind,
+            event: &self.event,
+            action: self.action.as_deref(),
+            dedup: self.dedup.as_deref(),
+            org: &self.org,
+            env: &self.env,
+            payload: &self.payload,
+            runs: self.runs.iter().copied().map(id_v1).collect(),
+        };
+        wire::encode(V1, &value)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        let value: TriggerV1<'_> = wire::decode("trigger", body("trigger", bytes)?)?;
+        Ok(Trigger {
+            id: TriggerId(value.id),
+            at: Time::from_millis(value.at),
+            source: value.source.into(),
+            kind: value.kind.into(),
+            event: value.event.to_owned(),
+            action: value.action.map(str::to_owned),
+            dedup: value.dedup.map(str::to_owned),
+            org: value.org.into(),
+            env: value.env.into(),
+            payload: value.payload.to_vec(),
+            runs: value.runs.into_iter().map(IdV1::read).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct TransitionV1<'a> {
+    at: u64,
+    id: IdV1,
+    event: &'a str,
+    from: Option<u8>,
+    to: u8,
+    attempt: u32,
+    deadline: Option<u64>,
+    #[serde(borrow)]
+    detail: Option<&'a str>,
+}
+
+impl Stored for Transition {
+    fn encode(&self) -> Vec<u8> {
+        let value = TransitionV1 {
+            at: self.at.millis(),
+            id: id_v1(self.id),
+            event: &self.event,
+            from: self.from.map(Numbered::number),
+            to: self.to.number(),
+            attempt: self.attempt,
+            deadline: self.deadline.map(Time::millis),
+            detail: self.detail.as_deref(),
+        };
+        wire::encode(V1, &value)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        let value: TransitionV1<'_> = wire::decode("transition", body("transition", bytes)?)?;
+        Ok(Transition {
+            at: Time::from_millis(value.at),
+            id: value.id.read()?,
+            event: value.event.to_owned(),
+            from: value.from.map(StateName::numbered).transpose()?,
+            to: StateName::numbered(value.to)?,
+            attempt: value.attempt,
+            deadline: value.deadline.map(Time::from_millis),
+            detail: value.detail.map(str::to_owned),
+        })
+    }
+}
+
+/// What the engine counts since the store was made, and how far its time has come: one row, rewritten by a commit
+/// that changes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The last committed tick; time never goes back before it.
+    pub now: Time,
+    /// Records admitted.
+    pub admitted: u64,
+    /// Records completed.
+    pub completed: u64,
+    /// Records cancelled.
+    pub cancelled: u64,
+    /// Attempts started.
+    pub attempts_started: u64,
+    /// Attempts ended, one way or another.
+    pub attempts_ended: u64,
+    /// Finished records that retention removed.
+    pub purged: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TallyV1 {
+    now: u64,
+    admitted: u64,
+    completed: u64,
+    cancelled: u64,
+    attempts_started: u64,
+    attempts_ended: u64,
+    purged: u64,
+}
+
+impl Stored for Tally {
+    fn encode(&self) -> Vec<u8> {
+        let value = TallyV1 {
+            now: self.now.millis(),
+            admitted: self.admitted,
+            completed: self.completed,
+            cancelled: self.cancelled,
+            attempts_started: self.attempts_started,
+            attempts_ended: self.attempts_ended,
+            purged: self.purged,
+        };
+        wire::encode(V1, &value)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        let value: TallyV1 = wire::decode("tally", body("tally", bytes)?)?;
+        Ok(Tally {
+            now: Time::from_millis(value.now),
+            admitted: value.admitted,
+            completed: value.completed,
+            cancelled: value.cancelled,
+            attempts_started: value.attempts_started,
+            attempts_ended: value.attempts_ended,
+            purged: value.purged,
+        })
+    }
+}

@@ -1,0 +1,252 @@
+//! What keys look like. One kind byte first, then big-endian fields of fixed width, so that bytes sort as what they
+//! stand for. The table with every layout is `schema/keys.md`.
+//!
+//! Owns: the kind bytes. Absent on purpose: what stands under a key (`codec`).
+
+use crate::model::{IdRange, Kind, RecordId, Time, TriggerId};
+
+use super::StoreError;
+
+/// A half-open range of keys, as [`super::Backend::scan`] takes it.
+pub type Range = (Vec<u8>, Vec<u8>);
+
+// A byte is never given to another kind.
+const LIVE: u8 = b'r';
+const FINISHED: u8 = b'f';
+const POINTER: u8 = b'i';
+const WORK: u8 = b'p';
+const NAME: u8 = b'n';
+const TRIGGER: u8 = b't';
+const RUNTIME: u8 = b'u';
+const SETTING: u8 = b's';
+const META: u8 = b'm';
+
+const NAME_OF_RECORD: u8 = 0;
+const NAME_OF_DELIVERY: u8 = 1;
+
+/// The width of an encoded record id: its kind, then its ULID.
+pub(super) const ID_BYTES: usize = 17;
+
+/// A record that is not finished -> `Record`.
+pub fn live(id: RecordId) -> Vec<u8> {
+    key(LIVE, &[&id_bytes(id)])
+}
+
+/// A finished record, by the time it finished -> `Record`.
+pub fn finished(at: Time, id: RecordId) -> Vec<u8> {
+    key(FINISHED, &[&at.millis().to_be_bytes(), &id_bytes(id)])
+}
+
+/// When a finished record finished, so that it is found by its id -> `Time`.
+pub fn pointer(id: RecordId) -> Vec<u8> {
+    key(POINTER, &[&id_bytes(id)])
+}
+
+/// What was asked of a record -> `Work`.
+pub fn work(id: RecordId) -> Vec<u8> {
+    key(WORK, &[&id_bytes(id)])
+}
+
+/// The caller's own name for a record -> `RecordId`.
+pub fn name(org: &str, env: &str, key: &str) -> Vec<u8> {
+    fields(NAME_OF_RECORD, &[org, env, key])
+}
+
+/// A delivery of a source -> `TriggerId`.
+pub fn delivery(source: &str, dedup: &str) -> Vec<u8> {
+    fields(NAME_OF_DELIVERY, &[source, dedup])
+}
+
+/// An accepted trigger -> `Trigger`.
+pub fn trigger(id: TriggerId) -> Vec<u8> {
+    key(TRIGGER, &[&id.0.to_be_bytes()])
+}
+
+/// A runtime's durable pauses -> `Runtime`.
+pub fn runtime(name: &str) -> Vec<u8> {
+    key(RUNTIME, &[name.as_bytes()])
+}
+
+/// A setting -> whatever it holds.
+pub fn setting(name: &str) -> Vec<u8> {
+    key(SETTING, &[name.as_bytes()])
+}
+
+/// What the engine knows of itself (`tally` -> `Tally`).
+pub fn meta(name: &str) -> Vec<u8> {
+    key(META, &[name.as_bytes()])
+}
+
+/// Whose live record a key names; `None` for any other key.
+pub fn live_id(key: &[u8]) -> Option<RecordId> {
+    id_from(key.strip_prefix(&[LIVE])?).ok()
+}
+
+/// Whose pointer a key is; `None` for any other key.
+pub fn pointer_id(key: &[u8]) -> Option<RecordId> {
+    id_from(key.strip_prefix(&[POINTER])?).ok()
+}
+
+/// Which finished record a key names, and when it finished; `None` for any other key.
+pub fn finished_id(key: &[u8]) -> Option<(Time, RecordId)> {
+    let (at, id) = key.strip_prefix(&[FINISHED])?.split_first_chunk()?;
+    Some((Time::from_millis(u64::from_be_bytes(*at)), id_from(id).ok()?))
+}
+
+/// Every live record, by id.
+pub fn all_live() -> Range {
+    all(LIVE)
+}
+
+/// Every finished record, the longest finished first.
+pub fn all_finished() -> Range {
+    all(FINISHED)
+}
+
+/// Every pointer, by id.
+pub fn all_pointers() -> Range {
+    all(POINTER)
+}
+
+/// Every accepted trigger, by id.
+pub fn all_triggers() -> Range {
+    all(TRIGGER)
+}
+
+/// Every runtime, by name.
+pub fn all_runtimes() -> Range {
+    all(RUNTIME)
+}
+
+/// The live records of a range of ids, both ends included.
+pub fn live_range(ids: IdRange) -> Range {
+    (live(ids.low), just_after(live(ids.high)))
+}
+
+/// The pointers of a range of ids, both ends included.
+pub fn pointer_range(ids: IdRange) -> Range {
+    (pointer(ids.low), just_after(pointer(ids.high)))
+}
+
+/// A record id as keys and values hold it: 0 for a session or 1 for a run, then the ULID.
+pub(super) fn id_bytes(id: RecordId) -> [u8; ID_BYTES] {
+    let mut bytes = [0; ID_BYTES];
+    let (kind, ulid) = bytes.split_at_mut(1);
+    kind.copy_from_slice(&[kind_number(id.kind)]);
+    ulid.copy_from_slice(&id.ulid.to_be_bytes());
+    bytes
+}
+
+/// The reverse of [`id_bytes`].
+pub(super) fn id_from(bytes: &[u8]) -> Result<RecordId, StoreError> {
+    let wrong = || StoreError::Length { what: "record id", found: bytes.len(), accepted: ID_BYTES };
+    let (kind, ulid) = bytes.split_first().ok_or_else(wrong)?;
+    let ulid = u128::from_be_bytes(ulid.try_into().map_err(|_| wrong())?);
+    Ok(RecordId { kind: kind_numbered(*kind)?, ulid })
+}
+
+/// A kind of record as a number, in keys and values.
+pub(super) const fn kind_number(kind: Kind) -> u8 {
+    match kind {
+        Kind::Session => 0,
+        Kind::Run => 1,
+    }
+}
+
+/// The reverse of [`kind_number`].
+pub(super) fn kind_numbered(number: u8) -> Result<Kind, StoreError> {
+    match number {
+        0 => Ok(Kind::Session),
+        1 => Ok(Kind::Run),
+        found => Err(StoreError::Number { what: "record kind", found }),
+    }
+}
+
+fn key(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = vec![kind];
+    for part in parts {
+        bytes.extend_from_slice(part);
+    }
+    bytes
+}
+
+/// Texts after one another, each behind its length, so that `a`,`bc` and `ab`,`c` differ. A length that two bytes do
+/// not hold is `ffff` and eight more.
+fn fields(sub: u8, texts: &[&str]) -> Vec<u8> {
+    let mut bytes = vec![NAME, sub];
+    for text in texts {
+        match u16::try_from(text.len()) {
+            Ok(length) if length < u16::MAX => bytes.extend_from_slice(&length.to_be_bytes()),
+            Ok(_) | Err(_) => {
+                bytes.extend_from_slice(&u16::MAX.to_be_bytes());
+                bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+            }
+        }
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    bytes
+}
+
+fn all(kind: u8) -> Range {
+    (vec![kind], vec![kind + 1])
+}
+
+fn just_after(mut key: Vec<u8>) -> Vec<u8> {
+    key.push(0);
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: RecordId = RecordId { kind: Kind::Session, ulid: 7 };
+    const B: RecordId = RecordId { kind: Kind::Run, ulid: 1 };
+
+    #[test]
+    fn no_two_kinds_share_a_byte() {
+        let mut kinds = [LIVE, FINISHED, POINTER, WORK, NAME, TRIGGER, RUNTIME, SETTING, META];
+        kinds.sort_unstable();
+        assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]), "{kinds:?}");
+    }
+
+    #[test]
+    fn keys_read_back_and_only_as_their_own_kind() {
+        let at = Time::from_millis(1_700_000_000_123);
+        assert_eq!(live_id(&live(B)), Some(B));
+        assert_eq!(pointer_id(&pointer(A)), Some(A));
+        assert_eq!(finished_id(&finished(at, B)), Some((at, B)));
+        for other in [work(A), pointer(A), finished(at, A), meta("tally"), Vec::new(), b"r".to_vec()] {
+            assert_eq!(live_id(&other), None, "{other:?}");
+        }
+        assert_eq!(finished_id(&live(A)), None);
+        assert_eq!(live_id(&[live(A), vec![0]].concat()), None);
+    }
+
+    #[test]
+    fn finished_records_sort_by_time_first() {
+        let early = finished(Time::from_millis(255), B);
+        let late = finished(Time::from_millis(256), A);
+        assert!(early < late);
+    }
+
+    #[test]
+    fn fields_of_a_name_cannot_run_together() {
+        assert_ne!(name("a", "bc", "d"), name("ab", "c", "d"));
+        assert_ne!(name("a", "b", "c"), delivery("a", "b"));
+        let (long, longer) = ("x".repeat(65_535), "x".repeat(65_536));
+        assert_ne!(name(&long, "", "x"), name(&longer, "", ""));
+    }
+
+    #[test]
+    fn a_range_of_ids_includes_both_ends_and_nothing_else() {
+        let high = RecordId::session(u128::MAX);
+        let (from, to) = live_range(IdRange { low: A, high });
+        for (id, inside) in [(A, true), (high, true), (RecordId::session(6), false), (B, false)] {
+            let key = live(id);
+            assert_eq!(from <= key && key < to, inside, "{id}");
+        }
+        let (from, to) = all_live();
+        assert!(from <= live(A) && live(RecordId { kind: Kind::Run, ulid: u128::MAX }) < to);
+    }
+}
