@@ -1,0 +1,229 @@
+//! The bytes on disk are frozen: `schema/golden/` holds every kind and version ever written, and this build must
+//! write the newest of them and read all of them. `schema/keys.md` says how to add one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeSet;
+use std::fmt::{Debug, Write as _};
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dwell::model::*;
+use dwell::store::{Stored, Tally, keys};
+
+/// Set to write the golden files that are not there yet. One that is there is never written.
+const WRITE_NEW: &str = "DWELL_GOLDEN_WRITE_NEW";
+
+const AT: Time = Time::from_millis(1_790_000_000_123);
+const LATER: Time = Time::from_millis(1_790_000_090_456);
+const SESSION: RecordId = RecordId::session(0x019a_0000_0000_1111_2222_3333_4444_5555);
+const TRIGGER: TriggerId = TriggerId(0x019a_0000_0001_aaaa_bbbb_cccc_dddd_eeee);
+
+fn run() -> RecordId {
+    RecordId::run_of(TRIGGER, 0)
+}
+
+fn golden(file: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schema/golden").join(file)
+}
+
+/// Sixteen bytes a line, with what is readable beside them.
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for line in bytes.chunks(16) {
+        let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+        let plain = line.iter().map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '.' });
+        writeln!(text, "{:<47}  {}", hex.join(" "), plain.collect::<String>()).unwrap();
+    }
+    text
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.lines().flat_map(|line| line.get(..47).unwrap().split_whitespace());
+    digits.map(|digits| u8::from_str_radix(digits, 16).unwrap()).collect()
+}
+
+/// The bytes of a golden file; where it is missing and new ones may be written, it becomes `fresh`.
+fn frozen(file: &str, fresh: &[u8]) -> Vec<u8> {
+    let path = golden(file);
+    if std::env::var_os(WRITE_NEW).is_some()
+        && let Ok(mut new) = fs::File::create_new(&path)
+    {
+        new.write_all(hex(fresh).as_bytes()).unwrap();
+    }
+    let text = fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; {WRITE_NEW}=1 writes new ones", path.display()));
+    unhex(&text)
+}
+
+/// The newest version of a value: written as frozen, and read back.
+fn check<T: Stored + PartialEq + Debug>(seen: &mut BTreeSet<String>, file: &str, value: &T) {
+    let bytes = frozen(file, &value.encode());
+    assert_eq!(hex(&value.encode()), hex(&bytes), "{file}: the layout changed without a new version");
+    assert_eq!(&T::decode(&bytes).unwrap(), value, "{file}");
+    seen.insert(file.to_owned());
+}
+
+fn records() -> Vec<Record> {
+    let child = Some(Child { pid: 4711, started: 123_456, boot: 0xfeed_beef });
+    let states = [
+        State::Queued { lane: Lane::Burst },
+        State::Active { lease_until: AT, ends_at: LATER, child },
+        State::RateLimited { until: LATER, source: Source::Told },
+        State::Backoff { until: LATER, streak: Streak::Throttled },
+        State::Draining { until: LATER, child: None },
+        State::DeadLettered { at: AT, cause: Cause::NeedsOperator },
+        State::Completed { at: AT },
+        State::Cancelled { at: AT },
+    ];
+    states.map(full).into()
+}
+
+/// A record with every field in use.
+fn full(state: State) -> Record {
+    Record {
+        id: run(),
+        org: "acme".into(),
+        env: "prod".into(),
+        key: Some("pr-17".into()),
+        flow: Some("review".into()),
+        trigger: Some(TRIGGER),
+        rerun_of: Some(SESSION),
+        runtime: "claude".into(),
+        order: 70_000,
+        created_at: AT,
+        updated_at: LATER,
+        expires_at: Some(Time::MAX),
+        attempt: 3,
+        streaks: Streaks::from_counts([1, 2, 3, 4, 5, 300]),
+        budget: Some(Budget { used: 12, limit: 20 }),
+        retry: Retry::default(),
+        timeouts: Timeouts { attempt: Duration::from_secs(3600), silence: Some(Duration::from_millis(1500)) },
+        session: Some("0b4c".into()),
+        last_error: Some(Fault::new("exit_1", "no such host: \u{fc}ber")),
+        result: Some("{}".into()),
+        state,
+    }
+}
+
+/// A record with no field in use that need not be.
+fn bare() -> Record {
+    Record {
+        id: SESSION,
+        key: None,
+        flow: None,
+        trigger: None,
+        rerun_of: None,
+        expires_at: None,
+        attempt: 0,
+        streaks: Streaks::default(),
+        budget: None,
+        timeouts: Timeouts::default(),
+        session: None,
+        last_error: None,
+        result: None,
+        ..full(State::Queued { lane: Lane::Ready })
+    }
+}
+
+#[test]
+fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
+    let mut seen = BTreeSet::new();
+    for record in records() {
+        check(&mut seen, &format!("record-{}.1.hex", record.state.name()), &record);
+    }
+    check(&mut seen, "record-bare.1.hex", &bare());
+
+    let labels = [("pr".to_owned(), "17".to_owned()), ("team".to_owned(), "core".to_owned())].into();
+    let argv = vec!["gh".to_owned(), "pr".to_owned(), "view".to_owned()];
+    let action = Action::Command { argv, cwd: Some("/srv".into()) };
+    let work = Work { action, payload: b"{\"n\":17}".to_vec(), task: Some("look".into()), labels };
+    check(&mut seen, "work-command.1.hex", &work);
+    let action = Action::Agent { prompt: "review it".into(), cwd: None };
+    let work = Work { action, payload: Vec::new(), task: None, labels: [].into() };
+    check(&mut seen, "work-agent.1.hex", &work);
+
+    let pause =
+        Pause { limit: Limit { until: LATER, source: Source::Estimated }, since: AT, by: Some(run()) };
+    let runtime =
+        Runtime { limited: Some(pause), paused_until: Some(Time::MAX), ..Runtime::open("claude".into()) };
+    check(&mut seen, "runtime-held.1.hex", &runtime);
+    check(&mut seen, "runtime-open.1.hex", &Runtime::open("shell".into()));
+
+    let trigger = Trigger {
+        id: TRIGGER,
+        at: AT,
+        source: "forge".into(),
+        kind: "github".into(),
+        event: "pull_request".into(),
+        action: Some("opened".into()),
+        dedup: Some("72d3162e".into()),
+        org: "acme".into(),
+        env: "prod".into(),
+        payload: b"{}".to_vec(),
+        runs: vec![run(), RecordId::run_of(TRIGGER, 1)],
+    };
+    check(&mut seen, "trigger.1.hex", &trigger);
+
+    let transition = Transition {
+        at: AT,
+        id: SESSION,
+        event: "rate_limited".into(),
+        from: Some(StateName::Active),
+        to: StateName::RateLimited,
+        attempt: 2,
+        deadline: Some(LATER),
+        detail: Some("told".into()),
+    };
+    check(&mut seen, "transition.1.hex", &transition);
+
+    check(&mut seen, "record-id.1.hex", &run());
+    check(&mut seen, "trigger-id.1.hex", &TRIGGER);
+    check(&mut seen, "time.1.hex", &AT);
+    let tally = Tally {
+        now: AT,
+        admitted: 1,
+        completed: 2,
+        cancelled: 3,
+        attempts_started: 400,
+        attempts_ended: 70_000,
+        purged: 6,
+    };
+    check(&mut seen, "tally.1.hex", &tally);
+
+    let there =
+        fs::read_dir(golden("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let there: BTreeSet<String> = there.filter(|file| file.contains(".1.")).collect();
+    assert_eq!(there, seen, "a golden file is never removed or left unread");
+}
+
+#[test]
+fn keys_are_written_as_frozen() {
+    let all = [
+        keys::live(SESSION),
+        keys::finished(AT, run()),
+        keys::pointer(run()),
+        keys::work(SESSION),
+        keys::name("acme", "prod", "pr-17"),
+        keys::delivery("forge", "72d3162e"),
+        keys::trigger(TRIGGER),
+        keys::runtime("claude"),
+        keys::setting("burst"),
+        keys::meta("tally"),
+    ];
+    for key in all {
+        let file = format!(
+            "key-{}{}.hex",
+            char::from(key[0]),
+            if key[0] == b'n' { key[1].to_string() } else { String::new() }
+        );
+        assert_eq!(hex(&frozen(&file, &key)), hex(&key), "{file}");
+    }
+}
