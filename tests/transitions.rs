@@ -1,5 +1,10 @@
 //! Every state x every event, against the machine itself: the table in `schema/states.md` is generated from it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -38,7 +43,10 @@ fn admitted() -> Record {
         runtime: "claude".into(),
         budget: Some(20),
         retry: None,
-        timeouts: Some(Timeouts { attempt: Duration::from_secs(7200), silence: Some(Duration::from_secs(600)) }),
+        timeouts: Some(Timeouts {
+            attempt: Duration::from_secs(7200),
+            silence: Some(Duration::from_secs(600)),
+        }),
         expires: Some(Duration::from_secs(86_400)),
         work: Work {
             action: Action::Command { argv: vec!["true".into()], cwd: None },
@@ -119,10 +127,7 @@ fn events() -> Vec<(&'static str, Event)> {
 
 /// `elapsed` is shown when the deadline is due.
 fn moment(record: &Record, event: &Event) -> Time {
-    match event {
-        Event::Elapsed => record.deadline().unwrap_or_else(now),
-        _ => now(),
-    }
+    record.deadline().filter(|_| *event == Event::Elapsed).unwrap_or_else(now)
 }
 
 fn span(from: Time, to: Time) -> String {
@@ -166,13 +171,17 @@ fn cell(before: &Record, outcome: Result<Next, Rejected>, now: Time) -> String {
         text.push_str(if after.session.is_some() { ", session kept" } else { ", session forgotten" });
     }
     let effects = owed(Some(before), after);
-    for (is, word) in [(effects.start, "start"), (effects.release, "release"), (effects.stop.is_some(), "stop")] {
+    for (is, word) in
+        [(effects.start, "start"), (effects.release, "release"), (effects.stop.is_some(), "stop")]
+    {
         if is {
             write!(text, "; {word}").unwrap();
         }
     }
     match next.runtime {
-        Some(RuntimeChange::Limited(limit)) => write!(text, "; runtime paused {}", span(now, limit.until)).unwrap(),
+        Some(RuntimeChange::Limited(limit)) => {
+            write!(text, "; runtime paused {}", span(now, limit.until)).unwrap();
+        }
         Some(RuntimeChange::Cleared) => text.push_str("; runtime open"),
         None => {}
     }
@@ -195,7 +204,8 @@ fn table() -> String {
          After the semicolon: what it owes to the executor, and what it says about the runtime.\n",
     );
     for (name, event) in events() {
-        writeln!(text, "\n## {name}\n\n| state | next, deadline, effect; or the rejection |\n|---|---|").unwrap();
+        writeln!(text, "\n## {name}\n\n| state | next, deadline, effect; or the rejection |\n|---|---|")
+            .unwrap();
         for state in StateName::ALL {
             let record = in_state(*state);
             let now = moment(&record, &event);
@@ -217,7 +227,9 @@ fn edges() -> Vec<(StateName, StateName, Vec<String>)> {
                 if full {
                     record.streaks = Streaks::from_counts([9; Streak::ALL.len()]);
                 }
-                let Ok(next) = machine::step(&record, &event, moment(&record, &event), &policy()) else { continue };
+                let Ok(next) = machine::step(&record, &event, moment(&record, &event), &policy()) else {
+                    continue;
+                };
                 let to = next.record.state.name();
                 if to != *state {
                     let names = edges.entry((*state, to)).or_default();
@@ -254,7 +266,8 @@ fn bounds() -> String {
                 record.streaks.add(streak);
             });
             let next = machine::step(&record, &report(kind.clone()), now(), &policy()).unwrap().record;
-            let deadline = next.deadline().map(|deadline| format!(" {}", span(now(), deadline))).unwrap_or_default();
+            let deadline =
+                next.deadline().map(|deadline| format!(" {}", span(now(), deadline))).unwrap_or_default();
             write!(text, " {}{deadline} |", next.state.name()).unwrap();
         }
         text.push('\n');

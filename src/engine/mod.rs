@@ -1,7 +1,32 @@
-//! L2, the engine: one thread that decides, commits once, and releases.
+//! L2, the engine: one thread that decides, commits once a tick, and then releases.
+//!
+//! Owns: the loop, the derived indexes, dispatch, dedup by name, the runtimes' pauses. Absent on purpose: clocks (`now`
+//! is an argument), processes, sockets, and any wait that is not a deadline in a record or a runtime's row.
+//!
+//! A tick: purge; arrivals in order; what was found interrupted at open; due deadlines, earliest first; records freed
+//! by an open window; fair dispatch; one commit; release. Two events for one record fold into one write, and what is
+//! owed to the outside follows from the record before and after.
 
+mod arrivals;
+mod draft;
+mod inbox;
+mod index;
+mod list;
+mod open;
+mod purge;
 mod request;
+mod run;
+mod settings;
+mod tick;
 
+pub use inbox::{Advanced, Closed, Handle, Inbox, channel};
+pub use open::{Opening, Survivor};
 pub use request::{
     Answer, Arrival, Counts, Detail, Filter, Page, Reply, Request, RuntimeView, Status, Triggered,
 };
+pub use run::{Clock, run};
+pub use settings::{
+    ARRIVALS_PER_TICK_MAX, ARRIVALS_QUEUED_MAX, CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX,
+    DISPATCHES_PER_TICK_MAX, PURGES_PER_TICK_MAX, RECORDS_PER_SCAN, Settings, VISITS_PER_PAGE_MAX,
+};
+pub use tick::{Engine, EngineError, Released};

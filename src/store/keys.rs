@@ -93,6 +93,11 @@ pub fn finished_id(key: &[u8]) -> Option<(Time, RecordId)> {
     Some((Time::from_millis(u64::from_be_bytes(*at)), id_from(id).ok()?))
 }
 
+/// Which trigger a key names; `None` for any other key.
+pub fn trigger_id(key: &[u8]) -> Option<TriggerId> {
+    Some(TriggerId(u128::from_be_bytes(key.strip_prefix(&[TRIGGER])?.try_into().ok()?)))
+}
+
 /// Every live record, by id.
 pub fn all_live() -> Range {
     all(LIVE)

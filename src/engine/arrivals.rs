@@ -1,0 +1,157 @@
+//! What each request makes of things, and its answer.
+
+use super::draft::{Draft, Fail};
+use super::list;
+use super::request::{Answer, Counts, Detail, Request, RuntimeView, Status, Triggered};
+use crate::model::{
+    Event, Name, RecordId, Rejected, Report, Runtime, StateName, Submission, Time, Trigger, TriggerId,
+};
+use crate::store::{Stored, keys};
+
+/// Decides one request.
+pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, Fail> {
+    match request {
+        Request::Submit(submission) => submit(draft, *submission),
+        Request::Trigger { trigger, runs } => trigger_runs(draft, *trigger, runs),
+        Request::Command { id, command } => record(draft, id, &Event::Command(command)),
+        Request::Report { id, attempt, report } => reported(draft, id, attempt, report),
+        Request::Charge { id, attempt, calls } => {
+            let record = draft.apply(id, &Event::Charge { attempt, calls })?;
+            Ok(Answer::Charged(record.budget))
+        }
+        Request::PauseRuntime { name, until } => {
+            set_runtime(draft, &name, |row| Runtime { paused_until: Some(until), ..row })
+        }
+        Request::ResumeRuntime { name } => {
+            set_runtime(draft, &name, |row| Runtime { paused_until: None, limited: None, ..row })
+        }
+        Request::Get { id } => Ok(Answer::Detail(Box::new(detail(draft, id)?))),
+        Request::Resolve { range, limit } => Ok(Answer::Ids(list::resolve(draft, range, limit)?)),
+        Request::List(filter) => Ok(Answer::Page(list::page(draft, &filter)?)),
+        Request::Triggers { limit } => Ok(Answer::Triggers(list::triggers(draft, limit)?)),
+        Request::Runtimes => Ok(Answer::Runtimes(runtimes(draft))),
+        Request::Status => Ok(Answer::Status(Box::new(status(draft)))),
+        Request::Drain { until } => drain(draft, until),
+    }
+}
+
+fn record(draft: &mut Draft<'_>, id: RecordId, event: &Event) -> Result<Answer, Fail> {
+    Ok(Answer::Record(Box::new(draft.apply(id, event)?)))
+}
+
+fn reported(draft: &mut Draft<'_>, id: RecordId, attempt: u32, report: Report) -> Result<Answer, Fail> {
+    record(draft, id, &Event::Report { attempt, report })
+}
+
+fn detail(draft: &Draft<'_>, id: RecordId) -> Result<Detail, Fail> {
+    let record = draft.record(id)?.ok_or_else(|| Rejected::NotFound { id: id.to_string() })?;
+    Ok(Detail { record, work: draft.work(id)? })
+}
+
+/// A session: the first of its key, or nothing new.
+fn submit(draft: &mut Draft<'_>, submission: Submission) -> Result<Answer, Fail> {
+    let name = submission.key.as_ref().map(|key| keys::name(&submission.org, &submission.env, key));
+    if let Some(name) = &name
+        && let Some(first) = draft.row(name)?
+    {
+        let first = RecordId::decode(&first)?;
+        return Ok(Answer::Admitted { detail: Box::new(detail(draft, first)?), duplicate: true });
+    }
+    configured(draft, &submission.runtime)?;
+    let work = submission.work.clone();
+    let record = draft.admit(submission);
+    if let Some(name) = name {
+        draft.put(name, record.id.encode());
+    }
+    Ok(Answer::Admitted { detail: Box::new(Detail { record, work }), duplicate: false })
+}
+
+fn configured(draft: &Draft<'_>, runtime: &Name) -> Result<(), Rejected> {
+    if draft.core.settings.runtimes.contains_key(runtime) {
+        return Ok(());
+    }
+    Err(Rejected::UnknownRuntime { name: runtime.clone() })
+}
+
+/// A trigger with its runs, in this one commit: no orphan of either.
+fn trigger_runs(draft: &mut Draft<'_>, mut trigger: Trigger, runs: Vec<Submission>) -> Result<Answer, Fail> {
+    let delivery = trigger.dedup.as_ref().map(|dedup| keys::delivery(&trigger.source, dedup));
+    if let Some(delivery) = &delivery
+        && let Some(first) = draft.row(delivery)?
+    {
+        let first = TriggerId::decode(&first)?;
+        let row = draft.row(&keys::trigger(first))?;
+        let runs =
+            row.map(|row| Trigger::decode(&row)).transpose()?.map(|first| first.runs).unwrap_or_default();
+        return Ok(Answer::Triggered(Triggered { trigger: first, duplicate: true, runs }));
+    }
+    trigger.at = draft.now;
+    trigger.runs = runs.into_iter().map(|run| draft.admit(run).id).collect();
+    if let Some(delivery) = delivery {
+        draft.put(delivery, trigger.id.encode());
+    }
+    draft.put(keys::trigger(trigger.id), trigger.encode());
+    draft.core.oldest.trigger.get_or_insert(trigger.id.made_at());
+    Ok(Answer::Triggered(Triggered { trigger: trigger.id, duplicate: false, runs: trigger.runs }))
+}
+
+fn set_runtime(
+    draft: &mut Draft<'_>,
+    name: &Name,
+    change: impl Fn(Runtime) -> Runtime,
+) -> Result<Answer, Fail> {
+    configured(draft, name)?;
+    let row = draft.core.runtime(name);
+    let changed = change(row.clone());
+    if changed != row {
+        draft.set_runtime(changed);
+    }
+    Ok(Answer::Runtime(view(draft, name)))
+}
+
+fn view(draft: &Draft<'_>, name: &Name) -> RuntimeView {
+    let lane = draft.core.index.lane(name);
+    RuntimeView {
+        runtime: draft.core.runtime(name),
+        concurrency: draft.core.settings.runtimes.get(name).copied().unwrap_or(0),
+        outstanding: u32::try_from(lane.map_or(0, |lane| lane.outstanding.len())).unwrap_or(u32::MAX),
+        queued: lane.map_or(0, |lane| lane.queue.len()),
+    }
+}
+
+/// The configured ones, and those that records still name.
+fn runtimes(draft: &Draft<'_>) -> Vec<RuntimeView> {
+    let used = draft.core.index.lanes().filter(|(_, lane)| !lane.is_empty()).map(|(name, _)| name);
+    let names: std::collections::BTreeSet<&Name> = draft.core.settings.runtimes.keys().chain(used).collect();
+    names.into_iter().map(|name| view(draft, name)).collect()
+}
+
+fn status(draft: &Draft<'_>) -> Status {
+    let core = &draft.core;
+    let mut counts: Counts = StateName::ALL.iter().map(|state| (*state, 0)).collect();
+    counts.extend(core.index.counts());
+    counts.insert(StateName::Completed, core.tally.completed);
+    counts.insert(StateName::Cancelled, core.tally.cancelled);
+    Status {
+        now: draft.now,
+        counts,
+        admitted: core.tally.admitted,
+        attempts_started: core.tally.attempts_started,
+        attempts_ended: core.tally.attempts_ended,
+        outstanding: core.index.outstanding().count() as u64,
+        next_deadline: core.index.first_deadline().map(|(deadline, _)| deadline),
+        draining_until: core.draining,
+        ticks: core.ticks,
+        commits: core.commits,
+    }
+}
+
+/// The engine stops: nothing new starts, what is outstanding may finish until then.
+fn drain(draft: &mut Draft<'_>, until: Time) -> Result<Answer, Fail> {
+    draft.core.draining = Some(until);
+    let outstanding: Vec<RecordId> = draft.core.index.outstanding().collect();
+    for id in outstanding {
+        draft.apply(id, &Event::Drain { until })?;
+    }
+    Ok(Answer::Status(Box::new(status(draft))))
+}

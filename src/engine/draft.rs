@@ -1,0 +1,305 @@
+//! The draft of one commit: what a tick has decided so far. Reads see it, the disk does not yet.
+
+use std::collections::BTreeMap;
+
+use super::tick::{Core, EngineError};
+use crate::machine::{self, RuntimeChange};
+use crate::model::{
+    Effect, Event, Pause, Prompt, Record, RecordId, Rejected, Report, Runtime, Start, State, Submission,
+    Time, Transition, Work, code,
+};
+use crate::store::{Backend, Batch, Stored, keys};
+
+/// Why an event did not go through: refused, which is an answer, or broken, which ends the engine.
+pub(super) enum Fail {
+    Rejected(Rejected),
+    Broken(EngineError),
+}
+
+impl From<Rejected> for Fail {
+    fn from(rejected: Rejected) -> Fail {
+        Fail::Rejected(rejected)
+    }
+}
+
+impl<E: Into<EngineError>> From<E> for Fail {
+    fn from(error: E) -> Fail {
+        Fail::Broken(error.into())
+    }
+}
+
+struct Touched {
+    before: Option<Record>,
+    after: Record,
+    /// Only for a record admitted in this draft.
+    work: Option<Work>,
+}
+
+/// What a tick has decided so far.
+pub(super) struct Draft<'a> {
+    pub(super) core: &'a mut Core,
+    pub(super) disk: &'a dyn Backend,
+    pub(super) now: Time,
+    touched: BTreeMap<RecordId, Touched>,
+    rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    pub(super) effects: Vec<Effect>,
+    pub(super) transitions: Vec<Transition>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(core: &'a mut Core, disk: &'a dyn Backend) -> Draft<'a> {
+        let now = core.now;
+        let (effects, transitions) = (Vec::new(), Vec::new());
+        Draft { core, disk, now, touched: BTreeMap::new(), rows: BTreeMap::new(), effects, transitions }
+    }
+
+    /// A row that is not a record, as this draft leaves it.
+    pub(super) fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        match self.rows.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => Ok(self.disk.get(key)?),
+        }
+    }
+
+    pub(super) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.rows.insert(key, Some(value));
+    }
+
+    pub(super) fn delete(&mut self, key: Vec<u8>) {
+        self.rows.insert(key, None);
+    }
+
+    /// A record, live or finished, as this draft leaves it.
+    pub(super) fn record(&self, id: RecordId) -> Result<Option<Record>, EngineError> {
+        match self.touched.get(&id) {
+            Some(touched) => Ok(Some(touched.after.clone())),
+            None => read_record(self.disk, id),
+        }
+    }
+
+    /// What was asked for, of a record that is there.
+    pub(super) fn work(&self, id: RecordId) -> Result<Work, EngineError> {
+        if let Some(work) = self.touched.get(&id).and_then(|touched| touched.work.clone()) {
+            return Ok(work);
+        }
+        let bytes =
+            self.disk.get(&keys::work(id))?.ok_or(EngineError::Inconsistent(id, "its work is missing"))?;
+        Ok(Work::decode(&bytes)?)
+    }
+
+    /// Admits a record at the end of the queue.
+    pub(super) fn admit(&mut self, submission: Submission) -> Record {
+        let order = self.core.index.next_order();
+        let (record, work) = machine::admit(submission, order, self.now, &self.core.settings.policy);
+        self.core.tally.admitted += 1;
+        self.core.index.set(&record);
+        let detail = record.last_error.as_ref().map(|fault| format!("{}: {}", fault.code, fault.message));
+        self.transitions.push(transition(None, &record, "admitted", detail, self.now));
+        self.touched.insert(record.id, Touched { before: None, after: record.clone(), work: Some(work) });
+        record
+    }
+
+    /// Lets an event happen to a record, and to its runtime.
+    pub(super) fn apply(&mut self, id: RecordId, event: &Event) -> Result<Record, Fail> {
+        let before = self.record(id)?.ok_or_else(|| Rejected::NotFound { id: id.to_string() })?;
+        let next = machine::step(&before, event, self.now, &self.core.settings.policy)?;
+        if let Some(warning) = next.warning {
+            tracing::warn!(record = %id, attempt = before.attempt, "{warning}");
+        }
+        let mut after = next.record;
+        let changed = after != before;
+        if changed {
+            after.updated_at = self.now;
+            self.tell(&before, &after, event);
+            self.core.count(&before, &after);
+            self.core.index.set(&after);
+            let touched = Touched { before: Some(before), after: after.clone(), work: None };
+            self.touched.entry(id).or_insert(touched).after = after.clone();
+        }
+        if let Some(change) = next.runtime {
+            self.runtime_change(&after, change);
+        }
+        Ok(after)
+    }
+
+    /// Keeps the step in the history, unless it is only a sign of life.
+    fn tell(&mut self, before: &Record, after: &Record, event: &Event) {
+        if before.state.name() == after.state.name()
+            && matches!(
+                event,
+                Event::Report {
+                    report: Report::Heartbeat | Report::LimitCleared | Report::LimitWarning(_),
+                    ..
+                }
+            )
+        {
+            return;
+        }
+        let detail = detail(before, after, event);
+        self.transitions.push(transition(Some(before), after, event.name(), detail, self.now));
+    }
+
+    fn runtime_change(&mut self, record: &Record, change: RuntimeChange) {
+        let mut row = self.core.runtime(&record.runtime);
+        let limited = match change {
+            RuntimeChange::Limited(limit) => {
+                let held = row.limited.filter(|pause| pause.limit.until > self.now);
+                let merged = machine::merge(held.map(|pause| pause.limit), limit, self.now);
+                match held {
+                    Some(pause) if pause.limit == merged => Some(pause),
+                    Some(pause) => Some(Pause { limit: merged, by: Some(record.id), ..pause }),
+                    None => Some(Pause { limit: merged, since: self.now, by: Some(record.id) }),
+                }
+            }
+            RuntimeChange::Cleared => None,
+        };
+        if row.limited != limited {
+            row.limited = limited;
+            self.set_runtime(row);
+        }
+    }
+
+    /// Makes a runtime's row say this.
+    pub(super) fn set_runtime(&mut self, row: Runtime) {
+        self.put(keys::runtime(&row.name), row.encode());
+        self.core.runtimes.insert(row.name.clone(), row);
+    }
+
+    /// The batch of everything decided, and into `effects` what it owes to the executor.
+    pub(super) fn finish(mut self) -> Result<(Batch, Vec<Effect>, Vec<Transition>), EngineError> {
+        let mut batch = Batch::default();
+        let touched = std::mem::take(&mut self.touched);
+        for (id, change) in &touched {
+            self.owe(change)?;
+            if change.before.as_ref() == Some(&change.after) {
+                continue;
+            }
+            if let Some(work) = &change.work {
+                batch.put(keys::work(*id), work.encode());
+            }
+            match change.after.state.finished_at() {
+                None => batch.put(keys::live(*id), change.after.encode()),
+                Some(at) => {
+                    batch.delete(keys::live(*id));
+                    batch.put(keys::finished(at, *id), change.after.encode());
+                    batch.put(keys::pointer(*id), at.encode());
+                }
+            }
+        }
+        for (key, value) in std::mem::take(&mut self.rows) {
+            batch.writes.push((key, value));
+        }
+        if !batch.is_empty() {
+            self.core.tally.now = self.now;
+            batch.put(keys::meta("tally"), self.core.tally.encode());
+            for transition in &self.transitions {
+                batch.event(transition.encode());
+            }
+        }
+        Ok((batch, self.effects, self.transitions))
+    }
+
+    fn owe(&mut self, change: &Touched) -> Result<(), EngineError> {
+        let owed = machine::owed(change.before.as_ref(), &change.after);
+        let (id, attempt) = (change.after.id, change.after.attempt);
+        if let Some((attempt, child)) = owed.stop {
+            self.effects.push(Effect::Stop { id, attempt, child });
+        }
+        if owed.start {
+            let work = match &change.work {
+                Some(work) => work.clone(),
+                None => self.work(id)?,
+            };
+            self.effects.push(Effect::Start(Box::new(start(&change.after, work))));
+        }
+        if owed.release {
+            self.effects.push(Effect::Release { id, attempt });
+        }
+        Ok(())
+    }
+}
+
+/// A record on disk, live or finished.
+pub(super) fn read_record(disk: &dyn Backend, id: RecordId) -> Result<Option<Record>, EngineError> {
+    if let Some(bytes) = disk.get(&keys::live(id))? {
+        return Ok(Some(Record::decode(&bytes)?));
+    }
+    let Some(pointer) = disk.get(&keys::pointer(id))? else { return Ok(None) };
+    let bytes = disk.get(&keys::finished(Time::decode(&pointer)?, id))?;
+    let bytes = bytes.ok_or(EngineError::Inconsistent(id, "its finished row is missing"))?;
+    Ok(Some(Record::decode(&bytes)?))
+}
+
+fn start(record: &Record, work: Work) -> Start {
+    let prompt = match (&record.session, &record.last_error) {
+        (None, _) => Prompt::Original,
+        (Some(_), Some(fault)) if fault.code == code::RATE_LIMITED => Prompt::LimitReset,
+        (Some(_), _) => Prompt::Continue,
+    };
+    Start {
+        id: record.id,
+        attempt: record.attempt,
+        org: record.org.clone(),
+        env: record.env.clone(),
+        flow: record.flow.clone(),
+        runtime: record.runtime.clone(),
+        session: record.session.clone(),
+        prompt,
+        work,
+    }
+}
+
+fn transition(
+    before: Option<&Record>,
+    after: &Record,
+    event: &str,
+    detail: Option<String>,
+    at: Time,
+) -> Transition {
+    Transition {
+        at,
+        id: after.id,
+        event: event.to_owned(),
+        from: before.map(|before| before.state.name()),
+        to: after.state.name(),
+        attempt: after.attempt,
+        deadline: after.deadline(),
+        detail,
+    }
+}
+
+/// The words that make a step of the history understandable.
+fn detail(before: &Record, after: &Record, event: &Event) -> Option<String> {
+    if let (Event::Charge { .. }, Some(budget)) = (event, after.budget) {
+        return Some(format!("used {} of {}", budget.used, budget.limit));
+    }
+    if let Event::Report { report: Report::Spawned { child, .. }, .. } = event {
+        return Some(format!("pid {}", child.pid));
+    }
+    if let Event::Report { report: Report::Session { id }, .. } = event {
+        return Some(id.clone());
+    }
+    if matches!(event, Event::Dispatch) {
+        return after.session.as_ref().map(|session| format!("resume {session}"));
+    }
+    let fault = after.last_error.as_ref().filter(|_| after.last_error != before.last_error || dead(after));
+    let fault = fault.map(|fault| format!("{}: {}", fault.code, fault.message));
+    match after.state {
+        State::DeadLettered { cause, .. } => {
+            Some(fault.map_or(cause.to_string(), |fault| format!("{cause}, {fault}")))
+        }
+        State::RateLimited { source, .. } => {
+            Some(fault.map_or(source.to_string(), |fault| format!("{source}, {fault}")))
+        }
+        State::Queued { .. }
+        | State::Active { .. }
+        | State::Backoff { .. }
+        | State::Draining { .. }
+        | State::Completed { .. }
+        | State::Cancelled { .. } => fault,
+    }
+}
+
+const fn dead(record: &Record) -> bool {
+    matches!(record.state, State::DeadLettered { .. })
+}

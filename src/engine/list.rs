@@ -1,0 +1,130 @@
+//! Lists: live records from the indexes, finished ones from their pointers, merged newest first.
+
+use super::draft::{Draft, Fail};
+use super::index::Entry;
+use super::request::{Filter, Page};
+use super::settings::VISITS_PER_PAGE_MAX;
+use crate::model::{IdRange, Kind, Record, RecordId, State, Trigger};
+use crate::store::{Direction, Stored, keys};
+
+/// Ids in a range, live or finished.
+pub(super) fn resolve(draft: &Draft<'_>, range: IdRange, limit: usize) -> Result<Vec<RecordId>, Fail> {
+    let (from, to) = keys::pointer_range(range);
+    let finished = draft.disk.scan(&from, &to, Direction::Ascending, limit)?;
+    let finished = finished.iter().filter_map(|(key, _)| keys::pointer_id(key));
+    let mut ids: Vec<RecordId> =
+        draft.core.index.ids(range.low, range.high).take(limit).chain(finished).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.truncate(limit);
+    Ok(ids)
+}
+
+/// A page of records, newest first. A filter that matches little ends the page early, with a cursor to go on from.
+pub(super) fn page(draft: &Draft<'_>, filter: &Filter) -> Result<Page, Fail> {
+    let (low, high) = bounds(filter);
+    let wanted = filter.limit.clamp(1, Filter::LIMIT_MAX);
+    let (from, to) = (keys::pointer(low), keys::pointer(high));
+    let mut pointers = Pointers { from, to, chunk: Vec::new(), done: filter.state.is_some_and(is_live) };
+    let mut live = draft.core.index.newest(low, high).peekable();
+    let mut page = Page::default();
+    for _ in 0..VISITS_PER_PAGE_MAX {
+        let finished = pointers.newest(draft)?;
+        let (id, entry) = match (live.peek().map(|(id, _)| *id), finished) {
+            (None, None) => return Ok(Page { next: None, ..page }),
+            (Some(id), finished) if finished.is_none_or(|finished| id > finished) => {
+                (id, live.next().map(|(_, entry)| entry))
+            }
+            (_, Some(finished)) => {
+                pointers.chunk.pop();
+                (finished, None)
+            }
+            (Some(id), None) => (id, live.next().map(|(_, entry)| entry)),
+        };
+        page.next = Some(id);
+        if entry.is_some_and(|entry| !entry_matches(entry, filter)) {
+            continue;
+        }
+        if let Some(record) = draft.record(id)?.filter(|record| matches(record, filter)) {
+            page.records.push(record);
+            if page.records.len() == wanted {
+                break;
+            }
+        }
+    }
+    Ok(page)
+}
+
+/// Finished ids, newest first, read from the disk a chunk at a time.
+struct Pointers {
+    from: Vec<u8>,
+    to: Vec<u8>,
+    /// Oldest first, so that the newest is popped.
+    chunk: Vec<RecordId>,
+    done: bool,
+}
+
+impl Pointers {
+    const CHUNK: usize = 256;
+
+    fn newest(&mut self, draft: &Draft<'_>) -> Result<Option<RecordId>, Fail> {
+        if self.chunk.is_empty() && !self.done {
+            let found = draft.disk.scan(&self.from, &self.to, Direction::Descending, Self::CHUNK)?;
+            self.done = found.len() < Self::CHUNK;
+            if let Some((key, _)) = found.last() {
+                self.to.clone_from(key);
+            }
+            self.chunk = found.iter().rev().filter_map(|(key, _)| keys::pointer_id(key)).collect();
+        }
+        Ok(self.chunk.last().copied())
+    }
+}
+
+/// From the lowest id of the kind up to and without the cursor.
+fn bounds(filter: &Filter) -> (RecordId, RecordId) {
+    let kind = |kind| RecordId { kind, ulid: 0 };
+    let low = kind(filter.kind.unwrap_or(Kind::Session));
+    let high = RecordId { kind: filter.kind.unwrap_or(Kind::Run), ulid: u128::MAX };
+    (low, filter.before.map_or(high, |before| before.min(high)))
+}
+
+fn is_live(state: crate::model::StateName) -> bool {
+    !matches!(state, crate::model::StateName::Completed | crate::model::StateName::Cancelled)
+}
+
+fn entry_matches(entry: &Entry, filter: &Filter) -> bool {
+    let is = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
+    filter.state.is_none_or(|state| state == entry.state)
+        && is(&filter.org, &entry.org)
+        && is(&filter.env, &entry.env)
+        && is(&filter.runtime, &entry.runtime)
+        && is(&filter.flow, entry.flow.as_deref().unwrap_or_default())
+}
+
+fn matches(record: &Record, filter: &Filter) -> bool {
+    let is = |wanted: &Option<String>, value: Option<&str>| wanted.is_none() || wanted.as_deref() == value;
+    let cause = match record.state {
+        State::DeadLettered { cause, .. } => Some(cause),
+        State::Queued { .. }
+        | State::Active { .. }
+        | State::RateLimited { .. }
+        | State::Backoff { .. }
+        | State::Draining { .. }
+        | State::Completed { .. }
+        | State::Cancelled { .. } => None,
+    };
+    filter.state.is_none_or(|state| state == record.state.name())
+        && is(&filter.org, Some(&record.org))
+        && is(&filter.env, Some(&record.env))
+        && is(&filter.runtime, Some(&record.runtime))
+        && is(&filter.flow, record.flow.as_deref())
+        && is(&filter.key, record.key.as_deref())
+        && (filter.cause.is_none() || filter.cause == cause)
+}
+
+/// Accepted triggers, newest first.
+pub(super) fn triggers(draft: &Draft<'_>, limit: usize) -> Result<Vec<Trigger>, Fail> {
+    let (from, to) = keys::all_triggers();
+    let found = draft.disk.scan(&from, &to, Direction::Descending, limit.min(Filter::LIMIT_MAX))?;
+    found.iter().map(|(_, value)| Ok(Trigger::decode(value)?)).collect()
+}

@@ -1,0 +1,104 @@
+//! Open: rebuild what is derived, and find what an earlier process left outstanding.
+
+use super::index::Index;
+use super::purge::Oldest;
+use super::settings::{RECORDS_PER_SCAN, Settings};
+use super::tick::{Core, Engine, EngineError};
+use crate::model::{Child, Record, RecordId, Runtime, Time};
+use crate::store::{Backend, Batch, Direction, Durable, Stored, Tally, Writer, keys};
+
+/// An attempt that an earlier process left outstanding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Survivor {
+    /// Whose.
+    pub id: RecordId,
+    /// Which attempt.
+    pub attempt: u32,
+    /// Its process, which may still be running.
+    pub child: Option<Child>,
+}
+
+/// An opened engine that may not tick before its survivors are stopped: their records would be dispatched again.
+pub struct Opening {
+    engine: Engine,
+}
+
+impl Opening {
+    /// The engine, once every survivor is known to be gone. Its first tick requeues their records, uncounted.
+    pub fn survivors_stopped(self) -> Engine {
+        self.engine
+    }
+}
+
+impl Engine {
+    /// Reads every live record of a recovered and synced `backend` once. The survivors are to be stopped before
+    /// [`Opening::survivors_stopped`].
+    pub fn open(
+        backend: Box<dyn Backend>,
+        settings: Settings,
+        now: Time,
+    ) -> Result<(Opening, Durable<Vec<Survivor>>), EngineError> {
+        let tally = match backend.get(&keys::meta("tally"))? {
+            Some(bytes) => Tally::decode(&bytes)?,
+            None => Tally::default(),
+        };
+        let mut index = Index::default();
+        let mut survivors = Vec::new();
+        each(&*backend, keys::all_live(), |value| {
+            let record = Record::decode(value)?;
+            if record.state.outstanding() {
+                let child = record.state.child();
+                survivors.push(Survivor { id: record.id, attempt: record.attempt, child });
+            }
+            index.set(&record);
+            Ok(())
+        })?;
+        let mut runtimes = std::collections::BTreeMap::new();
+        each(&*backend, keys::all_runtimes(), |value| {
+            let row = Runtime::decode(value)?;
+            runtimes.insert(row.name.clone(), row);
+            Ok(())
+        })?;
+        for (name, lane) in index.lanes().filter(|(name, _)| !settings.runtimes.contains_key(*name)) {
+            if !lane.is_empty() {
+                tracing::warn!(runtime = %name, "records wait for a runtime that is not configured");
+            }
+        }
+        let core = Core {
+            settings,
+            index,
+            runtimes,
+            tally,
+            now: now.max(tally.now),
+            interrupted: survivors.iter().map(|survivor| survivor.id).collect(),
+            draining: None,
+            oldest: Oldest::read(&*backend)?,
+            more: false,
+            ticks: 0,
+            commits: 0,
+        };
+        let (writer, survivors) = Writer::open(backend).commit(&Batch::default(), survivors)?;
+        Ok((Opening { engine: Engine { writer, core } }, survivors))
+    }
+}
+
+/// Hands every value of a key range to `take`, a bounded number at a time.
+fn each(
+    backend: &dyn Backend,
+    (mut from, to): (Vec<u8>, Vec<u8>),
+    mut take: impl FnMut(&[u8]) -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
+    loop {
+        let found = backend.scan(&from, &to, Direction::Ascending, RECORDS_PER_SCAN)?;
+        for (_, value) in &found {
+            take(value)?;
+        }
+        match found.into_iter().last() {
+            Some((mut last, _)) => {
+                last.push(0);
+                from = last;
+            }
+            None => return Ok(()),
+        }
+    }
+}

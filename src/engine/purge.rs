@@ -1,0 +1,91 @@
+//! Retention: finished records and triggers older than it are dropped, with everything kept for them.
+
+use std::time::Duration;
+
+use super::draft::Draft;
+use super::settings::PURGES_PER_TICK_MAX;
+use super::tick::EngineError;
+use crate::model::{Effect, Record, Time, Trigger, TriggerId};
+use crate::store::{Backend, Direction, Pair, Stored, keys};
+
+/// When the oldest finished record finished, and when the oldest trigger was made.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Oldest {
+    pub(super) finished: Option<Time>,
+    pub(super) trigger: Option<Time>,
+}
+
+impl Oldest {
+    /// Reads both from the front of their key ranges.
+    pub(super) fn read(disk: &dyn Backend) -> Result<Oldest, EngineError> {
+        let (finished, triggers) =
+            (front(disk, keys::all_finished(), 1)?, front(disk, keys::all_triggers(), 1)?);
+        Ok(Oldest {
+            finished: finished.first().and_then(|(key, _)| keys::finished_id(key)).map(|(at, _)| at),
+            trigger: triggers.first().and_then(|(key, _)| keys::trigger_id(key)).map(TriggerId::made_at),
+        })
+    }
+
+    /// When there is first something to purge.
+    pub(super) fn due_at(self, retention: Duration) -> Option<Time> {
+        let oldest = [self.finished, self.trigger].into_iter().flatten().min();
+        oldest.map(|at| at.after(retention))
+    }
+}
+
+fn front(disk: &dyn Backend, (from, to): (Vec<u8>, Vec<u8>), limit: usize) -> Result<Vec<Pair>, EngineError> {
+    Ok(disk.scan(&from, &to, Direction::Ascending, limit)?)
+}
+
+/// Drops what is due, a bounded number a tick. It runs before anything finishes in this tick, so the fronts of the key
+/// ranges are the oldest there are.
+pub(super) fn purge(draft: &mut Draft<'_>) -> Result<(), EngineError> {
+    let (retention, now) = (draft.core.settings.retention, draft.now);
+    let due = |at: Time| at.after(retention) <= now;
+    if draft.core.oldest.due_at(retention).is_none_or(|at| at > now) {
+        return Ok(());
+    }
+    draft.core.oldest = Oldest { finished: finished(draft, due)?, trigger: triggers(draft, due)? };
+    draft.core.more |= draft.core.oldest.due_at(retention).is_some_and(|at| at <= now);
+    Ok(())
+}
+
+/// Answers when the oldest finished record that stays finished.
+fn finished(draft: &mut Draft<'_>, due: impl Fn(Time) -> bool) -> Result<Option<Time>, EngineError> {
+    for (count, (key, value)) in
+        front(draft.disk, keys::all_finished(), PURGES_PER_TICK_MAX + 1)?.iter().enumerate()
+    {
+        let Some((at, id)) = keys::finished_id(key) else { break };
+        if count == PURGES_PER_TICK_MAX || !due(at) {
+            return Ok(Some(at));
+        }
+        let record = Record::decode(value)?;
+        if let Some(key) = &record.key {
+            draft.delete(keys::name(&record.org, &record.env, key));
+        }
+        draft.delete(key.clone());
+        draft.delete(keys::pointer(id));
+        draft.delete(keys::work(id));
+        draft.effects.push(Effect::Forget { id });
+        draft.core.tally.purged += 1;
+    }
+    Ok(None)
+}
+
+/// Answers when the oldest trigger that stays was made.
+fn triggers(draft: &mut Draft<'_>, due: impl Fn(Time) -> bool) -> Result<Option<Time>, EngineError> {
+    for (count, (key, value)) in
+        front(draft.disk, keys::all_triggers(), PURGES_PER_TICK_MAX + 1)?.iter().enumerate()
+    {
+        let Some(id) = keys::trigger_id(key) else { break };
+        if count == PURGES_PER_TICK_MAX || !due(id.made_at()) {
+            return Ok(Some(id.made_at()));
+        }
+        let trigger = Trigger::decode(value)?;
+        if let Some(dedup) = &trigger.dedup {
+            draft.delete(keys::delivery(&trigger.source, dedup));
+        }
+        draft.delete(key.clone());
+    }
+    Ok(None)
+}

@@ -1,0 +1,331 @@
+//! A whole engine on the memory backend and a manual clock, driven by lines of text.
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dwell::engine::*;
+use dwell::model::*;
+use dwell::store::memory::Fault as DiskFault;
+use dwell::store::{Durable, Memory};
+
+pub const T0: u64 = 1_700_000_000_000;
+
+type Answers = Arc<Mutex<Vec<Result<Answer, Rejected>>>>;
+
+/// An engine, its disk, its clock, and the names a script gave.
+pub struct World {
+    pub disk: Memory,
+    pub engine: Option<Engine>,
+    pub now: Time,
+    pub settings: Settings,
+    names: BTreeMap<String, RecordId>,
+    pub effects: Vec<Effect>,
+}
+
+impl World {
+    /// Runtimes: claude (2 at once), shell (8).
+    pub fn new() -> World {
+        let mut settings = Settings::default();
+        settings.policy.retry.curve.jitter_percent = 0;
+        settings.runtimes = BTreeMap::from([("claude".into(), 2), ("shell".into(), 8)]);
+        World::with(settings)
+    }
+
+    pub fn with(settings: Settings) -> World {
+        let now = Time::from_millis(T0);
+        let names = BTreeMap::new();
+        let mut world =
+            World { disk: Memory::new(), engine: None, now, settings, names, effects: Vec::new() };
+        world.open();
+        world
+    }
+
+    /// Opens the engine on what the disk holds; answers what an earlier one left outstanding.
+    pub fn open(&mut self) -> Vec<Survivor> {
+        let disk = Box::new(self.disk.clone());
+        let (opening, survivors) = Engine::open(disk, self.settings.clone(), self.now).unwrap();
+        self.engine = Some(opening.survivors_stopped());
+        survivors.into_inner()
+    }
+
+    pub fn id(&mut self, name: &str) -> RecordId {
+        let next = self.names.len() as u128 + 1;
+        *self.names.entry(name.to_owned()).or_insert(RecordId::session((u128::from(T0) << 80) | next))
+    }
+
+    fn name(&self, id: RecordId) -> String {
+        self.names.iter().find(|(_, known)| **known == id).map_or(id.to_string(), |(name, _)| name.clone())
+    }
+
+    /// One tick with these requests; the answers, and in words the steps and effects it released. `Err`: the commit
+    /// failed and the engine is gone.
+    pub fn tick(
+        &mut self,
+        requests: Vec<Request>,
+    ) -> Result<(Vec<Result<Answer, Rejected>>, String), String> {
+        let answers: Answers = Answers::default();
+        let arrivals = requests.into_iter().map(|request| {
+            let answers = answers.clone();
+            let reply: Reply =
+                Box::new(move |answer: Durable<_>| answers.lock().unwrap().push(answer.into_inner()));
+            Arrival { request, reply }
+        });
+        let engine = self.engine.take().expect("the engine is open");
+        let (engine, released) =
+            engine.tick(self.now, arrivals.collect()).map_err(|error| error.to_string())?;
+        self.engine = Some(engine);
+        let mut words = Vec::new();
+        for step in released.transitions.into_inner() {
+            let attempt =
+                if step.to == StateName::Active { format!("/{}", step.attempt) } else { String::new() };
+            let waits = [StateName::RateLimited, StateName::Backoff, StateName::Draining].contains(&step.to);
+            let until = step.deadline.filter(|_| waits).map(|at| self.span(at)).unwrap_or_default();
+            words.push(format!("{} {}{attempt}{until}", self.name(step.id), step.to));
+        }
+        for effect in released.effects.into_inner() {
+            words.push(match &effect {
+                Effect::Start(start) => {
+                    format!("start {}/{} {:?}", self.name(start.id), start.attempt, start.prompt)
+                }
+                Effect::Release { id, attempt } => format!("release {}/{attempt}", self.name(*id)),
+                Effect::Stop { id, attempt, .. } => format!("stop {}/{attempt}", self.name(*id)),
+                Effect::Forget { id } => format!("forget {}", self.name(*id)),
+            });
+            self.effects.push(effect);
+        }
+        for pair in released.replies.each() {
+            let (reply, answer) = pair.split();
+            reply.into_inner()(answer);
+        }
+        let answers = std::mem::take(&mut *answers.lock().unwrap());
+        Ok((answers, words.join(", ")))
+    }
+
+    fn span(&self, at: Time) -> String {
+        format!(" +{}", humantime::format_duration(self.now.until(at)))
+    }
+}
+
+/// Runs a script: each line is `what -> words`, and the words are what the answer, the steps and the effects say.
+///
+/// `submit a [runtime=claude] [org=o] [env=e] [key=k] [budget=20] [silence=10m] [expires=1h]`, `a/1 <report> [+time]`,
+/// `a/1 charge 3`, `cancel a`, `resume a`, `redrive a`, `pause claude +1h`, `open claude`, `drain +30s`, `+90m` (time
+/// passes, one tick), `+90m step` (from deadline to deadline), `crash` (open anew, survivors stopped), `lose`, `land`
+/// (what the next commit does), `show a`.
+pub fn check(script: &str) {
+    check_in(&mut World::new(), script);
+}
+
+pub fn check_in(world: &mut World, script: &str) {
+    let mut seen = String::new();
+    let mut wanted = String::new();
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (what, words) = line.split_once("->").expect(line);
+        let said = world.line(what.trim());
+        seen.push_str(&format!("{} -> {said}\n", what.trim()));
+        wanted.push_str(&format!("{} -> {}\n", what.trim(), words.trim()));
+    }
+    assert!(seen == wanted, "the script says\n{wanted}\nand this happened\n{seen}");
+}
+
+impl World {
+    fn line(&mut self, what: &str) -> String {
+        let words: Vec<&str> = what.split_whitespace().collect();
+        let request = match words.as_slice() {
+            [by] if by.starts_with('+') => {
+                self.now = self.now.after(duration(by));
+                return self.said(Vec::new());
+            }
+            [by, "step"] => return self.steps(duration(by)),
+            ["crash"] => {
+                self.engine = None;
+                let survivors = self.open();
+                let stopped: Vec<String> = survivors
+                    .iter()
+                    .map(|left| format!("{}/{} was outstanding", self.name(left.id), left.attempt))
+                    .collect();
+                let said = self.said(Vec::new());
+                return [stopped.join(", "), said]
+                    .into_iter()
+                    .filter(|part| !part.is_empty())
+                    .collect::<Vec<_>>()
+                    .join(", ");
+            }
+            ["lose"] => return self.fault(DiskFault::Lose),
+            ["land"] => return self.fault(DiskFault::LandUnanswered),
+            ["show", name] => return self.show(name),
+            ["submit", name, options @ ..] => Request::Submit(Box::new(self.submission(name, options))),
+            ["cancel", name] => self.command(name, Command::Cancel),
+            ["resume", name] => self.command(name, Command::ResumeNow),
+            ["redrive", name] => self.command(name, Command::Redrive),
+            ["pause", runtime, by] => {
+                Request::PauseRuntime { name: (*runtime).into(), until: self.now.after(duration(by)) }
+            }
+            ["open", runtime] => Request::ResumeRuntime { name: (*runtime).into() },
+            ["drain", by] => Request::Drain { until: self.now.after(duration(by)) },
+            [attempt, "charge", calls] => {
+                let (id, attempt) = self.attempt(attempt);
+                Request::Charge { id, attempt, calls: calls.parse().unwrap() }
+            }
+            [attempt, report, rest @ ..] => {
+                let (id, attempt) = self.attempt(attempt);
+                Request::Report { id, attempt, report: self.report(report, rest) }
+            }
+            _ => panic!("what is {what:?}?"),
+        };
+        self.said(vec![request])
+    }
+
+    fn said(&mut self, requests: Vec<Request>) -> String {
+        let (answers, words) = match self.tick(requests) {
+            Ok(said) => said,
+            Err(error) => return error,
+        };
+        let mut parts = Vec::new();
+        for answer in answers {
+            match answer {
+                Err(rejected) => parts.push(format!("rejected {}", rejected.code())),
+                Ok(Answer::Charged(Some(budget))) => {
+                    parts.push(format!("used {} of {}", budget.used, budget.limit));
+                }
+                Ok(Answer::Admitted { detail, duplicate: true }) => {
+                    parts.push(format!("duplicate of {}", self.name(detail.record.id)));
+                }
+                Ok(_) => {}
+            }
+        }
+        if !words.is_empty() {
+            parts.push(words);
+        }
+        parts.join(", ")
+    }
+
+    /// Time passes as it does: a tick at each deadline on the way.
+    fn steps(&mut self, by: Duration) -> String {
+        let target = self.now.after(by);
+        let mut said = Vec::new();
+        while let Some(next) = self.engine.as_ref().unwrap().next_wake().filter(|next| *next <= target) {
+            self.now = self.now.max(next);
+            said.push(self.said(Vec::new()));
+        }
+        self.now = target;
+        said.push(self.said(Vec::new()));
+        said.into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn fault(&mut self, fault: DiskFault) -> String {
+        self.disk.fail_next(fault);
+        String::new()
+    }
+
+    fn show(&mut self, name: &str) -> String {
+        let id = self.id(name);
+        let (answers, _) = self.tick(vec![Request::Get { id }]).unwrap();
+        match answers.into_iter().next().unwrap() {
+            Err(rejected) => format!("rejected {}", rejected.code()),
+            Ok(Answer::Detail(detail)) => {
+                let record = detail.record;
+                let cause = if let State::DeadLettered { cause, .. } = record.state {
+                    format!(" {cause}")
+                } else {
+                    String::new()
+                };
+                let counts: u32 = record.streaks.counts().iter().sum();
+                let budget =
+                    record.budget.map(|budget| format!(", used {} of {}", budget.used, budget.limit));
+                format!(
+                    "{}{cause}/{}, {counts} in a row{}",
+                    record.state.name(),
+                    record.attempt,
+                    budget.unwrap_or_default()
+                )
+            }
+            Ok(other) => panic!("{other:?}"),
+        }
+    }
+
+    fn command(&mut self, name: &str, command: Command) -> Request {
+        Request::Command { id: self.id(name), command }
+    }
+
+    fn attempt(&mut self, text: &str) -> (RecordId, u32) {
+        let (name, attempt) = text.split_once('/').expect(text);
+        (self.id(name), attempt.parse().unwrap())
+    }
+
+    pub fn submission(&mut self, name: &str, options: &[&str]) -> Submission {
+        let options: BTreeMap<&str, &str> =
+            options.iter().map(|option| option.split_once('=').unwrap()).collect();
+        let text = |key: &str, default: &str| options.get(key).copied().unwrap_or(default).to_owned();
+        let silence = options.get("silence").map(|by| duration(by));
+        Submission {
+            id: self.id(name),
+            org: text("org", "default").as_str().into(),
+            env: text("env", "default").as_str().into(),
+            key: options.get("key").map(|key| (*key).to_owned()),
+            flow: None,
+            trigger: None,
+            rerun_of: None,
+            runtime: text("runtime", "claude").as_str().into(),
+            budget: options.get("budget").map(|limit| limit.parse().unwrap()),
+            retry: None,
+            timeouts: Some(Timeouts { attempt: Duration::from_secs(7200), silence }),
+            expires: options.get("expires").map(|by| duration(by)),
+            work: Work {
+                action: Action::Agent { prompt: "do it".into(), cwd: None },
+                payload: Vec::new(),
+                task: None,
+                labels: BTreeMap::new(),
+            },
+            invalid: None,
+        }
+    }
+
+    fn report(&self, name: &str, rest: &[&str]) -> Report {
+        let fault = Fault::new(
+            if name == "failed" || name == "throttled" { rest.first().unwrap_or(&name) } else { name },
+            "words",
+        );
+        let reset = match rest.first() {
+            Some(&"soon") => Reset::Unusable("soon".into()),
+            Some(by) if by.starts_with('-') => Reset::At(Time::from_millis(self.now.millis() - 60_000)),
+            Some(by) if by.starts_with('+') => Reset::At(self.now.after(duration(by))),
+            Some(_) | None => Reset::Absent,
+        };
+        let limit = LimitReport { reset, ..LimitReport::default() };
+        match name {
+            "spawned" => Report::Spawned {
+                child: Child { pid: 4711, started: 1, boot: 1 },
+                session: rest.first().map(|id| (*id).to_owned()),
+            },
+            "heartbeat" => Report::Heartbeat,
+            "succeeded" => Report::Succeeded { result: None },
+            "failed" => Report::Failed(fault),
+            "timed_out" => Report::TimedOut(fault),
+            "throttled" => Report::Throttled(fault),
+            "unavailable" => Report::Unavailable(fault),
+            "rate_limited" => Report::RateLimited(limit, Fault::new(code::RATE_LIMITED, "window used up")),
+            "limit_warning" => Report::LimitWarning(limit),
+            "limit_cleared" => Report::LimitCleared,
+            "invalid" => Report::Invalid(fault),
+            "ingestion_failed" => Report::IngestionFailed(fault),
+            "needs_operator" => Report::NeedsOperator(fault),
+            "not_resumable" => Report::NotResumable(fault),
+            _ => panic!("what is report {name:?}?"),
+        }
+    }
+}
+
+pub fn duration(text: &str) -> Duration {
+    let text = text.trim_start_matches('+');
+    // `89m59s` as well as humantime's own forms.
+    humantime::parse_duration(text).expect(text)
+}
