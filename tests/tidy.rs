@@ -1,5 +1,10 @@
 //! The house rules that a compiler does not check: which layer sees which, and what occurs in one place only.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,7 +26,11 @@ const DOORS: &[(&str, &str, &[&str])] = &[
     // Executors see that something is durable, never bytes.
     ("exec", "store", &["store::Durable"]),
     // The shell opens the store and hands it to the engine; from then on it talks to the handle.
-    ("shell", "store", &["store::Durable", "store::History", "store::Stored", "store::local", "store::Local"]),
+    (
+        "shell",
+        "store",
+        &["store::Durable", "store::History", "store::Stored", "store::local", "store::Local"],
+    ),
 ];
 
 /// What occurs under one path only.
@@ -65,7 +74,9 @@ fn paths(lines: &[String]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for part in code.split("crate::").skip(1) {
         let head: String = part.chars().take_while(|c| c.is_alphanumeric() || "_:".contains(*c)).collect();
-        if let Some(list) = part[head.len()..].strip_prefix('{').filter(|_| head.is_empty() || head.ends_with("::")) {
+        if let Some(list) =
+            part[head.len()..].strip_prefix('{').filter(|_| head.is_empty() || head.ends_with("::"))
+        {
             for item in list.split('}').next().unwrap().split(',') {
                 found.insert(format!("{head}{}", item.trim()));
             }
@@ -81,7 +92,8 @@ fn layers_only_look_down() {
     let mut faults = Vec::new();
     for (file, lines) in sources() {
         let Some((layer, _)) = file.split_once('/') else { continue };
-        let (_, seen) = LAYERS.iter().find(|(name, _)| *name == layer).unwrap_or_else(|| panic!("{layer} is no layer"));
+        let (_, seen) =
+            LAYERS.iter().find(|(name, _)| *name == layer).unwrap_or_else(|| panic!("{layer} is no layer"));
         for path in paths(&lines) {
             let target = path.split("::").next().unwrap();
             let known = LAYERS.iter().any(|(name, _)| *name == target);
@@ -106,8 +118,11 @@ fn layers_only_look_down() {
 fn what_belongs_in_one_place_is_there_only() {
     let sources = sources();
     for (word, place) in ONE_PLACE {
-        let users: Vec<&String> =
-            sources.iter().filter(|(_, lines)| lines.iter().any(|line| line.contains(word))).map(|(file, _)| file).collect();
+        let users: Vec<&String> = sources
+            .iter()
+            .filter(|(_, lines)| lines.iter().any(|line| line.contains(word)))
+            .map(|(file, _)| file)
+            .collect();
         assert!(!users.is_empty(), "nothing uses {word} any more: drop it from the list");
         let elsewhere: Vec<_> = users.iter().filter(|file| !file.starts_with(place)).collect();
         assert!(elsewhere.is_empty(), "{word} belongs in src/{place} and occurs in {elsewhere:?}");
@@ -125,7 +140,19 @@ fn every_module_says_what_it_owns() {
 
 #[test]
 fn the_top_level_is_what_the_design_names() {
-    let named = ["Cargo.toml", "Cargo.lock", "LICENSE", "README.md", "benches", "fuzz", "schema", "src", "tests", "target", "dwell-data"];
+    let named = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "LICENSE",
+        "README.md",
+        "benches",
+        "fuzz",
+        "schema",
+        "src",
+        "tests",
+        "target",
+        "dwell-data",
+    ];
     let extra: Vec<String> = std::fs::read_dir(root())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -137,9 +164,9 @@ fn the_top_level_is_what_the_design_names() {
 #[test]
 fn every_limit_has_a_name_ending_in_what_it_bounds() {
     let sources = sources();
-    let constants = sources.values().flatten().filter(|line| line.contains("const ") && line.contains("usize ="));
-    let unnamed: Vec<&String> = constants
-        .filter(|line| line.contains("MAX") && !line.contains("_MAX:"))
-        .collect();
+    let constants =
+        sources.values().flatten().filter(|line| line.contains("const ") && line.contains("usize ="));
+    let unnamed: Vec<&String> =
+        constants.filter(|line| line.contains("MAX") && !line.contains("_MAX:")).collect();
     assert!(unnamed.is_empty(), "the qualifier comes last: {unnamed:?}");
 }

@@ -3,7 +3,7 @@
 //! Owns: the loop, the derived indexes, dispatch, dedup by name, the runtimes' pauses. Absent on purpose: clocks (`now`
 //! is an argument), processes, sockets, and any wait that is not a deadline in a record or a runtime's row.
 //!
-//! A tick: purge; arrivals in order; what was found interrupted at open; due deadlines, earliest first; records freed
+//! A tick: purge; what was found interrupted at open; arrivals in order; due deadlines, earliest first; records freed
 //! by an open window; fair dispatch; one commit; release. Two events for one record fold into one write, and what is
 //! owed to the outside follows from the record before and after.
 

@@ -116,6 +116,7 @@ impl Engine {
         core.more = false;
         let mut draft = Draft::new(&mut core, writer.backend());
         purge::purge(&mut draft)?;
+        interrupted(&mut draft)?;
         let mut replies = Vec::with_capacity(arrivals.len());
         for Arrival { request, reply } in arrivals {
             let answer = match arrivals::answer(&mut draft, request) {
@@ -125,7 +126,6 @@ impl Engine {
             };
             replies.push((reply, answer));
         }
-        interrupted(&mut draft)?;
         deadlines(&mut draft)?;
         cleared(&mut draft)?;
         dispatch(&mut draft)?;

@@ -39,6 +39,11 @@ impl Memory {
         self.lock().fault = Some(fault);
     }
 
+    /// Takes back a fault that no commit has met yet.
+    pub fn heal(&self) {
+        self.lock().fault = None;
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
