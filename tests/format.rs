@@ -105,7 +105,7 @@ fn full(state: State) -> Record {
         streaks: Streaks::from_counts([1, 2, 3, 4, 5, 300]),
         budget: Some(Budget { used: 12, limit: 20 }),
         retry: Retry::default(),
-        timeouts: Timeouts { attempt: Duration::from_secs(3600), silence: Some(Duration::from_millis(1500)) },
+        timeouts: Timeouts { attempt: Duration::from_hours(1), silence: Some(Duration::from_millis(1500)) },
         session: Some("0b4c".into()),
         last_error: Some(Fault::new("exit_1", "no such host: \u{fc}ber")),
         result: Some("{}".into()),

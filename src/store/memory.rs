@@ -22,10 +22,18 @@ struct Disk {
     fault: Option<Fault>,
 }
 
-/// A map behind the [`Backend`] seam. Clones share it, so a clone kept aside is the disk that survives a crash.
-#[derive(Clone, Default)]
+/// A map behind the [`Backend`] seam. Clones share it, so a clone kept aside is the disk that survives a crash; after
+/// a commit failed, only a clone can write.
+#[derive(Default)]
 pub struct Memory {
     disk: Arc<Mutex<Disk>>,
+    failed: bool,
+}
+
+impl Clone for Memory {
+    fn clone(&self) -> Memory {
+        Memory { disk: Arc::clone(&self.disk), failed: false }
+    }
 }
 
 impl Memory {
@@ -74,11 +82,15 @@ impl Backend for Memory {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let mut disk = self.lock();
-        let fault = disk.fault.take();
+        if self.failed {
+            return Err(StoreError::Poisoned);
+        }
+        let fault = self.lock().fault.take();
+        self.failed = fault.is_some();
         if fault == Some(Fault::Lose) {
             return Err(StoreError::Injected);
         }
+        let mut disk = self.lock();
         disk.sequence += 1;
         let sequence = disk.sequence;
         for (key, value) in &batch.writes {
@@ -107,5 +119,32 @@ impl History for Memory {
             found.push((*sequence, event.clone()));
         }
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract;
+
+    #[test]
+    fn memory_keeps_the_contract() {
+        let disk = Memory::new();
+        contract::check(|| Box::new(disk.clone()));
+        contract::check_failure(disk.clone(), || disk.fail_next(Fault::Lose));
+        contract::check_failure(disk.clone(), || disk.fail_next(Fault::LandUnanswered));
+    }
+
+    #[test]
+    fn an_unanswered_commit_is_there_and_a_lost_one_is_not() {
+        for (fault, found) in [(Fault::Lose, None), (Fault::LandUnanswered, Some(b"v".to_vec()))] {
+            let mut memory = Memory::new();
+            let disk = memory.clone();
+            disk.fail_next(fault);
+            let mut batch = Batch::default();
+            batch.put(b"k".to_vec(), b"v".to_vec());
+            memory.commit(&batch).unwrap_err();
+            assert_eq!(disk.get(b"k").unwrap(), found, "{fault:?}");
+        }
     }
 }

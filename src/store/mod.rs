@@ -5,14 +5,22 @@
 
 mod backend;
 mod codec;
+#[cfg(test)]
+mod contract;
+mod crash_point;
 pub mod keys;
+pub mod local;
 pub mod memory;
 mod writer;
 
 pub use backend::{Backend, Batch, Direction, History, Pair};
 pub use codec::{Stored, Tally};
+pub use crash_point::{CRASH_AT, CRASH_POINTS, crash_point};
+pub use local::Local;
 pub use memory::Memory;
 pub use writer::{Durable, Writer};
+
+use std::path::PathBuf;
 
 /// What can be wrong with a store. All of it ends the engine; nothing is retried.
 #[derive(Debug, thiserror::Error)]
@@ -56,4 +64,67 @@ pub enum StoreError {
         /// Why.
         reason: String,
     },
+    /// The operating system refused something.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file or directory.
+        path: PathBuf,
+        /// Its answer.
+        source: std::io::Error,
+    },
+    /// Another process has it.
+    #[error("store {} is open in process {pid}", dir.display())]
+    Locked {
+        /// The store.
+        dir: PathBuf,
+        /// The other process, as it wrote itself down.
+        pid: String,
+    },
+    /// The store was written by a newer build.
+    #[error("{} says format {found}: this build reads up to {newest}", file.display())]
+    Format {
+        /// The file that says so.
+        file: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format there is.
+        newest: u32,
+    },
+    /// A file is not as it was written.
+    #[error(
+        "{} is damaged at byte {offset}: {reason}; restore the last backup, or see what `dwell check --repair` can save",
+        file.display()
+    )]
+    Corrupt {
+        /// The file.
+        file: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// The table (sled) failed or panicked.
+    #[error("table {}: {reason}; it can be rebuilt from the last backup and the journal", dir.display())]
+    Table {
+        /// Its directory.
+        dir: PathBuf,
+        /// What it said.
+        reason: String,
+    },
+    /// The checkpoint thread is gone, and said no more than that.
+    #[error("the checkpoint thread ended unexpectedly")]
+    CheckpointLost,
+    /// More in one commit than a frame holds.
+    #[error("a commit of {bytes} bytes: at most {accepted} are accepted")]
+    BatchTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The largest one.
+        accepted: usize,
+    },
+    /// An earlier commit failed; nothing more is written.
+    #[error("an earlier commit failed: nothing more is written until the store is opened again")]
+    Poisoned,
 }

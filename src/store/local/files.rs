@@ -1,0 +1,63 @@
+//! The few ways the store touches files: synced directories, files replaced whole, errors that name the path.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use crate::store::StoreError;
+
+/// Turns an I/O error into one that says what was being done to which file.
+pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { doing, path, source }
+}
+
+/// Makes `dir`, for its owner alone, and the directories above it; each survives power loss.
+pub(super) fn make_dir(dir: &Path) -> Result<(), StoreError> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed("create", dir))?;
+    for made in missing {
+        sync_parent(made)?;
+    }
+    Ok(())
+}
+
+/// Makes what was created, renamed or removed in `dir` survive power loss.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
+}
+
+/// Puts `bytes` in the place of the file at `path`, whole or not at all.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let new = path.with_extension("new");
+    let write = |mut file: File| file.write_all(bytes).and_then(|()| file.sync_all());
+    File::create(&new).and_then(write).map_err(failed("write", &new))?;
+    fs::rename(&new, path).map_err(failed("replace", path))?;
+    sync_parent(path)
+}
+
+/// Syncs every file and directory at and below `dir`. One that another thread removes meanwhile needs no sync.
+pub(super) fn sync_tree(dir: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(dir).map_err(failed("list", dir))? {
+        let path = entry.map_err(failed("list", dir))?.path();
+        if path.is_dir() {
+            sync_tree(&path)?;
+            continue;
+        }
+        match File::open(&path).and_then(|file| file.sync_all()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("sync", &path)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    sync_dir(dir)
+}
+
+fn sync_parent(path: &Path) -> Result<(), StoreError> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+        Some(_) | None => sync_dir(Path::new(".")),
+    }
+}

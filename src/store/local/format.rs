@@ -1,0 +1,54 @@
+//! The file `format`: which version of the store's files this is, and the seed of its checksums.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::files::{failed, replace};
+use crate::store::StoreError;
+
+/// What this build writes, and the newest it reads.
+const FORMAT: u32 = 1;
+
+/// Reads the seed of the store in `dir`; a new store gets one. A newer format is refused.
+///
+/// Every frame's checksum starts from the seed, so bytes that were not written as a frame of this very store (a
+/// payload that looks like one, a segment of another store) are not taken for one.
+pub(super) fn seed(dir: &Path) -> Result<u32, StoreError> {
+    let path = dir.join("format");
+    match fs::read_to_string(&path) {
+        Ok(text) => parse(&path, &text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(left) = ["journal", "table", "checkpoint"].iter().find(|left| dir.join(left).exists())
+            {
+                let reason = format!("it is missing, but {left} is there");
+                return Err(StoreError::Corrupt { file: path, offset: 0, reason });
+            }
+            let (seed, ..) = uuid::Uuid::new_v4().as_fields();
+            replace(&path, text(seed).as_bytes())?;
+            Ok(seed)
+        }
+        Err(error) => Err(failed("read", &path)(error)),
+    }
+}
+
+fn text(seed: u32) -> String {
+    let words = format!("dwell {FORMAT} {seed:08x}");
+    format!("{words} {:08x}\n", crc32c::crc32c(words.as_bytes()))
+}
+
+fn parse(path: &Path, found: &str) -> Result<u32, StoreError> {
+    let corrupt = || {
+        let reason =
+            format!("{:?} is not `dwell <format> <seed> <checksum>`", found.get(..40).unwrap_or(found));
+        StoreError::Corrupt { file: path.to_owned(), offset: 0, reason }
+    };
+    let mut words = found.split_whitespace();
+    let (Some("dwell"), Some(format)) = (words.next(), words.next()) else { return Err(corrupt()) };
+    let format: u32 = format.parse().map_err(|_| corrupt())?;
+    if format > FORMAT {
+        return Err(StoreError::Format { file: path.to_owned(), found: format, newest: FORMAT });
+    }
+    let seed = words.next().and_then(|seed| u32::from_str_radix(seed, 16).ok()).ok_or_else(corrupt)?;
+    if found == text(seed) { Ok(seed) } else { Err(corrupt()) }
+}

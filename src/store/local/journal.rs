@@ -1,0 +1,110 @@
+//! The promise: one frame appended and synced per commit. Owns the active segment. Absent on purpose: retries. A
+//! sync that failed once may report success the next time although the pages are gone, so the first failure is final.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
+use super::files::failed;
+use super::frame;
+use super::replay::Tail;
+use super::segments::Segment;
+use crate::store::{Batch, StoreError, crash_point};
+
+/// The end of the journal.
+pub(super) struct Journal {
+    dir: PathBuf,
+    seed: u32,
+    segment_bytes: u64,
+    segment: Segment,
+    file: File,
+    /// Bytes preallocated.
+    room: u64,
+    /// Where the next frame goes.
+    end: u64,
+    /// The next frame's number.
+    next: u64,
+    frame: Vec<u8>,
+    poisoned: bool,
+}
+
+impl Journal {
+    /// Goes on after `tail`: whatever stands behind it in its segment is cut off, and all before it is synced, so
+    /// that what was replayed is as durable as if it had been acknowledged.
+    pub(super) fn resume(
+        dir: PathBuf,
+        seed: u32,
+        segment_bytes: u64,
+        tail: Tail,
+    ) -> Result<Journal, StoreError> {
+        let (segment, file) = if let Some(segment) = tail.segment {
+            let opened = File::options().read(true).write(true).open(&segment.path);
+            let file = opened.map_err(failed("open", &segment.path))?;
+            if tail.torn {
+                file.set_len(tail.end).map_err(failed("cut", &segment.path))?;
+            }
+            (segment, file)
+        } else {
+            let segment = Segment::new(&dir, tail.next);
+            let file = segment.create(segment_bytes)?;
+            (segment, file)
+        };
+        let room = segment_bytes.max(file.metadata().map_err(failed("read", &segment.path))?.len());
+        segment.grow(&file, room)?;
+        let (end, next) = (tail.end, tail.next);
+        Ok(Journal {
+            dir,
+            seed,
+            segment_bytes,
+            segment,
+            file,
+            room,
+            end,
+            next,
+            frame: Vec::new(),
+            poisoned: false,
+        })
+    }
+
+    /// Puts `batch` on stable storage and answers its sequence.
+    pub(super) fn append(&mut self, batch: &Batch) -> Result<u64, StoreError> {
+        if self.poisoned {
+            return Err(StoreError::Poisoned);
+        }
+        self.poisoned = true;
+        let sequence = self.next;
+        frame::encode(self.seed, sequence, batch, &mut self.frame)?;
+        let bytes = self.frame.len() as u64;
+        self.make_room(bytes)?;
+        crash_point("journal.before_write");
+        self.file.write_all_at(&self.frame, self.end).map_err(failed("write", &self.segment.path))?;
+        crash_point("journal.after_write");
+        self.file.sync_data().map_err(failed("sync", &self.segment.path))?;
+        crash_point("journal.after_sync");
+        self.frame.clear();
+        self.frame.shrink_to(FRAME_BYTES_KEPT);
+        self.end += bytes;
+        self.next += 1;
+        self.poisoned = false;
+        Ok(sequence)
+    }
+
+    fn make_room(&mut self, bytes: u64) -> Result<(), StoreError> {
+        if self.end + bytes <= self.room {
+            return Ok(());
+        }
+        let room = self.segment_bytes.max(bytes);
+        if self.end == 0 {
+            self.segment.grow(&self.file, room)?;
+        } else {
+            self.segment = Segment::new(&self.dir, self.next);
+            self.file = self.segment.create(room)?;
+            self.end = 0;
+        }
+        self.room = room;
+        Ok(())
+    }
+}
+
+/// The buffer kept from one commit to the next.
+const FRAME_BYTES_KEPT: usize = 1024 * 1024;

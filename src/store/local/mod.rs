@@ -1,0 +1,213 @@
+//! The embedded backend: a write-ahead journal in front of sled (spec 4.2).
+//!
+//! A commit is one frame in the journal and one fdatasync; from then on it is read from the overlay, until a
+//! checkpoint has brought it into the table. Owns a directory:
+//!
+//! ```text
+//! lock         who has it open
+//! format       the version of these files, and the seed of their checksums
+//! journal/     the promise, and the history
+//! checkpoint   how much of the journal the table has
+//! table/       sled
+//! ```
+//!
+//! Absent on purpose: retries. Whatever fails, the store is closed and opened again.
+
+mod checkpoint;
+mod files;
+mod format;
+mod frame;
+mod history;
+mod journal;
+mod lock;
+mod overlay;
+mod replay;
+mod retention;
+mod segments;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use self::checkpoint::Checkpointer;
+use self::history::Reader;
+use self::journal::Journal;
+use self::lock::Lock;
+use self::overlay::{Merge, Overlay};
+use self::retention::Retention;
+use self::table::Table;
+use super::{Backend, Batch, Direction, History, Pair, StoreError};
+
+/// The bounds of a local store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Size of a journal segment; a larger commit gets one of its own size.
+    pub segment_bytes: u64,
+    /// A checkpoint starts when the overlay has grown to this.
+    pub checkpoint_bytes: usize,
+    /// A checkpoint starts at the first commit that finds the overlay older than this, so that replay stays short.
+    pub checkpoint_age_max: Duration,
+    /// A commit that finds the overlay this big waits for the checkpoint under way.
+    pub overlay_bytes_max: usize,
+    /// The table's cache.
+    pub table_cache_bytes: u64,
+    /// Segments beyond this are removed, oldest first, once recovery does not need them.
+    pub history_bytes_max: u64,
+    /// And those whose last commit is this much older than the newest one.
+    pub history_age_max: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        const MIB: u64 = 1024 * 1024;
+        Options {
+            segment_bytes: 64 * MIB,
+            checkpoint_bytes: 8 * 1024 * 1024,
+            checkpoint_age_max: Duration::from_secs(30),
+            overlay_bytes_max: 64 * 1024 * 1024,
+            table_cache_bytes: 32 * MIB,
+            history_bytes_max: 1024 * MIB,
+            history_age_max: Duration::from_hours(7 * 24),
+        }
+    }
+}
+
+/// A store in a directory of its own. Dropping it closes it: what no checkpoint has taken, the next open replays.
+pub struct Local {
+    options: Options,
+    journal: Journal,
+    overlay: Overlay,
+    /// When the oldest change in the active overlay was committed.
+    oldest: Option<Instant>,
+    checkpointer: Checkpointer,
+    table: Arc<Table>,
+    synced: Arc<AtomicU64>,
+    history: Arc<Reader>,
+    failed: bool,
+    _lock: Lock,
+}
+
+impl Local {
+    /// Opens the store in `dir`, or makes one there. On return everything that any process ever acknowledged is
+    /// readable, and durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] if another process has it, [`StoreError::Format`] if it is newer than this build,
+    /// [`StoreError::Corrupt`] or [`StoreError::Table`] if it is damaged.
+    pub fn open(dir: &Path, options: Options) -> Result<Local, StoreError> {
+        files::make_dir(dir)?;
+        let lock = Lock::take(dir)?;
+        let seed = format::seed(dir)?;
+        let checkpoint = checkpoint::read_mark(dir)?;
+        let table = Table::open(dir.join("table"), options.table_cache_bytes, checkpoint > 0)?;
+        let table = Arc::new(table);
+
+        let journal_dir = dir.join("journal");
+        files::make_dir(&journal_dir)?;
+        let mut overlay = Overlay::default();
+        let tail = replay::replay(&journal_dir, seed, checkpoint, |key, value| overlay.set(key, value))?;
+        let synced = Arc::new(AtomicU64::new(tail.next - 1));
+        let journal = Journal::resume(journal_dir.clone(), seed, options.segment_bytes, tail)?;
+
+        let retention = Retention {
+            journal: journal_dir.clone(),
+            bytes_max: options.history_bytes_max,
+            age_max: options.history_age_max,
+        };
+        let checkpointer = Checkpointer::start(dir, Arc::clone(&table), retention)?;
+        let history = Arc::new(Reader::new(journal_dir, seed, Arc::clone(&synced)));
+        let oldest = (overlay.active_bytes() > 0).then(now);
+        Ok(Local {
+            options,
+            journal,
+            overlay,
+            oldest,
+            checkpointer,
+            table,
+            synced,
+            history,
+            failed: false,
+            _lock: lock,
+        })
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if self.checkpointer.has_ended()? {
+            self.overlay.thaw();
+        }
+        if self.overlay.bytes() >= self.options.overlay_bytes_max && self.checkpointer.is_under_way() {
+            self.checkpointer.wait()?;
+            self.overlay.thaw();
+        }
+        let sequence = self.journal.append(batch)?;
+        self.overlay.apply(batch);
+        self.synced.store(sequence, Ordering::Release);
+        if self.is_checkpoint_due() && !self.checkpointer.is_under_way() {
+            self.oldest = None;
+            self.checkpointer.begin(sequence, self.overlay.freeze())?;
+        }
+        Ok(())
+    }
+
+    fn is_checkpoint_due(&mut self) -> bool {
+        if self.overlay.active_bytes() == 0 {
+            return false;
+        }
+        let age = self.oldest.get_or_insert_with(now).elapsed();
+        self.overlay.active_bytes() >= self.options.checkpoint_bytes || age >= self.options.checkpoint_age_max
+    }
+}
+
+impl Backend for Local {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.overlay.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => self.table.get(key),
+        }
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let changes = self.overlay.range(from, to, direction);
+        let changes = changes.map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec)));
+        self.table.scan(from, to, direction, |rows| {
+            let rows = rows.map(|(key, value)| (key, Some(value)));
+            let merged = Merge::new(changes, rows, direction);
+            merged.filter_map(|(key, value)| Some((key, value?))).take(limit).collect()
+        })
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::Poisoned);
+        }
+        let written = self.write(batch);
+        self.failed = written.is_err();
+        written
+    }
+
+    fn history(&self) -> Arc<dyn History> {
+        Arc::clone(&self.history) as Arc<dyn History>
+    }
+}
+
+/// Paces checkpoints and decides nothing else.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "when a checkpoint runs is no rule; the file layer keeps its own time"
+)]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,135 @@
+//! Committed changes that the table does not have yet, in memory and read before it.
+//!
+//! `active` takes every commit. A checkpoint freezes it: `frozen` is then shared with the checkpoint thread and still
+//! read, until the table has it all. A key written five times in between reaches the table once.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::iter::Peekable;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::store::{Batch, Direction};
+
+/// Keys with their newest value; `None` is deleted.
+pub(super) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// A key with its newest value.
+pub(super) type Change<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// What a tree and its allocator add to each change, roughly; so that the bound means memory.
+const CHANGE_BYTES: usize = 96;
+
+#[derive(Default)]
+pub(super) struct Overlay {
+    active: Changes,
+    active_bytes: usize,
+    frozen: Arc<Changes>,
+    frozen_bytes: usize,
+}
+
+impl Overlay {
+    /// Takes a committed batch in.
+    pub(super) fn apply(&mut self, batch: &Batch) {
+        for (key, value) in &batch.writes {
+            self.set(key, value.as_deref());
+        }
+    }
+
+    /// Sets or deletes one key.
+    pub(super) fn set(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let bytes = value.map_or(0, <[u8]>::len);
+        let value = value.map(<[u8]>::to_vec);
+        if let Some(slot) = self.active.get_mut(key) {
+            self.active_bytes -= slot.as_ref().map_or(0, Vec::len);
+            *slot = value;
+        } else {
+            self.active_bytes += key.len() + CHANGE_BYTES;
+            self.active.insert(key.to_vec(), value);
+        }
+        self.active_bytes += bytes;
+    }
+
+    /// What is known here of `key`: nothing, its deletion, or its value.
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Option<Vec<u8>>> {
+        self.active.get(key).or_else(|| self.frozen.get(key))
+    }
+
+    /// Changes in `from <= key < to`, newest only, in the order of `direction`.
+    pub(super) fn range<'a>(
+        &'a self,
+        from: &'a [u8],
+        to: &'a [u8],
+        direction: Direction,
+    ) -> Box<dyn Iterator<Item = Change<'a>> + 'a> {
+        let bounds = (Bound::Included(from), Bound::Excluded(to));
+        let (active, frozen) = (self.active.range::<[u8], _>(bounds), self.frozen.range::<[u8], _>(bounds));
+        let plain = |(key, value): (&'a Vec<u8>, &'a Option<Vec<u8>>)| (key.as_slice(), value.as_deref());
+        match direction {
+            Direction::Ascending => Box::new(Merge::new(active.map(plain), frozen.map(plain), direction)),
+            Direction::Descending => {
+                Box::new(Merge::new(active.rev().map(plain), frozen.rev().map(plain), direction))
+            }
+        }
+    }
+
+    /// Moves what is active to the frozen place, which must be empty, and shares it.
+    pub(super) fn freeze(&mut self) -> Arc<Changes> {
+        self.frozen = Arc::new(std::mem::take(&mut self.active));
+        self.frozen_bytes = std::mem::take(&mut self.active_bytes);
+        Arc::clone(&self.frozen)
+    }
+
+    /// Forgets what was frozen: the table has it.
+    pub(super) fn thaw(&mut self) {
+        self.frozen = Arc::default();
+        self.frozen_bytes = 0;
+    }
+
+    /// Memory of what no checkpoint has taken on yet.
+    pub(super) const fn active_bytes(&self) -> usize {
+        self.active_bytes
+    }
+
+    /// Memory of all of it.
+    pub(super) const fn bytes(&self) -> usize {
+        self.active_bytes + self.frozen_bytes
+    }
+}
+
+/// Two ordered lists as one; where both have a key, the newer one's counts.
+pub(super) struct Merge<N: Iterator, O: Iterator> {
+    newer: Peekable<N>,
+    older: Peekable<O>,
+    direction: Direction,
+}
+
+impl<N: Iterator, O: Iterator> Merge<N, O> {
+    pub(super) fn new(newer: N, older: O, direction: Direction) -> Merge<N, O> {
+        Merge { newer: newer.peekable(), older: older.peekable(), direction }
+    }
+}
+
+impl<K: Ord, V, N: Iterator<Item = (K, V)>, O: Iterator<Item = (K, V)>> Iterator for Merge<N, O> {
+    type Item = (K, V);
+
+    fn next(&mut self) -> Option<(K, V)> {
+        let order = match (self.newer.peek(), self.older.peek()) {
+            (None, _) => return self.older.next(),
+            (_, None) => return self.newer.next(),
+            (Some((newer, _)), Some((older, _))) => newer.cmp(older),
+        };
+        let order = match self.direction {
+            Direction::Ascending => order,
+            Direction::Descending => order.reverse(),
+        };
+        match order {
+            Ordering::Less => self.newer.next(),
+            Ordering::Greater => self.older.next(),
+            Ordering::Equal => {
+                self.older.next();
+                self.newer.next()
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What the journal says after a crash. Owns the difference between a torn tail, which is cut off (it was never
+//! acknowledged), and damage, which is refused.
+
+use std::fs;
+use std::path::Path;
+
+use super::files::failed;
+use super::frame::{self, HEADER_BYTES, Header};
+use super::segments::{self, Segment};
+use crate::store::StoreError;
+
+/// Where the journal ends.
+#[derive(Debug)]
+pub(super) struct Tail {
+    /// The newest segment; `None` in a new store.
+    pub(super) segment: Option<Segment>,
+    /// The end of its last good frame.
+    pub(super) end: u64,
+    /// The sequence of the next commit.
+    pub(super) next: u64,
+    /// Whether there is something behind `end` that was never acknowledged.
+    pub(super) torn: bool,
+}
+
+/// Hands every write after `checkpoint` to `apply`, in order, and answers where the journal ends.
+pub(super) fn replay(
+    journal: &Path,
+    seed: u32,
+    checkpoint: u64,
+    mut apply: impl FnMut(&[u8], Option<&[u8]>),
+) -> Result<Tail, StoreError> {
+    let segments = segments::list(journal)?;
+    let start = segments.partition_point(|segment| segment.first <= checkpoint + 1).saturating_sub(1);
+    let mut tail = Tail { segment: None, end: 0, next: 1, torn: false };
+    for (nth, segment) in segments.iter().enumerate().skip(start) {
+        let (missing, follows) = match tail.segment {
+            None => (checkpoint + 1, segment.first <= checkpoint + 1),
+            Some(_) => (tail.next, segment.first == tail.next),
+        };
+        if !follows {
+            let reason =
+                format!("the segment begins with commit {}, but {missing} is missing", segment.first);
+            return Err(corrupt(segment, 0, reason));
+        }
+        let is_last = nth + 1 == segments.len();
+        tail = read_segment(segment, seed, checkpoint, is_last, &mut apply)?;
+    }
+    if tail.next <= checkpoint {
+        let reason =
+            format!("the journal ends before commit {}, but the checkpoint is at {checkpoint}", tail.next);
+        let segment = tail.segment.unwrap_or_else(|| Segment::new(journal, tail.next));
+        return Err(corrupt(&segment, tail.end, reason));
+    }
+    Ok(tail)
+}
+
+fn read_segment(
+    segment: &Segment,
+    seed: u32,
+    checkpoint: u64,
+    is_last: bool,
+    apply: &mut impl FnMut(&[u8], Option<&[u8]>),
+) -> Result<Tail, StoreError> {
+    let bytes = fs::read(&segment.path).map_err(failed("read", &segment.path))?;
+    let (mut rest, mut end, mut next) = (bytes.as_slice(), 0, segment.first);
+    while let Some((header, body)) = frame::first(seed, rest).filter(|(header, _)| header.sequence == next) {
+        let nothing = |_: &[u8], _: Option<&[u8]>| {};
+        let known = if next > checkpoint {
+            frame::decode(body, &mut *apply, |_| {})
+        } else {
+            frame::decode(body, nothing, |_| {})
+        };
+        known.ok_or_else(|| {
+            corrupt(segment, end, format!("commit {next} is of a layout this build does not know"))
+        })?;
+        end += header.frame_bytes();
+        next += 1;
+        rest = usize::try_from(header.frame_bytes())
+            .ok()
+            .and_then(|bytes| rest.get(bytes..))
+            .unwrap_or_default();
+    }
+    let torn = rest.iter().any(|byte| *byte != 0);
+    if torn {
+        if let Some(sequence) = later_frame(seed, rest, next) {
+            return Err(corrupt(
+                segment,
+                end,
+                format!("commit {next} is bad, but commit {sequence} after it is good"),
+            ));
+        }
+        if !is_last {
+            return Err(corrupt(segment, end, format!("commit {next} is bad, and later segments follow")));
+        }
+        tracing::warn!(file = %segment.path.display(), offset = end, commit = next, "cut off a torn commit");
+    }
+    Ok(Tail { segment: Some(segment.clone()), end, next, torn })
+}
+
+/// The sequence of a good frame somewhere behind a bad one. What a header may say there is narrow, so hardly any
+/// offset needs a checksum.
+fn later_frame(seed: u32, bytes: &[u8], bad: u64) -> Option<u64> {
+    let frames_max = (bytes.len() / HEADER_BYTES) as u64;
+    bytes.windows(HEADER_BYTES).enumerate().find_map(|(offset, header)| {
+        let header = Header::read(header.try_into().ok()?);
+        let plausible = header.sequence > bad && header.sequence - bad <= frames_max;
+        plausible
+            .then(|| frame::first(seed, bytes.get(offset..)?))
+            .flatten()
+            .map(|(header, _)| header.sequence)
+    })
+}
+
+fn corrupt(segment: &Segment, offset: u64, reason: String) -> StoreError {
+    StoreError::Corrupt { file: segment.path.clone(), offset, reason }
+}

@@ -1,0 +1,294 @@
+//! What only this backend can be asked: damage, crashes, and its bounds.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::*;
+use crate::store::contract;
+
+/// So small that a few commits pass through every file there is.
+fn tiny() -> Options {
+    Options {
+        segment_bytes: 512,
+        checkpoint_bytes: 300,
+        overlay_bytes_max: 2_000,
+        table_cache_bytes: 1024 * 1024,
+        ..Options::default()
+    }
+}
+
+/// Nothing but the journal is used.
+fn journal_only() -> Options {
+    Options { segment_bytes: 4096, ..Options::default() }
+}
+
+fn put(store: &mut Local, n: u64) {
+    let mut batch = Batch::default();
+    batch.put(key(n), value(n));
+    batch.event(value(n));
+    store.commit(&batch).unwrap();
+}
+
+fn key(n: u64) -> Vec<u8> {
+    format!("k{n:06}").into_bytes()
+}
+
+fn value(n: u64) -> Vec<u8> {
+    format!("value {n}").into_bytes()
+}
+
+/// Asserts that commits `1..=last` of [`put`] are there and no other.
+fn check(store: &Local, last: u64) {
+    let pairs = store.scan(b"k", b"l", Direction::Ascending, usize::MAX).unwrap();
+    assert_eq!(pairs, (1..=last).map(|n| (key(n), value(n))).collect::<Vec<_>>());
+    let events = store.history().read(0, usize::MAX).unwrap();
+    assert_eq!(events, (1..=last).map(|n| (n, value(n))).collect::<Vec<_>>());
+}
+
+fn segment(dir: &Path, first: u64) -> PathBuf {
+    segments::Segment::new(&dir.join("journal"), first).path
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            fs::copy(from, to).unwrap();
+        }
+    }
+}
+
+/// A closed store with three commits in one segment, and where each frame ends.
+fn three_commits(dir: &Path) -> Vec<usize> {
+    let mut store = Local::open(dir, journal_only()).unwrap();
+    let mut ends = vec![0];
+    for n in 1..=3 {
+        put(&mut store, n);
+        let bytes = fs::read(segment(dir, 1)).unwrap();
+        ends.push(bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1);
+    }
+    ends
+}
+
+fn refusal(dir: &Path) -> String {
+    match Local::open(dir, journal_only()) {
+        Ok(_) => panic!("the damage went unnoticed"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn local_keeps_the_contract() {
+    for options in [Options::default(), tiny(), Options { checkpoint_age_max: Duration::ZERO, ..tiny() }] {
+        let dir = tempfile::tempdir().unwrap();
+        contract::check(|| Box::new(Local::open(dir.path(), options.clone()).unwrap()));
+    }
+}
+
+#[test]
+fn after_a_failed_write_nothing_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Local::open(dir.path(), Options { segment_bytes: 1, ..tiny() }).unwrap();
+    contract::check_failure(store, || fs::remove_dir_all(dir.path().join("journal")).unwrap());
+}
+
+#[test]
+fn a_tail_torn_at_any_byte_is_cut_off_and_the_store_goes_on() {
+    let whole = tempfile::tempdir().unwrap();
+    let ends = three_commits(whole.path());
+    let bytes = fs::read(segment(whole.path(), 1)).unwrap();
+    for cut in ends[2]..ends[3] {
+        for zeros in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            copy(whole.path(), dir.path());
+            let mut torn = bytes[..cut].to_vec();
+            torn.resize(if zeros { bytes.len() } else { cut }, 0);
+            fs::write(segment(dir.path(), 1), torn).unwrap();
+            let mut store = Local::open(dir.path(), journal_only()).unwrap();
+            check(&store, 2);
+            put(&mut store, 3);
+            drop(store);
+            check(&Local::open(dir.path(), journal_only()).unwrap(), 3);
+        }
+    }
+}
+
+#[test]
+fn a_flipped_byte_before_a_good_commit_is_refused_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let ends = three_commits(dir.path());
+    let path = segment(dir.path(), 1);
+    let bytes = fs::read(&path).unwrap();
+    for at in 0..ends[2] {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x20;
+        fs::write(&path, &damaged).unwrap();
+        let start = ends.iter().rev().find(|end| **end <= at).unwrap();
+        let place = format!("{} is damaged at byte {start}: ", path.display());
+        let refusal = refusal(dir.path());
+        assert!(refusal.starts_with(&place) && refusal.contains("dwell check --repair"), "{refusal}");
+    }
+    let mut zeroed = bytes.clone();
+    zeroed[..ends[2]].fill(0);
+    fs::write(&path, zeroed).unwrap();
+    assert!(refusal(dir.path()).contains("commit 1 is bad, but commit 3 after it is good"));
+    fs::write(&path, bytes).unwrap();
+    check(&Local::open(dir.path(), journal_only()).unwrap(), 3);
+}
+
+#[test]
+fn a_payload_that_looks_like_a_commit_is_not_taken_for_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Local::open(dir.path(), journal_only()).unwrap();
+    let mut forged = Vec::new();
+    frame::encode(0, 3, &Batch::default(), &mut forged).unwrap();
+    let mut batch = Batch::default();
+    batch.event([forged, vec![1; 40]].concat());
+    put(&mut store, 1);
+    store.commit(&batch).unwrap();
+    drop(store);
+    let path = segment(dir.path(), 1);
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[last] = 0;
+    fs::write(&path, bytes).unwrap();
+    check(&Local::open(dir.path(), journal_only()).unwrap(), 1);
+}
+
+#[test]
+fn a_missing_or_foreign_file_is_refused() {
+    let whole = tempfile::tempdir().unwrap();
+    let mut store = Local::open(whole.path(), tiny()).unwrap();
+    for n in 1..=40 {
+        put(&mut store, n);
+    }
+    if store.checkpointer.is_under_way() {
+        store.checkpointer.wait().unwrap();
+    }
+    drop(store);
+    let no_checkpoints = Options { checkpoint_bytes: usize::MAX, ..tiny() };
+    let mut store = Local::open(whole.path(), no_checkpoints).unwrap();
+    for n in 41..=80 {
+        put(&mut store, n);
+    }
+    drop(store);
+    let mark = checkpoint::read_mark(whole.path()).unwrap();
+    assert!(mark > 0);
+    let segments = segments::list(&whole.path().join("journal")).unwrap();
+    let needed = segments.iter().rev().find(|segment| segment.first <= mark + 1).unwrap();
+
+    let check = |damage: &dyn Fn(&Path), expected: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        copy(whole.path(), dir.path());
+        damage(dir.path());
+        let refusal = refusal(dir.path());
+        assert!(refusal.contains(expected), "{refusal:?} does not say {expected:?}");
+    };
+    let last = segments.last().unwrap();
+    let flip_seed = |dir: &Path| {
+        let mut text = fs::read(dir.join("format")).unwrap();
+        text[8] ^= 1;
+        fs::write(dir.join("format"), text).unwrap();
+    };
+    check(&|dir| fs::remove_file(segment(dir, needed.first)).unwrap(), "is missing");
+    check(&|dir| fs::remove_dir_all(dir.join("journal")).unwrap(), "the journal ends before commit 1,");
+    check(&|dir| fs::remove_dir_all(dir.join("table")).unwrap(), "it is missing, but there is a checkpoint");
+    check(&|dir| fs::remove_file(dir.join("format")).unwrap(), "it is missing, but journal is there");
+    check(
+        &|dir| fs::write(dir.join("format"), "dwell 2 00000000 00000000\n").unwrap(),
+        "says format 2: this build reads up to 1",
+    );
+    check(
+        &|dir| fs::write(dir.join("format"), "hello").unwrap(),
+        "is not `dwell <format> <seed> <checksum>`",
+    );
+    check(&flip_seed, "is not `dwell <format> <seed> <checksum>`");
+    check(&|dir| fs::write(dir.join("checkpoint"), [0; 12]).unwrap(), "checkpoint is damaged at byte 0");
+    check(&|dir| fs::rename(segment(dir, last.first), segment(dir, last.first + 1)).unwrap(), "is missing");
+}
+
+#[test]
+fn a_second_open_is_refused_with_the_pid_of_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Local::open(dir.path(), tiny()).unwrap();
+    let expected = format!("store {} is open in process {}", dir.path().display(), std::process::id());
+    assert_eq!(refusal(dir.path()), expected);
+    drop(store);
+    Local::open(dir.path(), tiny()).unwrap();
+}
+
+#[test]
+fn replay_over_a_table_that_is_ahead_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Local::open(dir.path(), tiny()).unwrap();
+    for n in 1..=60 {
+        put(&mut store, n);
+    }
+    drop(store);
+    assert!(checkpoint::read_mark(dir.path()).unwrap() > 0);
+    fs::remove_file(dir.path().join("checkpoint")).unwrap();
+    check(&Local::open(dir.path(), tiny()).unwrap(), 60);
+}
+
+#[test]
+fn memory_stays_bounded_and_reads_stay_right_while_checkpoints_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Local::open(dir.path(), tiny()).unwrap();
+    let change = 200;
+    for n in 1..=300 {
+        put(&mut store, n);
+        assert!(
+            store.overlay.bytes() < tiny().overlay_bytes_max + change,
+            "commit {n}: {}",
+            store.overlay.bytes()
+        );
+    }
+    check(&store, 300);
+    assert!(segments::list(&dir.path().join("journal")).unwrap().len() > 10);
+}
+
+#[test]
+fn history_is_kept_up_to_its_bound_and_recovery_keeps_what_it_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { history_bytes_max: 2_000, ..tiny() };
+    let mut store = Local::open(dir.path(), options.clone()).unwrap();
+    let reader = store.history();
+    for n in 1..=300 {
+        put(&mut store, n);
+        let read = reader.read(n - 1, 10).unwrap();
+        assert_eq!(read, [(n, value(n))]);
+    }
+    let kept = reader.read(0, usize::MAX).unwrap();
+    let oldest = kept[0].0;
+    assert!(oldest > 100, "{oldest}");
+    assert_eq!(kept, (oldest..=300).map(|n| (n, value(n))).collect::<Vec<_>>());
+    drop(store);
+    let store = Local::open(dir.path(), options).unwrap();
+    assert_eq!(store.scan(b"k", b"l", Direction::Ascending, usize::MAX).unwrap().len(), 300);
+}
+
+#[test]
+fn damaged_history_is_refused_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let ends = three_commits(dir.path());
+    let store = Local::open(dir.path(), journal_only()).unwrap();
+    let mut bytes = fs::read(segment(dir.path(), 1)).unwrap();
+    bytes[ends[1] + 20] ^= 1;
+    fs::write(segment(dir.path(), 1), bytes).unwrap();
+    let error = store.history().read(0, 10).unwrap_err().to_string();
+    assert!(error.contains(&format!("at byte {}: commit 2 does not match its checksum", ends[1])), "{error}");
+    assert_eq!(store.history().read(2, 10).unwrap(), [(3, value(3))]);
+}
+
+#[test]
+fn the_directory_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("a/b");
+    drop(Local::open(&dir, tiny()).unwrap());
+    assert_eq!(fs::metadata(dir).unwrap().permissions().mode() & 0o777, 0o700);
+}
