@@ -1,0 +1,73 @@
+//! Persist before notify, seen from outside: between a commit's write and the reply that follows it there is an
+//! fdatasync. Read from the system calls of a process of its own, under strace.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use dwell::store::local::Options;
+use dwell::store::{Backend as _, Batch, Local};
+
+/// Set in the traced process: the store it commits to.
+const STORE: &str = "DWELL_TEST_STORE";
+
+const COMMITS: u8 = 5;
+
+#[test]
+fn every_reply_follows_the_sync_of_its_commit() {
+    if let Some(dir) = std::env::var_os(STORE) {
+        return commit_and_reply(Path::new(&dir));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let trace = dir.path().join("trace");
+    let traced = Command::new("strace")
+        .args(["-f", "-y", "-s", "64", "-e", "trace=write,pwrite64,pwritev,fdatasync,fsync", "-o"])
+        .arg(&trace)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "every_reply_follows_the_sync_of_its_commit", "--nocapture", "--test-threads=1"])
+        .env(STORE, dir.path().join("store"))
+        .output()
+        .expect("strace is needed for this test: apt-get install strace");
+    assert!(traced.status.success(), "{}", String::from_utf8_lossy(&traced.stderr));
+    let trace = std::fs::read_to_string(trace).unwrap();
+
+    let steps: Vec<String> = trace.lines().filter_map(step).collect();
+    let expected: Vec<String> =
+        (0..COMMITS).flat_map(|n| [format!("write {n}"), "sync".to_owned(), format!("reply {n}")]).collect();
+    assert_eq!(steps, expected, "{trace}");
+}
+
+/// What a line of the trace means for the promise. A write and a reply count when they begin, a sync when it has
+/// returned well: where another thread's call is logged in between, that is its `resumed` line.
+fn step(line: &str) -> Option<String> {
+    let marked = |marker: &str| line.split_once(marker).and_then(|(_, rest)| rest.chars().next());
+    let in_journal = line.contains("/journal/");
+    if line.contains("pwrite64(") && in_journal {
+        return Some(format!("write {}", marked("commit-")?));
+    }
+    if line.contains("fdatasync resumed") || line.contains("fdatasync(") && in_journal {
+        let returned = !line.contains("<unfinished");
+        assert!(!returned || line.trim_end().ends_with("= 0"), "{line}");
+        return returned.then(|| "sync".to_owned());
+    }
+    line.contains("write(1<").then(|| marked("reply-"))?.map(|n| format!("reply {n}"))
+}
+
+fn commit_and_reply(dir: &Path) {
+    let mut store = Local::open(dir, Options::default()).unwrap();
+    for n in 0..COMMITS {
+        let mut batch = Batch::default();
+        batch.event(format!("commit-{n}").into_bytes());
+        store.commit(&batch).unwrap();
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(format!("reply-{n}\n").as_bytes()).unwrap();
+        stdout.flush().unwrap();
+    }
+}
