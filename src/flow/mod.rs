@@ -1,1 +1,135 @@
-//! TODO owner writes this.
+//! L1, flow files: what a flow is made of, which triggers it wants, and the runs it makes of them.
+//!
+//! Owns: the YAML format of `schema/flow.schema.json`, templates, conditions. Pure: text in, values out.
+//! Absent on purpose: reading files, admitting runs, and what is refused as not supported yet (`keys::LATER`).
+
+mod condition;
+mod expand;
+mod keys;
+mod parse;
+mod path;
+mod problem;
+mod read;
+mod template;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub use expand::{FAN_OUT_BYTES_MAX, FAN_OUT_MAX};
+pub use parse::parse;
+pub use problem::Problem;
+pub use template::FILLED_BYTES_MAX;
+pub use tree::FLOW_BYTES_MAX;
+
+use crate::model::Name;
+use condition::{Condition, Source};
+use path::Path;
+use problem::Position;
+use template::Template;
+
+/// The JSON Schema of a flow file, for editors.
+pub const SCHEMA: &str = include_str!("../../schema/flow.schema.json");
+
+/// A flow as read from its file. Its templates are compiled and its paths parsed.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    file: String,
+    name: Name,
+    /// Where the name stands.
+    at: Position,
+    on: Vec<Source>,
+    conditions: Vec<Condition>,
+    for_each: Option<Path>,
+    org: Option<Template>,
+    env: Option<Template>,
+    budget: Calls,
+    retry: Option<Retries>,
+    spans: Spans,
+    run: Run,
+    task: Option<Template>,
+    labels: BTreeMap<String, Template>,
+}
+
+/// How many mutating calls a run may make.
+#[derive(Clone, Copy, Debug)]
+enum Calls {
+    /// As the engine's policy says.
+    Policy,
+    Unlimited,
+    Limit(u32),
+}
+
+/// `retry`: what the file names; the rest is the policy's.
+#[derive(Clone, Copy, Debug)]
+struct Retries {
+    attempts: Option<u32>,
+    backoff: Option<Duration>,
+    /// In percent.
+    factor: Option<u32>,
+    max: Option<Duration>,
+    /// In percent.
+    jitter: Option<u32>,
+}
+
+/// `timeout`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spans {
+    attempt: Option<Duration>,
+    silence: Option<Duration>,
+    expires: Option<Duration>,
+}
+
+/// `run`.
+#[derive(Clone, Debug)]
+enum Run {
+    Agent { runtime: Name, prompt: Template, cwd: Option<Template> },
+    Command { runtime: Name, argv: Vec<Template>, cwd: Option<Template> },
+}
+
+impl Flow {
+    /// Unique among the flows loaded together.
+    pub const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The runtime its runs start on: the agent, or the command's, `shell` by default.
+    pub const fn runtime(&self) -> &Name {
+        match &self.run {
+            Run::Agent { runtime, .. } | Run::Command { runtime, .. } => runtime,
+        }
+    }
+
+    /// The file it was read from, as it was named to [`parse`].
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+}
+
+/// Reads all flow files, given as name and text: all of them, or every problem of every one. Two flows of one name
+/// are a problem of the second.
+pub fn load<F, T>(files: impl IntoIterator<Item = (F, T)>) -> Result<Vec<Flow>, Vec<Problem>>
+where
+    F: AsRef<str>,
+    T: AsRef<str>,
+{
+    let mut flows: Vec<Flow> = Vec::new();
+    let mut problems = Vec::new();
+    for (file, text) in files {
+        match parse(file.as_ref(), text.as_ref()) {
+            Ok(flow) => flows.push(flow),
+            Err(found) => problems.extend(found),
+        }
+    }
+    let mut first: BTreeMap<&Name, &Flow> = BTreeMap::new();
+    for flow in &flows {
+        if let Some(other) = first.get(&flow.name) {
+            let message = format!("name {:?} is taken by {}:{}", flow.name, other.file, other.at.line);
+            let Position { line, column } = flow.at;
+            problems.push(Problem { file: flow.file.clone(), line, column, message });
+        } else {
+            first.insert(&flow.name, flow);
+        }
+    }
+    if problems.is_empty() { Ok(flows) } else { Err(problems) }
+}

@@ -1,0 +1,186 @@
+//! From a trigger to the runs a flow makes of it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::condition::hears;
+use super::template::{Scope, Template};
+use super::{Calls, Flow, Retries, Run};
+use crate::model::{
+    Action, Curve, Fault, Name, Policy, RecordId, Retry, Submission, Timeouts, Trigger, Work, bounded,
+};
+
+/// The most runs one flow makes of one trigger.
+pub const FAN_OUT_MAX: usize = 1_000;
+
+/// The most bytes the payloads of these runs may have together: each run carries its own copy.
+pub const FAN_OUT_BYTES_MAX: usize = 64 << 20;
+
+/// The longest org or env, in bytes.
+const SCOPE_BYTES_MAX: usize = 255;
+
+/// The fault's code of a run whose templates cannot be filled.
+const TEMPLATE: &str = "template";
+
+/// The fault's code of the one run made where there would be too many.
+const FAN_OUT: &str = "fan_out";
+
+impl Flow {
+    /// Whether the flow wants this trigger. It may still make no run of it: where `for_each` finds nothing.
+    pub fn matches(&self, trigger: &Trigger, payload: &Value) -> bool {
+        hears(&self.on, trigger) && self.conditions.iter().all(|condition| condition.holds(payload))
+    }
+
+    /// The runs to admit: none if it does not match, else one, or one for each value of `for_each`.
+    ///
+    /// `payload` is the trigger's payload, parsed. What cannot be carried out is a run as well, with
+    /// [`Submission::invalid`] naming flow, key and expression: a template whose field is missing (`template`), and
+    /// a fan-out beyond [`FAN_OUT_MAX`] or [`FAN_OUT_BYTES_MAX`], which makes that one run only (`fan_out`).
+    pub fn expand(
+        &self,
+        trigger: &Trigger,
+        payload: &Value,
+        policy: &Policy,
+        mut next_id: impl FnMut() -> RecordId,
+    ) -> Vec<Submission> {
+        if !self.matches(trigger, payload) {
+            return Vec::new();
+        }
+        let Some(path) = &self.for_each else {
+            return vec![self.submission(trigger, Scope { payload, item: None }, policy, next_id())];
+        };
+        let items = path.select(payload);
+        let bytes = items.len().saturating_mul(trigger.payload.len());
+        if items.len() > FAN_OUT_MAX || bytes > FAN_OUT_BYTES_MAX {
+            let message = format!(
+                "flow {}: for_each: {path} finds {} values with {bytes} bytes of payload: expected at most \
+                 {FAN_OUT_MAX} values and {FAN_OUT_BYTES_MAX} bytes",
+                self.name,
+                items.len()
+            );
+            let mut all = self.submission(trigger, Scope { payload, item: None }, policy, next_id());
+            all.invalid = Some(Fault::new(FAN_OUT, &message));
+            return vec![all];
+        }
+        let each = |item| self.submission(trigger, Scope { payload, item: Some(item) }, policy, next_id());
+        items.into_iter().map(each).collect()
+    }
+
+    fn submission(&self, trigger: &Trigger, scope: Scope, policy: &Policy, id: RecordId) -> Submission {
+        let mut filler = Filler { scope, faults: Vec::new() };
+        let org = filler.tenant("org", self.org.as_ref(), &trigger.org);
+        let env = filler.tenant("env", self.env.as_ref(), &trigger.env);
+        let action = filler.action(&self.run);
+        let task = self.task.as_ref().map(|task| bounded(&filler.fill("task", task)));
+        let labels: BTreeMap<String, String> = self
+            .labels
+            .iter()
+            .map(|(key, label)| (key.clone(), filler.fill(&format!("labels.{key}"), label)))
+            .collect();
+        let invalid = (!filler.faults.is_empty())
+            .then(|| Fault::new(TEMPLATE, &format!("flow {}: {}", self.name, filler.faults.join("; "))));
+        let spans = self.spans;
+        let timeouts = (spans.attempt.is_some() || spans.silence.is_some()).then(|| Timeouts {
+            attempt: spans.attempt.unwrap_or(policy.timeouts.attempt),
+            silence: spans.silence.or(policy.timeouts.silence),
+        });
+        Submission {
+            id,
+            org,
+            env,
+            key: None,
+            flow: Some(self.name.clone()),
+            trigger: Some(trigger.id),
+            rerun_of: None,
+            runtime: self.runtime().clone(),
+            budget: match self.budget {
+                Calls::Policy => Some(policy.run_budget),
+                Calls::Unlimited => None,
+                Calls::Limit(calls) => Some(calls),
+            },
+            retry: self.retry.map(|retry| retry.over(policy.retry)),
+            timeouts,
+            expires: spans.expires,
+            work: Work { action, payload: run_payload(&trigger.payload, scope.item), task, labels },
+            invalid,
+        }
+    }
+}
+
+/// As it came; under `for_each` with the item beside it.
+fn run_payload(payload: &[u8], item: Option<&Value>) -> Vec<u8> {
+    let Some(item) = item else { return payload.to_vec() };
+    let payload = if payload.is_empty() { b"null" } else { payload };
+    [format!("{{\"item\":{item},\"payload\":").as_bytes(), payload, b"}"].concat()
+}
+
+impl Retries {
+    /// What the flow names, and the policy's for the rest.
+    fn over(self, policy: Retry) -> Retry {
+        let first = self.backoff.unwrap_or(policy.curve.first);
+        let curve = Curve {
+            first,
+            factor_percent: self.factor.unwrap_or(policy.curve.factor_percent),
+            // A first wait that is longer than the policy's longest is meant.
+            max: self.max.unwrap_or_else(|| policy.curve.max.max(first)),
+            jitter_percent: self.jitter.unwrap_or(policy.curve.jitter_percent),
+        };
+        Retry { attempts: self.attempts.unwrap_or(policy.attempts), curve }
+    }
+}
+
+/// Fills the templates of one run; what cannot be filled stays as it stands in the file, beside the fault.
+struct Filler<'v> {
+    scope: Scope<'v>,
+    faults: Vec<String>,
+}
+
+impl Filler<'_> {
+    fn fill(&mut self, key: &str, template: &Template) -> String {
+        template.fill(self.scope).unwrap_or_else(|what| {
+            self.faults.push(format!("{key}: {what}"));
+            template.source().to_owned()
+        })
+    }
+
+    /// An org or env. A name that cannot be one leaves the run in the trigger's.
+    fn tenant(&mut self, key: &str, template: Option<&Template>, trigger: &Name) -> Name {
+        let Some(template) = template else { return trigger.clone() };
+        let before = self.faults.len();
+        let text = self.fill(key, template);
+        if self.faults.len() > before {
+            return trigger.clone();
+        }
+        if text.is_empty() || text.len() > SCOPE_BYTES_MAX || text.contains(char::is_control) {
+            let expected =
+                format!("expected a name of 1 to {SCOPE_BYTES_MAX} bytes without control characters");
+            self.faults.push(format!("{key}: {:?} becomes {text:.80?}: {expected}", template.source()));
+            return trigger.clone();
+        }
+        text.into()
+    }
+
+    fn action(&mut self, run: &Run) -> Action {
+        match run {
+            Run::Agent { prompt, cwd, .. } => Action::Agent {
+                prompt: self.fill("run.prompt", prompt),
+                cwd: cwd.as_ref().map(|cwd| self.directory(cwd)),
+            },
+            Run::Command { argv, cwd, .. } => {
+                let argv = argv.iter().enumerate();
+                let argv = argv.map(|(n, one)| self.fill(&format!("run.command[{n}]"), one)).collect();
+                Action::Command { argv, cwd: cwd.as_ref().map(|cwd| self.directory(cwd)) }
+            }
+        }
+    }
+
+    /// A name in a payload must not lead out of where the flow says the work is.
+    fn directory(&mut self, cwd: &Template) -> String {
+        let text = self.fill("run.cwd", cwd);
+        if cwd.has_fields() && text.split('/').any(|component| component == "..") {
+            self.faults.push(format!("run.cwd: {:?} becomes a path with .. in it", cwd.source()));
+        }
+        text
+    }
+}

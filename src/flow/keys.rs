@@ -1,0 +1,90 @@
+//! The keys of a flow file: those that are read, and those that are refused because they come later.
+
+/// The keys of one mapping.
+pub(super) struct Table {
+    /// Where it stands; empty for the flow itself.
+    pub(super) path: &'static str,
+    /// All that is read there.
+    pub(super) keys: &'static [&'static str],
+}
+
+pub(super) const FLOW: Table = Table {
+    path: "",
+    keys: &[
+        "name", "on", "if", "for_each", "org", "env", "budget", "retry", "timeout", "run", "labels", "task",
+    ],
+};
+
+pub(super) const RETRY: Table =
+    Table { path: "retry", keys: &["attempts", "backoff", "factor", "max", "jitter"] };
+
+pub(super) const TIMEOUT: Table = Table { path: "timeout", keys: &["attempt", "silence", "expires"] };
+
+pub(super) const RUN: Table = Table { path: "run", keys: &["agent", "prompt", "command", "runtime", "cwd"] };
+
+/// Designed, and not built yet: refused, so that nobody relies on what does not happen.
+pub(super) const LATER: &[&str] =
+    &["concurrency", "debounce", "mode", "on.schedule", "on_dead_letter", "run.http", "run.worker"];
+
+/// `retry.attempts`; the key alone where nothing is above it.
+pub(super) fn dotted(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// Whether it is designed, and not built yet.
+pub(super) fn is_later(path: &str, key: &str) -> bool {
+    LATER.contains(&dotted(path, key).as_str())
+}
+
+impl Table {
+    /// What to say about a key that is not among them.
+    pub(super) fn unknown(&self, key: &str) -> String {
+        let place = if self.path.is_empty() { String::new() } else { format!(" in {}", self.path) };
+        let expected = self.keys.join(", ");
+        let nearest = self.keys.iter().map(|known| (strsim::damerau_levenshtein(known, key), known)).min();
+        let meant = match nearest {
+            Some((distance, known)) if distance <= 2 && distance < known.len() => {
+                format!(" (did you mean {known:?}?)")
+            }
+            Some(_) | None => String::new(),
+        };
+        format!("unknown key {key:?}{place}: expected one of {expected}{meant}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_schema_names_the_keys_that_are_read() {
+        let schema: Value = serde_json::from_str(crate::flow::SCHEMA).unwrap();
+        for table in [FLOW, RETRY, TIMEOUT] {
+            let at = if table.path.is_empty() {
+                String::from("/properties")
+            } else {
+                format!("/properties/{}/properties", table.path)
+            };
+            assert_eq!(named(&schema, &at), table.keys.iter().copied().collect(), "{at}");
+        }
+        let mut run = named(&schema, "/properties/run/oneOf/0/properties");
+        run.extend(named(&schema, "/properties/run/oneOf/1/properties"));
+        assert_eq!(run, RUN.keys.iter().copied().collect());
+    }
+
+    #[test]
+    fn no_key_is_both_read_and_refused() {
+        for table in [FLOW, RETRY, TIMEOUT, RUN] {
+            assert!(!table.keys.iter().any(|key| is_later(table.path, key)));
+        }
+    }
+
+    fn named<'v>(schema: &'v Value, at: &str) -> BTreeSet<&'v str> {
+        let properties = schema.pointer(at).and_then(Value::as_object);
+        properties.expect("properties there").keys().map(String::as_str).collect()
+    }
+}
