@@ -1,0 +1,371 @@
+//! One attempt from its start to the moment nothing of it is left: the supervising thread.
+//!
+//! It waits for the record's earlier attempts to be gone, spawns the child held, tells who it is, opens the gate when
+//! that is durable, reads, tells the result, and ends the whole process group. Every wait is on channels: control from
+//! the engine's side, output from the two readers, and timers. Absent on purpose: what a line means (`agents`).
+
+use std::convert::Infallible;
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, ChildStdin};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
+use rustix::process::{Pid, Signal};
+
+use super::agents::{Exit, Reader, Said, Standing};
+use super::launch::Launch;
+use super::lines::{self, Output, Stream};
+use super::logs::Log;
+use super::{Setup, Tell, held, process};
+use crate::model::{Fault, Report, Start};
+
+/// At most one heartbeat in this time, and none without a sign of life in it.
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
+
+/// Lines read and not yet looked at, of both streams; a child that writes faster waits in its pipe.
+const LINES_QUEUED_MAX: usize = 16;
+
+/// What every empty pipe takes without blocking (pipe(7): at least one page).
+const PIPE_BYTES_MIN: usize = 4096;
+
+/// What reaches a supervisor from outside. Few, and never more than the engine decided.
+#[derive(Debug)]
+pub(super) enum Control {
+    /// The child's identity is durable.
+    Release,
+    /// The attempt is over for the engine.
+    Stop,
+    /// The engine did not take a report: the attempt is not outstanding.
+    Refused,
+    /// dwell ends: this long until SIGKILL.
+    Shutdown(Duration),
+}
+
+/// One attempt to carry out.
+pub(super) struct Attempt {
+    pub setup: Arc<Setup>,
+    pub tell: Tell,
+    pub start: Start,
+    pub control: Receiver<Control>,
+    /// The other end, for the answers to reports.
+    pub answers: Sender<Control>,
+    /// Closed when an earlier attempt of the record is gone.
+    pub earlier: Vec<Receiver<Infallible>>,
+}
+
+impl Attempt {
+    /// The body of the thread.
+    pub fn run(self) {
+        if !self.earlier_are_gone() {
+            return;
+        }
+        let launch = match Launch::of(&self.start, &self.setup) {
+            Ok(launch) => launch,
+            Err(report) => return self.tell(report),
+        };
+        match Supervisor::spawn(&self, launch) {
+            Ok((supervisor, output)) => supervisor.run(&output),
+            Err(error) => self.tell(not_spawned(&error)),
+        }
+    }
+
+    /// `false` if it is stopped before.
+    fn earlier_are_gone(&self) -> bool {
+        for gone in &self.earlier {
+            loop {
+                select! {
+                    recv(gone) -> _ => break,
+                    recv(self.control) -> message => match message {
+                        Ok(Control::Release) => {}
+                        Ok(Control::Stop | Control::Refused | Control::Shutdown(_)) | Err(_) => return false,
+                    },
+                }
+            }
+        }
+        true
+    }
+
+    fn tell(&self, report: Report) {
+        let answers = self.answers.clone();
+        // A refused limit or session report says nothing about the attempt.
+        let fences = report.is_terminal() || matches!(report, Report::Heartbeat | Report::Spawned { .. });
+        let answer = move |accepted: bool| {
+            if fences && !accepted {
+                // The attempt may be gone by now.
+                answers.send(Control::Refused).ok();
+            }
+        };
+        (self.tell)(self.start.id, self.start.attempt, report, Box::new(answer));
+    }
+}
+
+/// A command line that no system takes is the work's fault; anything else is this machine's, and is not counted.
+fn not_spawned(error: &io::Error) -> Report {
+    let fault = Fault::new("not_spawned", &format!("cannot spawn: {error}"));
+    if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::ArgumentListTooLong) {
+        Report::Invalid(fault)
+    } else {
+        Report::Unavailable(fault)
+    }
+}
+
+/// Where a child stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Behind the gate: nothing of the work runs.
+    Held,
+    /// Released. A deadline, if set, waits for the result that must follow a rejection.
+    Running,
+    /// The result is told; the process may finish until the deadline.
+    Lingering,
+    /// SIGTERM is sent; SIGKILL at the deadline.
+    Ending,
+}
+
+struct Supervisor<'a> {
+    attempt: &'a Attempt,
+    child: Child,
+    group: Pid,
+    /// The child's stdin while it is held.
+    gate: Option<ChildStdin>,
+    payload: Vec<u8>,
+    phase: Phase,
+    deadline: Receiver<Instant>,
+    heartbeat: Option<Receiver<Instant>>,
+    /// `None` once there is nothing more to tell.
+    reader: Option<Reader>,
+    session: Option<String>,
+    /// The last word of the provider was a rejection that stops the agent.
+    rejected: bool,
+    kill_after: Duration,
+    log: Log,
+}
+
+impl<'a> Supervisor<'a> {
+    fn spawn(attempt: &'a Attempt, launch: Launch) -> io::Result<(Supervisor<'a>, Receiver<Output>)> {
+        let Attempt { setup, start, .. } = attempt;
+        let mut child = launch.command(start, setup).spawn()?;
+        let (identity, group, output) = match follow(&mut child) {
+            Ok(followed) => followed,
+            Err(error) => {
+                // Held, so nothing of the work ran.
+                child.kill()?;
+                child.wait()?;
+                return Err(error);
+            }
+        };
+        let gate = child.stdin.take();
+        let supervisor = Supervisor {
+            attempt,
+            child,
+            group,
+            gate,
+            payload: launch.payload.unwrap_or_default(),
+            phase: Phase::Held,
+            deadline: never(),
+            heartbeat: None,
+            reader: Some(Reader::new(launch.adapter, launch.agent)),
+            session: launch.session.clone(),
+            rejected: false,
+            kill_after: setup.kill_after,
+            log: Log::open(&setup.logs, start.id, start.attempt),
+        };
+        attempt.tell(Report::Spawned { child: identity, session: launch.session });
+        Ok((supervisor, output))
+    }
+
+    fn run(mut self, output: &Receiver<Output>) {
+        let attempt = self.attempt;
+        let mut streams = 2;
+        while streams > 0 {
+            let heartbeat = self.heartbeat.clone().unwrap_or_else(never);
+            select! {
+                recv(attempt.control) -> message => if let Ok(message) = message { self.controlled(&message) },
+                recv(output) -> message => match message {
+                    Ok(Output::Ended) => streams -= 1,
+                    Ok(output) => self.printed(&output),
+                    Err(_) => streams = 0,
+                },
+                recv(self.deadline) -> _ => self.overdue(),
+                recv(heartbeat) -> _ => {
+                    self.heartbeat = None;
+                    attempt.tell(Report::Heartbeat);
+                }
+            }
+        }
+        self.ended();
+    }
+
+    /// The leader has ended. It is not reaped before the rest of its group is signalled: until then no other process
+    /// can have its number.
+    fn ended(mut self) {
+        process::signal_group(self.group, Signal::TERM);
+        let status = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            let exit = status.map_or_else(
+                |_| Exit::default(),
+                |status| Exit { code: status.code(), signal: status.signal() },
+            );
+            self.attempt.tell(reader.exited(exit));
+        }
+        process::wait_group_gone(self.group, self.kill_after);
+    }
+
+    fn controlled(&mut self, message: &Control) {
+        match (message, self.phase) {
+            (Control::Release, Phase::Held) => self.release(),
+            (Control::Stop | Control::Refused | Control::Shutdown(_), Phase::Held) => {
+                self.reader = None;
+                self.kill();
+            }
+            (Control::Stop, Phase::Running) | (Control::Refused, Phase::Running | Phase::Lingering) => {
+                self.end_quietly();
+            }
+            // After its own result the process keeps the grace it has: an agent may still be writing its session.
+            (Control::Stop, Phase::Lingering | Phase::Ending)
+            | (Control::Refused, Phase::Ending)
+            | (Control::Release, Phase::Running | Phase::Lingering | Phase::Ending) => {}
+            (Control::Shutdown(grace), Phase::Running | Phase::Lingering | Phase::Ending) => {
+                self.kill_after = self.kill_after.min(*grace);
+                self.end_quietly();
+            }
+        }
+    }
+
+    /// Opens the gate. The payload follows through the same pipe; one that the pipe may not hold is written by a thread
+    /// of its own, because the child may read it late or never.
+    fn release(&mut self) {
+        let Some(mut stdin) = self.gate.take() else { return };
+        let mut bytes = held::GATE.to_vec();
+        bytes.append(&mut self.payload);
+        let fits = bytes.len() <= PIPE_BYTES_MIN;
+        let mut write = move || {
+            // A child that does not read its payload to the end is free to.
+            stdin.write_all(&bytes).ok();
+        };
+        self.phase = Phase::Running;
+        if fits {
+            write();
+        } else if let Err(error) = thread::Builder::new().name("payload".to_owned()).spawn(write) {
+            self.reader = None;
+            self.attempt.tell(not_spawned(&error));
+            self.kill();
+        }
+    }
+
+    fn printed(&mut self, output: &Output) {
+        let Some(mut reader) = self.reader.take() else { return self.log(output) };
+        self.log(output);
+        let said = match output {
+            Output::Line(Stream::Stdout, line) => reader.line(String::from_utf8_lossy(line).trim_end()),
+            Output::Line(Stream::Stderr, line) => {
+                reader.error_line(&String::from_utf8_lossy(line));
+                vec![Said::Activity]
+            }
+            Output::TooLong | Output::Ended => vec![Said::Activity],
+        };
+        self.reader = Some(reader);
+        for said in said {
+            self.said(said);
+        }
+    }
+
+    fn log(&mut self, output: &Output) {
+        match output {
+            Output::Line(_, line) => self.log.line(line),
+            Output::TooLong => {
+                let note = format!("[dwell: a line beyond {} bytes is skipped]", lines::LINE_BYTES_MAX);
+                self.log.line(note.as_bytes());
+            }
+            Output::Ended => {}
+        }
+    }
+
+    fn said(&mut self, said: Said) {
+        if self.reader.is_none() {
+            return;
+        }
+        self.heartbeat.get_or_insert_with(|| after(HEARTBEAT_EVERY));
+        if let Said::Limit { standing, limit } = &said {
+            self.stands(*standing == Standing::Rejected && !limit.using_overage);
+        }
+        match said.report() {
+            None => {}
+            Some(Report::Session { id }) if self.session.as_ref() == Some(&id) => {}
+            Some(report) => {
+                if let Report::Session { id } = &report {
+                    self.session = Some(id.clone());
+                }
+                if report.is_terminal() {
+                    self.reader = None;
+                    self.heartbeat = None;
+                    self.phase = Phase::Lingering;
+                    self.deadline = after(self.attempt.setup.result_grace);
+                }
+                self.attempt.tell(report);
+            }
+        }
+    }
+
+    /// A rejection is followed by a result, or by the end; some versions linger instead, and say nothing more.
+    fn stands(&mut self, rejected: bool) {
+        if rejected && !self.rejected {
+            self.deadline = after(self.attempt.setup.result_grace);
+        } else if !rejected {
+            self.deadline = never();
+        }
+        self.rejected = rejected;
+    }
+
+    fn overdue(&mut self) {
+        match self.phase {
+            Phase::Held => {}
+            Phase::Running => {
+                if let Some(reader) = self.reader.take() {
+                    self.attempt.tell(reader.exited(Exit::default()));
+                }
+                self.end_quietly();
+            }
+            Phase::Lingering => self.end_quietly(),
+            Phase::Ending => self.kill(),
+        }
+    }
+
+    fn end_quietly(&mut self) {
+        self.reader = None;
+        self.heartbeat = None;
+        process::signal_group(self.group, Signal::TERM);
+        self.deadline = after(self.kill_after);
+        self.phase = Phase::Ending;
+    }
+
+    fn kill(&mut self) {
+        process::signal_group(self.group, Signal::KILL);
+        self.deadline = never();
+        self.phase = Phase::Ending;
+    }
+}
+
+/// Who a fresh child is, and its output; its readers run until it ends.
+fn follow(child: &mut Child) -> io::Result<(crate::model::Child, Pid, Receiver<Output>)> {
+    let group = process::pid(child.id()).ok_or_else(|| io::Error::other("the child has no pid"))?;
+    let identity = process::identify(child.id())?;
+    let leader = Arc::new(process::watch(child.id())?);
+    let (to, output) = bounded(LINES_QUEUED_MAX);
+    let pipes: [(Option<OwnedFd>, Stream); 2] = [
+        (child.stdout.take().map(Into::into), Stream::Stdout),
+        (child.stderr.take().map(Into::into), Stream::Stderr),
+    ];
+    for (pipe, stream) in pipes {
+        let pipe = pipe.ok_or_else(|| io::Error::other("the child has no pipe"))?;
+        let (leader, to) = (Arc::clone(&leader), to.clone());
+        thread::Builder::new()
+            .name(format!("{stream:?}").to_lowercase())
+            .spawn(move || lines::read(pipe, &leader, stream, &to))?;
+    }
+    Ok((identity, group, output))
+}
