@@ -1,1 +1,6 @@
-//! TODO owner writes this.
+//! L4, the world: command line, configuration, clock, signals, HTTP.
+//!
+//! It talks to the engine through a `Handle` and never to the store. tokio and axum exist in `http` and nowhere else.
+
+pub mod clock;
+pub mod time;
