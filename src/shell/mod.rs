@@ -3,4 +3,5 @@
 //! It talks to the engine through a `Handle` and never to the store. tokio and axum exist in `http` and nowhere else.
 
 pub mod clock;
+pub mod config;
 pub mod time;

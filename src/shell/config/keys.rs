@@ -1,0 +1,220 @@
+//! Every configuration key: its path, type, default and meaning. The one place that knows them: reading, the nearest
+//! key of an unknown one, `config check` and `schema/config.schema.json` all follow from this table.
+
+use serde_json::{Map, Value as Json, json};
+
+/// One key. In `runtimes.*.argv` the star stands for a name.
+pub struct Key {
+    /// Dotted, as in TOML.
+    pub path: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// As it would be written; empty for an empty list, table or text.
+    pub default: &'static str,
+    /// One line for people.
+    pub doc: &'static str,
+}
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `ip:port`.
+    Address,
+    /// `file:DIR`.
+    StoreUrl,
+    /// A path, relative to the working directory.
+    Path,
+    /// Any text.
+    Text,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A whole number, at least this.
+    Number(u32),
+    /// A humantime duration, or whole seconds.
+    Span,
+    /// A duration, or `off`.
+    SpanOrOff,
+    /// `10%`, or 10.
+    Percent,
+    /// A growth factor of at least 1, two decimals.
+    Factor,
+    /// An array of texts.
+    Texts,
+    /// A table of texts.
+    Table,
+    /// An array of `file:PATH`, `env:NAME` or `plain:TEXT`.
+    Secrets,
+}
+
+const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { path, kind, default, doc }
+}
+
+/// All of them, in the order they are shown.
+pub const KEYS: &[Key] = &[
+    key("server.listen", Kind::Address, "127.0.0.1:7070", "where HTTP is served; loopback only"),
+    key("store.url", Kind::StoreUrl, "file:./dwell-data", "where records are kept: file:DIR"),
+    key("flows.dir", Kind::Path, "./flows", "where flow files are read from; the default may be absent"),
+    key("limits.estimate", Kind::Span, "1h", "the wait when a provider names no usable reset time"),
+    key("limits.max_wait", Kind::Span, "8d", "a reset further away than this is clamped to it"),
+    key(
+        "limits.resume_prompt",
+        Kind::Text,
+        "Rate limit window has reset. Continue working on the task where you left off.",
+        "what an agent is told when its provider's window has reset",
+    ),
+    key(
+        "limits.continue_prompt",
+        Kind::Text,
+        "You were interrupted. Continue working on the task where you left off.",
+        "what an agent is told when its session goes on after an interruption",
+    ),
+    key("drain.timeout", Kind::Span, "30s", "how long outstanding attempts may finish when dwell stops"),
+    key("drain.kill_after", Kind::Span, "5s", "between SIGTERM and SIGKILL of an attempt's process group"),
+    key("shutdown.timeout", Kind::Span, "40s", "the whole stop; more than drain.timeout + 1s"),
+    key("retention.finished", Kind::Span, "7d", "how long finished records are kept"),
+    key("retention.history", Kind::Span, "7d", "how long transitions are kept"),
+    key("retry.attempts", Kind::Number(1), "5", "dead-lettered at this many failures in a row"),
+    key("retry.backoff", Kind::Span, "30s", "the wait after the first failure"),
+    key("retry.factor", Kind::Factor, "2", "how the wait grows with each further failure"),
+    key("retry.max", Kind::Span, "10m", "the longest wait before jitter"),
+    key("retry.jitter", Kind::Percent, "10%", "added to a wait, never taken from it"),
+    key("timeouts.attempt", Kind::Span, "24h", "the longest an attempt may take"),
+    key("timeouts.silence", Kind::SpanOrOff, "off", "the longest an attempt may show no sign of life"),
+    key("run.budget", Kind::Number(0), "20", "mutating calls of a flow run that names no budget"),
+    key(
+        "runtimes.*.adapter",
+        Kind::Choice(&["plain", "claude"]),
+        "plain",
+        "how the program's output is read",
+    ),
+    key(
+        "runtimes.*.argv",
+        Kind::Texts,
+        "",
+        "starts an agent: {prompt} and {session} are filled; empty: the adapter's own",
+    ),
+    key("runtimes.*.resume_argv", Kind::Texts, "", "resumes one; empty: the adapter's own, or argv"),
+    key("runtimes.*.concurrency", Kind::Number(1), "5", "attempts outstanding at once"),
+    key("runtimes.*.env", Kind::Table, "", "added to the environment of its attempts"),
+    key("runtimes.*.cwd", Kind::Path, "", "working directory of its attempts; empty: dwell's own"),
+    key(
+        "sources.*.kind",
+        Kind::Choice(&["github", "forgejo", "gitlab", "standard"]),
+        "github",
+        "whose webhooks these are",
+    ),
+    key(
+        "sources.*.secrets",
+        Kind::Secrets,
+        "",
+        "any of these proves a webhook: file:PATH, env:NAME or plain:TEXT",
+    ),
+    key("log.format", Kind::Choice(&["text", "json"]), "text", "how log lines look, on stderr"),
+    key("log.level", Kind::Text, "info", "off, error, warn, info, debug, trace, or target=level,..."),
+];
+
+/// Runtimes that are there without being configured, with what differs from the defaults. `claude` needs its program
+/// only once an agent attempt starts on it.
+pub const BUILT_IN_RUNTIMES: &[(&str, &[(&str, &str)])] =
+    &[("claude", &[("adapter", "claude")]), ("shell", &[("concurrency", "8")])];
+
+/// The key of a full path; a star matches any one name.
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| {
+        let (mut pattern, mut given) = (key.path.split('.'), path.split('.'));
+        loop {
+            match (pattern.next(), given.next()) {
+                (None, None) => return true,
+                (Some(want), Some(have)) if want == "*" || want == have => {}
+                (_, _) => return false,
+            }
+        }
+    })
+}
+
+/// Whether some key lies below `path`.
+pub fn is_section(path: &str) -> bool {
+    let depth = path.split('.').count();
+    KEYS.iter().any(|key| {
+        let mut pattern = key.path.split('.');
+        pattern.clone().count() > depth
+            && path.split('.').all(|have| pattern.next().is_some_and(|want| want == "*" || want == have))
+    })
+}
+
+/// The name of the environment variable that sets it; only keys without a free name have one.
+pub fn env_name(key: &Key) -> Option<String> {
+    (!key.path.contains('*')).then(|| format!("DWELL_{}", key.path.replace('.', "_").to_uppercase()))
+}
+
+/// The key, or section, most like `path`, with the names of `path` in place of stars.
+pub fn nearest(path: &str) -> Option<String> {
+    let segments: Vec<&str> = path.split('.').collect();
+    let mut candidates: Vec<String> = Vec::new();
+    for key in KEYS {
+        let named: Vec<&str> = (key.path.split('.').enumerate())
+            .map(|(at, part)| if part == "*" { segments.get(at).copied().unwrap_or("NAME") } else { part })
+            .take(segments.len())
+            .collect();
+        candidates.push(named.join("."));
+    }
+    let ranked = candidates.into_iter().map(|candidate| (strsim::osa_distance(&candidate, path), candidate));
+    // More than a third of it wrong is not a slip of the finger.
+    ranked.min().filter(|(distance, _)| distance * 3 <= path.len()).map(|(_, candidate)| candidate)
+}
+
+/// The table as a JSON Schema, for editors.
+pub fn json_schema() -> Json {
+    let mut root = section("");
+    root.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+    root.insert("title".to_owned(), json!("dwell.toml"));
+    Json::Object(root)
+}
+
+fn section(prefix: &str) -> Map<String, Json> {
+    let (mut named, mut any) = (Map::new(), json!(false));
+    for key in KEYS {
+        let Some(rest) = key.path.strip_prefix(prefix) else { continue };
+        let (part, last) = rest.split_once('.').map_or((rest, true), |(part, _)| (part, false));
+        let below =
+            || if last { key_schema(key) } else { Json::Object(section(&format!("{prefix}{part}."))) };
+        if part == "*" {
+            any = below();
+        } else if !named.contains_key(part) {
+            named.insert(part.to_owned(), below());
+        }
+    }
+    let pairs =
+        [("type", json!("object")), ("properties", Json::Object(named)), ("additionalProperties", any)];
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn key_schema(key: &Key) -> Json {
+    let (doc, default) = (key.doc, key.default);
+    match key.kind {
+        Kind::Address | Kind::StoreUrl | Kind::Path | Kind::Text => {
+            json!({ "description": doc, "default": default, "type": "string" })
+        }
+        Kind::Choice(words) => json!({ "description": doc, "default": default, "enum": words }),
+        Kind::Number(min) => {
+            let default = default.parse::<u32>().ok();
+            json!({ "description": doc, "default": default, "type": "integer", "minimum": min })
+        }
+        Kind::Span | Kind::SpanOrOff | Kind::Percent => {
+            json!({ "description": doc, "default": default, "type": ["string", "integer"] })
+        }
+        Kind::Factor => json!({ "description": doc, "default": default, "type": ["string", "number"] }),
+        Kind::Texts => {
+            json!({ "description": doc, "default": [], "type": "array", "items": { "type": "string" } })
+        }
+        Kind::Table => {
+            let text = json!({ "type": "string" });
+            json!({ "description": doc, "default": {}, "type": "object", "additionalProperties": text })
+        }
+        Kind::Secrets => {
+            let reference = json!({ "type": "string", "pattern": "^(file|env|plain):" });
+            json!({ "description": doc, "default": [], "type": "array", "items": reference })
+        }
+    }
+}

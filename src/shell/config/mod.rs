@@ -1,0 +1,329 @@
+//! Configuration: defaults < `dwell.toml` < `DWELL_*` < flags, checked as a whole before anything runs.
+//!
+//! Every key has a default, so no file is needed. The keys themselves are data, in `keys`. Absent on purpose:
+//! reading secrets before a server needs them.
+
+pub mod keys;
+mod layers;
+mod secret;
+mod value;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use layers::{Layers, Origin, Problem, Setting, Settings};
+pub use secret::SecretRef;
+pub use value::Value;
+
+use crate::model::{Curve, LimitPolicy, Name, Policy, Retry, Timeouts};
+
+/// The file that is read when none is named and it is there.
+pub const FILE: &str = "dwell.toml";
+
+/// A stop needs this long besides the drain: to sync, and to close what listens.
+const STOP_MARGIN: Duration = Duration::from_secs(1);
+
+/// How a program's output is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adapter {
+    /// Any command.
+    Plain,
+    /// Claude Code's stream.
+    Claude,
+}
+
+/// How attempts of a runtime are started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    /// How the program's output is read.
+    pub adapter: Adapter,
+    /// Starts an agent; `{prompt}` and `{session}` are filled. Empty: the adapter's own.
+    pub argv: Vec<String>,
+    /// Resumes one. Empty: the adapter's own.
+    pub resume_argv: Vec<String>,
+    /// Attempts outstanding at once.
+    pub concurrency: u32,
+    /// Added to the environment.
+    pub env: BTreeMap<String, String>,
+    /// Working directory, if not dwell's own.
+    pub cwd: Option<PathBuf>,
+}
+
+/// Whose webhooks a source takes, and what proves them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// `github`, `forgejo`, `gitlab` or `standard`.
+    pub kind: String,
+    /// Any of them may have signed.
+    pub secrets: Vec<SecretRef>,
+}
+
+/// How log lines look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// JSON lines, else text.
+    pub json: bool,
+    /// A `tracing_subscriber` filter.
+    pub level: String,
+}
+
+/// Everything configured, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// The store's directory.
+    pub data: PathBuf,
+    /// Where flow files are; `None`: nobody named one and `./flows` is not there.
+    pub flows: Option<PathBuf>,
+    /// The numbers the rules use.
+    pub policy: Policy,
+    /// What an agent is told when its window has reset.
+    pub resume_prompt: String,
+    /// What an agent is told when its session goes on otherwise.
+    pub continue_prompt: String,
+    /// How long outstanding attempts may finish at a stop.
+    pub drain_timeout: Duration,
+    /// Between SIGTERM and SIGKILL.
+    pub kill_after: Duration,
+    /// The whole stop.
+    pub shutdown_timeout: Duration,
+    /// How long finished records are kept.
+    pub finished_for: Duration,
+    /// How long transitions are kept.
+    pub history_for: Duration,
+    /// By name; `shell` and `claude` are always among them.
+    pub runtimes: BTreeMap<Name, Runtime>,
+    /// By name.
+    pub sources: BTreeMap<Name, Source>,
+    /// How log lines look.
+    pub log: Log,
+    /// To be said at start, one line each.
+    pub warnings: Vec<String>,
+    settings: BTreeMap<String, Setting>,
+}
+
+/// All that is wrong with a configuration, one line each.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError(pub Vec<Problem>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads and checks all layers.
+    pub fn load(layers: &Layers) -> Result<Config, ConfigError> {
+        let mut settings = Settings::read(layers);
+        check(&mut settings);
+        if !settings.problems.is_empty() {
+            settings.problems.sort_by(|a, b| a.at.cmp(&b.at));
+            return Err(ConfigError(settings.problems));
+        }
+        Ok(build(settings.values))
+    }
+
+    /// Every key with its effective value and where it came from, as TOML lines with comments.
+    pub fn describe(&self) -> String {
+        let lines: Vec<(String, &Origin)> = (self.settings.iter())
+            .filter_map(|(path, setting)| {
+                let kind = keys::find(path)?.kind;
+                Some((format!("{path} = {}", value::Shown(kind, &setting.value)), &setting.origin))
+            })
+            .collect();
+        let width = lines
+            .iter()
+            .map(|(line, _)| line.chars().count())
+            .filter(|width| *width <= 60)
+            .max()
+            .unwrap_or(0);
+        let mut text = String::new();
+        for (line, origin) in lines {
+            // Writing to a String cannot be refused.
+            writeln!(text, "{line:width$}  # {origin}").unwrap_or_default();
+        }
+        text
+    }
+
+    /// Where a key's value came from, by its full path.
+    pub fn origin(&self, path: &str) -> Option<&Origin> {
+        self.settings.get(path).map(|setting| &setting.origin)
+    }
+}
+
+/// What no key can see by itself.
+fn check(settings: &mut Settings) {
+    let found = |path: &str| settings.values.get(path).cloned();
+    let mut problems = Vec::new();
+    if let Some(Setting { value: Value::Address(address), origin }) = found("server.listen")
+        && !address.ip().is_loopback()
+    {
+        let message =
+            format!("server.listen: {address} is not loopback: it needs a token file; not supported yet");
+        problems.push((origin, message));
+    }
+    if let (Some(drain), Some(shutdown)) = (found("drain.timeout"), found("shutdown.timeout"))
+        && let (Value::Span(Some(drain_span)), Value::Span(Some(limit))) = (&drain.value, &shutdown.value)
+        && drain_span.saturating_add(STOP_MARGIN) >= *limit
+    {
+        let (drain_text, limit) = (super::time::format_span(*drain_span), super::time::format_span(*limit));
+        let message = format!("drain.timeout {drain_text} + 1s is not below shutdown.timeout {limit}");
+        problems.push((drain.origin.max(shutdown.origin), message));
+    }
+    if let Some(Setting { value: Value::Path(dir), origin }) = found("flows.dir")
+        && origin != Origin::Default
+        && !dir.is_dir()
+    {
+        problems.push((origin, format!("flows.dir: {} is not a directory", dir.display())));
+    }
+    for name in settings.names("runtimes").into_iter().chain(settings.names("sources")) {
+        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+            let message = format!("{name:?} is not a name here: expected letters, digits, - and _");
+            problems.push((Origin::Default, message));
+        }
+    }
+    if let Some(Setting { value: Value::Text(level), origin }) = found("log.level")
+        && let Err(error) = level.parse::<tracing_subscriber::filter::Targets>()
+    {
+        problems.push((origin, format!("log.level: {level:?}: {error}")));
+    }
+    for (origin, message) in problems {
+        settings.problem(origin, message);
+    }
+}
+
+/// Typed reading of what [`Settings::read`] has checked; a wrong path or type here is a bug in this file.
+struct Read<'a>(&'a BTreeMap<String, Setting>);
+
+impl<'a> Read<'a> {
+    fn value(&self, path: &str) -> &'a Value {
+        let Some(setting) = self.0.get(path) else { unreachable!("{path} is not a key") };
+        &setting.value
+    }
+
+    fn maybe_span(&self, path: &str) -> Option<Duration> {
+        let Value::Span(span) = self.value(path) else { unreachable!("{path} is not a duration") };
+        *span
+    }
+
+    fn span(&self, path: &str) -> Duration {
+        let Some(span) = self.maybe_span(path) else { unreachable!("{path} cannot be off") };
+        span
+    }
+
+    fn number(&self, path: &str) -> u32 {
+        let Value::Number(number) = self.value(path) else { unreachable!("{path} is not a number") };
+        *number
+    }
+
+    fn text(&self, path: &str) -> &'a str {
+        let Value::Text(text) = self.value(path) else { unreachable!("{path} is not a text") };
+        text
+    }
+
+    fn path(&self, path: &str) -> &'a Path {
+        let Value::Path(found) = self.value(path) else { unreachable!("{path} is not a path") };
+        found
+    }
+
+    fn texts(&self, path: &str) -> Vec<String> {
+        let Value::Texts(texts) = self.value(path) else { unreachable!("{path} is not a list") };
+        texts.clone()
+    }
+
+    fn runtime(&self, name: &str) -> Runtime {
+        let key = |last: &str| format!("runtimes.{name}.{last}");
+        let Value::Table(env) = self.value(&key("env")) else { unreachable!("env is not a table") };
+        let cwd = self.path(&key("cwd"));
+        Runtime {
+            adapter: if self.text(&key("adapter")) == "claude" { Adapter::Claude } else { Adapter::Plain },
+            argv: self.texts(&key("argv")),
+            resume_argv: self.texts(&key("resume_argv")),
+            concurrency: self.number(&key("concurrency")),
+            env: env.clone(),
+            cwd: (!cwd.as_os_str().is_empty()).then(|| cwd.to_owned()),
+        }
+    }
+
+    fn source(&self, name: &str) -> Source {
+        let Value::Secrets(secrets) = self.value(&format!("sources.{name}.secrets")) else {
+            unreachable!("secrets are not secrets")
+        };
+        Source { kind: self.text(&format!("sources.{name}.kind")).to_owned(), secrets: secrets.clone() }
+    }
+
+    fn policy(&self) -> Policy {
+        let curve = Curve {
+            first: self.span("retry.backoff"),
+            factor_percent: self.number("retry.factor"),
+            max: self.span("retry.max"),
+            jitter_percent: self.number("retry.jitter"),
+        };
+        Policy {
+            retry: Retry { attempts: self.number("retry.attempts"), curve },
+            timeouts: Timeouts {
+                attempt: self.span("timeouts.attempt"),
+                silence: self.maybe_span("timeouts.silence"),
+            },
+            run_budget: self.number("run.budget"),
+            limits: LimitPolicy {
+                estimate: self.span("limits.estimate"),
+                max_wait: self.span("limits.max_wait"),
+            },
+            ..Policy::default()
+        }
+    }
+}
+
+fn build(values: BTreeMap<String, Setting>) -> Config {
+    let settings = Settings { values, problems: Vec::new() };
+    let read = Read(&settings.values);
+    let Value::Address(listen) = read.value("server.listen") else {
+        unreachable!("server.listen is not an address")
+    };
+    let flows = Some(read.path("flows.dir")).filter(|dir| dir.is_dir()).map(Path::to_owned);
+    let sources: BTreeMap<Name, Source> =
+        settings.names("sources").into_iter().map(|name| (Name::from(name), read.source(name))).collect();
+    let mut warnings = Vec::new();
+    for (name, source) in &sources {
+        if source.secrets.is_empty() {
+            warnings.push(format!("source {name} has no secrets: every webhook to it is refused"));
+        }
+        if source.secrets.iter().any(|secret| matches!(secret, SecretRef::Plain(_))) {
+            warnings.push(format!(
+                "source {name} has a secret in plain text; file: or env: keeps it out of this file"
+            ));
+        }
+    }
+    Config {
+        listen: *listen,
+        data: read.path("store.url").to_owned(),
+        flows,
+        policy: read.policy(),
+        resume_prompt: read.text("limits.resume_prompt").to_owned(),
+        continue_prompt: read.text("limits.continue_prompt").to_owned(),
+        drain_timeout: read.span("drain.timeout"),
+        kill_after: read.span("drain.kill_after"),
+        shutdown_timeout: read.span("shutdown.timeout"),
+        finished_for: read.span("retention.finished"),
+        history_for: read.span("retention.history"),
+        runtimes: settings
+            .names("runtimes")
+            .into_iter()
+            .map(|name| (Name::from(name), read.runtime(name)))
+            .collect(),
+        sources,
+        log: Log { json: read.text("log.format") == "json", level: read.text("log.level").to_owned() },
+        warnings,
+        settings: settings.values,
+    }
+}

@@ -1,0 +1,157 @@
+//! Values of keys: from text (defaults, environment, flags) and from TOML, and back to text for people.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::keys::Kind;
+use super::secret::SecretRef;
+use crate::shell::time;
+
+/// A value, checked by its [`Kind`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Of `Address`.
+    Address(SocketAddr),
+    /// Of `StoreUrl` and `Path`.
+    Path(PathBuf),
+    /// Of `Text` and `Choice`.
+    Text(String),
+    /// Of `Number`, and of `Percent` and `Factor` in percent.
+    Number(u32),
+    /// Of `Span`, and of `SpanOrOff`, where `None` is off.
+    Span(Option<Duration>),
+    /// Of `Texts`.
+    Texts(Vec<String>),
+    /// Of `Table`.
+    Table(BTreeMap<String, String>),
+    /// Of `Secrets`.
+    Secrets(Vec<SecretRef>),
+}
+
+/// A value as text would give it; `Err` says what is there and what is accepted.
+pub fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
+    match kind {
+        Kind::Address => {
+            let address = text.parse().map(Value::Address);
+            address.map_err(|_| format!("{text:?} is not an address: expected ip:port, like 127.0.0.1:7070"))
+        }
+        Kind::StoreUrl => store_path(text).map(Value::Path),
+        Kind::Path => Ok(Value::Path(PathBuf::from(text))),
+        Kind::Text => Ok(Value::Text(text.to_owned())),
+        Kind::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
+        Kind::Choice(words) => Err(format!("{text:?} is not one of {}", words.join(", "))),
+        Kind::Number(min) => {
+            let wrong = || format!("{text:?} is not a whole number of at least {min}");
+            text.parse().ok().filter(|number| *number >= min).map(Value::Number).ok_or_else(wrong)
+        }
+        Kind::SpanOrOff if text == "off" => Ok(Value::Span(None)),
+        Kind::Span | Kind::SpanOrOff => {
+            time::parse_span(text).map(|span| Value::Span(Some(span))).map_err(|error| error.to_string())
+        }
+        Kind::Percent => {
+            let number =
+                text.strip_suffix('%').unwrap_or(text).parse().ok().filter(|percent| *percent <= 1_000);
+            number
+                .map(Value::Number)
+                .ok_or_else(|| format!("{text:?} is not a percentage: expected 0% to 1000%"))
+        }
+        Kind::Factor => factor(text),
+        Kind::Texts if text.is_empty() => Ok(Value::Texts(Vec::new())),
+        Kind::Table if text.is_empty() => Ok(Value::Table(BTreeMap::new())),
+        Kind::Secrets if text.is_empty() => Ok(Value::Secrets(Vec::new())),
+        Kind::Texts | Kind::Table | Kind::Secrets => Err("set it in the file".to_owned()),
+    }
+}
+
+/// A value as TOML gives it.
+pub fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
+    let mismatch = |expected: &str| format!("{} is not accepted here: expected {expected}", value.type_str());
+    match (kind, value) {
+        (Kind::Texts, DeValue::Array(_)) => Ok(Value::Texts(texts(value)?)),
+        (Kind::Secrets, DeValue::Array(_)) => {
+            texts(value)?.iter().map(|text| text.parse()).collect::<Result<_, _>>().map(Value::Secrets)
+        }
+        (Kind::Table, DeValue::Table(table)) => {
+            let pairs = table.iter().map(|(name, value)| match value.get_ref().as_str() {
+                Some(text) => Ok((name.get_ref().to_string(), text.to_owned())),
+                None => {
+                    Err(format!("{} is {}: expected a string", name.get_ref(), value.get_ref().type_str()))
+                }
+            });
+            pairs.collect::<Result<_, _>>().map(Value::Table)
+        }
+        (Kind::Texts | Kind::Secrets, _) => Err(mismatch("an array of strings")),
+        (Kind::Table, _) => Err(mismatch("a table of strings")),
+        (Kind::Number(_), DeValue::Integer(number)) => from_text(kind, number.as_str()),
+        (Kind::Number(_), _) => Err(mismatch("an integer")),
+        (_, DeValue::String(text)) => from_text(kind, text),
+        (Kind::Span | Kind::SpanOrOff | Kind::Percent | Kind::Factor, DeValue::Integer(number)) => {
+            from_text(kind, number.as_str())
+        }
+        (Kind::Factor, DeValue::Float(number)) => from_text(kind, number.as_str()),
+        (_, _) => Err(mismatch("a string")),
+    }
+}
+
+fn texts(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    let elements = value.as_array().into_iter().flatten().map(|element| match element.get_ref().as_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => Err(format!("the array holds {}: expected strings", element.get_ref().type_str())),
+    });
+    elements.collect()
+}
+
+fn store_path(url: &str) -> Result<PathBuf, String> {
+    match url.split_once(':') {
+        Some(("file", path)) if !path.is_empty() => Ok(PathBuf::from(path)),
+        Some(("postgres" | "postgresql", _)) => {
+            Err("a postgres store is not supported yet: expected file:DIR".to_owned())
+        }
+        Some(_) | None => Err(format!("{url:?} is not a store: expected file:DIR")),
+    }
+}
+
+fn factor(text: &str) -> Result<Value, String> {
+    let wrong = || format!("{text:?} is not a growth factor: expected 1 to 100, with at most two decimals");
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = part.len() <= 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let percent = format!("{part:0<2}").parse::<u32>().ok().filter(|_| digits).ok_or_else(wrong)?;
+    let whole = whole.parse::<u32>().ok().filter(|whole| *whole <= 100).ok_or_else(wrong)?;
+    let percent = whole * 100 + percent;
+    if (100..=10_000).contains(&percent) { Ok(Value::Number(percent)) } else { Err(wrong()) }
+}
+
+/// How a value is written; secrets show where they are, never what.
+pub struct Shown<'a>(pub Kind, pub &'a Value);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0, self.1) {
+            (_, Value::Address(address)) => write!(f, "\"{address}\""),
+            (Kind::StoreUrl, Value::Path(path)) => write!(f, "\"file:{}\"", path.display()),
+            (_, Value::Path(path)) => write!(f, "{:?}", path.display().to_string()),
+            (_, Value::Text(text)) => write!(f, "{text:?}"),
+            (Kind::Percent, Value::Number(percent)) => write!(f, "\"{percent}%\""),
+            (Kind::Factor, Value::Number(percent)) if percent % 100 == 0 => write!(f, "{}", percent / 100),
+            (Kind::Factor, Value::Number(percent)) => write!(f, "{}.{:02}", percent / 100, percent % 100),
+            (_, Value::Number(number)) => write!(f, "{number}"),
+            (_, Value::Span(None)) => f.write_str("\"off\""),
+            (_, Value::Span(Some(span))) => write!(f, "\"{}\"", time::format_span(*span)),
+            (_, Value::Texts(texts)) => write!(f, "{texts:?}"),
+            (_, Value::Table(table)) => {
+                // Names only: an attempt's environment is where people put tokens.
+                let pairs: Vec<String> = table.keys().map(|name| format!("{name} = \"***\"")).collect();
+                if pairs.is_empty() { f.write_str("{}") } else { write!(f, "{{ {} }}", pairs.join(", ")) }
+            }
+            (_, Value::Secrets(secrets)) => {
+                let shown: Vec<String> = secrets.iter().map(|secret| format!("\"{secret}\"")).collect();
+                write!(f, "[{}]", shown.join(", "))
+            }
+        }
+    }
+}

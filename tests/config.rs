@@ -1,0 +1,180 @@
+//! dwell.toml: layers, refusals that name line and nearest key, and the documents that describe the keys.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dwell::shell::config::{Adapter, Config, Layers, Origin, keys};
+
+fn in_file(text: &str) -> (tempfile::NamedTempFile, Layers) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let layers = Layers { file: Some(file.path().to_owned()), ..Layers::default() };
+    (file, layers)
+}
+
+fn problems(text: &str) -> Vec<String> {
+    let (file, layers) = in_file(text);
+    let path = file.path().display().to_string();
+    let error = Config::load(&layers).expect_err("refused");
+    error.to_string().lines().map(|line| line.replace(&path, "dwell.toml")).collect()
+}
+
+#[test]
+fn no_file_is_needed() {
+    let config = Config::load(&Layers::default()).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:7070");
+    assert_eq!(config.data, Path::new("./dwell-data"));
+    assert_eq!(config.policy, dwell::model::Policy::default());
+    assert_eq!(config.runtimes["claude"].adapter, Adapter::Claude);
+    assert_eq!(config.runtimes["claude"].concurrency, 5);
+    assert_eq!(config.runtimes["shell"].adapter, Adapter::Plain);
+    assert_eq!(config.runtimes["shell"].concurrency, 8);
+    assert_eq!(config.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn each_layer_wins_over_the_one_below() {
+    let (file, mut layers) = in_file("[limits]\nestimate = \"2h\"\nmax_wait = 60\n\n[retry]\nfactor = 1.5\n");
+    layers.env =
+        vec![("DWELL_LIMITS_MAX_WAIT".to_owned(), "2d".to_owned()), ("DWELL_ID".to_owned(), "x".to_owned())];
+    layers.flags = vec![("--data", "store.url", "file:/tmp/d".to_owned())];
+    let config = Config::load(&layers).unwrap();
+    assert_eq!(config.policy.limits.estimate, Duration::from_hours(2));
+    assert_eq!(config.policy.limits.max_wait, Duration::from_hours(48));
+    assert_eq!(config.policy.retry.curve.factor_percent, 150);
+    assert_eq!(config.data, Path::new("/tmp/d"));
+    assert_eq!(config.origin("limits.estimate"), Some(&Origin::File(file.path().to_owned(), 2)));
+    assert_eq!(config.origin("limits.max_wait"), Some(&Origin::Env("DWELL_LIMITS_MAX_WAIT".to_owned())));
+    assert_eq!(config.origin("store.url"), Some(&Origin::Flag("--data")));
+    assert_eq!(config.origin("retry.attempts"), Some(&Origin::Default));
+}
+
+#[test]
+fn an_unknown_key_names_its_line_and_the_nearest() {
+    assert_eq!(
+        problems("[limits]\n\nestimat = \"1h\"\n[runtimes.x]\nconcurency = 2\n[limit]\nmax_wait = 1\n"),
+        [
+            "dwell.toml:3: unknown key limits.estimat; did you mean limits.estimate",
+            "dwell.toml:5: unknown key runtimes.x.concurency; did you mean runtimes.x.concurrency",
+            "dwell.toml:6: unknown key limit; did you mean limits",
+        ]
+    );
+    assert_eq!(
+        problems("wholly_different = 1\n"),
+        ["dwell.toml:1: unknown key wholly_different; schema/examples/dwell.toml shows every key"]
+    );
+}
+
+#[test]
+fn a_variable_named_like_a_section_is_checked_too() {
+    let env = vec![("DWELL_DRAIN_TIMEOT".to_owned(), "1s".to_owned())];
+    let error = Config::load(&Layers { env, ..Layers::default() }).expect_err("refused");
+    assert_eq!(error.to_string(), "DWELL_DRAIN_TIMEOT: unknown key drain.timeot; did you mean drain.timeout");
+}
+
+#[test]
+fn every_problem_is_reported_on_its_own_line() {
+    assert_eq!(
+        problems(
+            "[server]\nlisten = \"0.0.0.0:7070\"\n[store]\nurl = \"postgres://db\"\n[retry]\nattempts = 0\nbackoff = \"soon\"\nfactor = 0.5\njitter = true\n"
+        ),
+        [
+            "dwell.toml:2: server.listen: 0.0.0.0:7070 is not loopback: it needs a token file; not supported yet",
+            "dwell.toml:4: store.url: a postgres store is not supported yet: expected file:DIR",
+            "dwell.toml:6: retry.attempts: \"0\" is not a whole number of at least 1",
+            "dwell.toml:7: retry.backoff: \"soon\" is not a duration: expected something like 90s, 1h 30m or 8d, or whole seconds",
+            "dwell.toml:8: retry.factor: \"0.5\" is not a growth factor: expected 1 to 100, with at most two decimals",
+            "dwell.toml:9: retry.jitter: boolean is not accepted here: expected a string",
+        ]
+    );
+    let syntax = problems("[run]\nbudget = 3\n[retry\nattempts = 3\n");
+    assert!(syntax.len() == 1 && syntax[0].starts_with("dwell.toml:3: "), "{syntax:?}");
+}
+
+#[test]
+fn a_drain_that_fills_the_stop_is_refused() {
+    assert_eq!(
+        problems("[drain]\ntimeout = \"39s\"\n"),
+        ["dwell.toml:2: drain.timeout 39s + 1s is not below shutdown.timeout 40s"]
+    );
+    let (_file, layers) = in_file("[drain]\ntimeout = \"38s\"\n");
+    assert!(Config::load(&layers).is_ok());
+}
+
+#[test]
+fn a_named_flow_directory_must_be_there() {
+    assert_eq!(
+        problems("[flows]\ndir = \"/nowhere/at/all\"\n"),
+        ["dwell.toml:2: flows.dir: /nowhere/at/all is not a directory"]
+    );
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let (_file, layers) = in_file(
+        "[sources.gh]\nkind = \"github\"\nsecrets = [\"plain:hunter2\", \"file:/run/secret\", \"env:SECRET\"]\n\
+         [runtimes.w]\nenv = { TOKEN = \"hunter2\" }\n",
+    );
+    let config = Config::load(&layers).unwrap();
+    let shown = config.describe();
+    assert!(
+        shown.contains(r#"sources.gh.secrets = ["plain:***", "file:/run/secret", "env:SECRET"]"#),
+        "{shown}"
+    );
+    assert!(!shown.contains("hunter2") && !format!("{:?}", config.sources).contains("hunter2"), "{shown}");
+    assert!(config.warnings.iter().any(|warning| warning.contains("plain text")), "{:?}", config.warnings);
+    let bare = problems("[sources.gh]\nsecrets = [\"hunter2\"]\n");
+    assert_eq!(
+        bare,
+        [
+            "dwell.toml:2: sources.gh.secrets: a secret here has no scheme: expected file:PATH, env:NAME or plain:TEXT"
+        ]
+    );
+}
+
+#[test]
+fn what_config_check_prints_shows_where_each_value_came_from() {
+    let (_file, layers) = in_file("[run]\nbudget = 7\n");
+    let shown = Config::load(&layers).unwrap().describe();
+    let line = |key: &str| shown.lines().find(|line| line.starts_with(key)).unwrap();
+    assert!(line("run.budget = 7 ").contains(":2"), "{shown}");
+    assert!(line("limits.max_wait = \"8d\" ").ends_with("# default"), "{shown}");
+    assert_eq!(shown.lines().count(), keys::KEYS.len() - 8 + 2 * 6, "{shown}");
+}
+
+#[test]
+fn the_example_is_accepted_and_shows_every_key() {
+    let path = PathBuf::from("schema/examples/dwell.toml");
+    let config = Config::load(&Layers { file: Some(path.clone()), ..Layers::default() }).unwrap();
+    let defaults = Config::load(&Layers::default()).unwrap();
+    assert_eq!(config.policy, defaults.policy);
+    assert_eq!(config.resume_prompt, defaults.resume_prompt);
+    assert_eq!(config.continue_prompt, defaults.continue_prompt);
+    let text = std::fs::read_to_string(path).unwrap();
+    for key in keys::KEYS {
+        let last = key.path.rsplit('.').next().unwrap();
+        assert!(
+            text.contains(&format!("{last} = ")) || text.contains(&format!(".{last}]")),
+            "{} is missing",
+            key.path
+        );
+    }
+}
+
+#[test]
+fn the_schema_says_what_the_key_table_says() {
+    let text = std::fs::read_to_string("schema/config.schema.json").unwrap();
+    let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        schema,
+        keys::json_schema(),
+        "write it anew with: dwell config schema > schema/config.schema.json"
+    );
+}
