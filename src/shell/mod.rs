@@ -4,4 +4,9 @@
 
 pub mod clock;
 pub mod config;
+pub mod fields;
+pub mod hook;
+pub mod ids;
+pub mod problem;
 pub mod time;
+pub mod view;

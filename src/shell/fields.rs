@@ -1,0 +1,231 @@
+//! Reads a JSON object, or a query, field by field; every refusal names its field, and what nobody asked for is one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json};
+
+use super::problem::Problem;
+use super::time;
+use crate::model::{Name, Reset};
+
+/// The longest org, env, runtime, key or source: these are kept in memory for every record.
+pub const NAME_BYTES_MAX: usize = 256;
+
+/// An object being read; what was read is gone from it.
+#[derive(Debug)]
+pub struct Fields {
+    left: Map<String, Json>,
+    /// `action.` for the fields of an object inside.
+    prefix: String,
+}
+
+impl Fields {
+    /// From a request's body.
+    pub fn parse(body: &[u8]) -> Result<Fields, Problem> {
+        match serde_json::from_slice(body) {
+            Ok(Json::Object(left)) => Ok(Fields { left, prefix: String::new() }),
+            Ok(_) => Err(Problem::field("body", "expected a JSON object")),
+            Err(error) => Err(Problem::field("body", error)),
+        }
+    }
+
+    /// From a query's pairs; a name given twice is refused.
+    pub fn query(pairs: Vec<(String, String)>) -> Result<Fields, Problem> {
+        let mut left = Map::new();
+        for (name, text) in pairs {
+            if left.insert(name.clone(), Json::String(text)).is_some() {
+                return Err(Problem::field(&name, "given twice"));
+            }
+        }
+        Ok(Fields { left, prefix: String::new() })
+    }
+
+    /// Whatever is there; `null` is nothing.
+    pub fn any(&mut self, name: &str) -> Option<Json> {
+        self.left.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// A text.
+    pub fn text(&mut self, name: &str) -> Result<Option<String>, Problem> {
+        match self.any(name) {
+            None => Ok(None),
+            Some(Json::String(text)) => Ok(Some(text)),
+            Some(other) => Err(self.wrong(name, &other, "a string")),
+        }
+    }
+
+    /// A text that must be there.
+    pub fn required(&mut self, name: &str) -> Result<String, Problem> {
+        self.text(name)?.ok_or_else(|| self.problem(name, "it is missing"))
+    }
+
+    /// A short text without control characters, not empty.
+    pub fn name(&mut self, name: &str) -> Result<Option<String>, Problem> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        if text.is_empty() || text.len() > NAME_BYTES_MAX || text.chars().any(char::is_control) {
+            let expected = format!("expected 1 to {NAME_BYTES_MAX} bytes without control characters");
+            return Err(self.problem(name, &expected));
+        }
+        Ok(Some(text))
+    }
+
+    /// An org or env; `default` if it is not there.
+    pub fn scope(&mut self, name: &str) -> Result<Name, Problem> {
+        Ok(self.name(name)?.map_or_else(|| Name::from("default"), Name::from))
+    }
+
+    /// A whole number; digits in a string count.
+    pub fn number(&mut self, name: &str) -> Result<Option<u64>, Problem> {
+        let Some(value) = self.any(name) else { return Ok(None) };
+        let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
+        number.map(Some).ok_or_else(|| self.wrong(name, &value, "a whole number"))
+    }
+
+    /// A whole number that fits 32 bits.
+    pub fn small(&mut self, name: &str) -> Result<Option<u32>, Problem> {
+        let Some(number) = self.number(name)? else { return Ok(None) };
+        u32::try_from(number).map(Some).map_err(|_| self.problem(name, "expected at most 4294967295"))
+    }
+
+    /// `true`, `false`; also as text.
+    pub fn flag(&mut self, name: &str) -> Result<bool, Problem> {
+        match self.any(name) {
+            None => Ok(false),
+            Some(Json::Bool(flag)) => Ok(flag),
+            Some(Json::String(text)) if text == "true" || text == "1" => Ok(true),
+            Some(Json::String(text)) if text == "false" || text == "0" => Ok(false),
+            Some(other) => Err(self.wrong(name, &other, "true or false")),
+        }
+    }
+
+    /// A humantime text or a number of seconds.
+    pub fn span(&mut self, name: &str) -> Result<Option<Duration>, Problem> {
+        let parsed = match self.any(name) {
+            None => return Ok(None),
+            Some(Json::String(text)) => {
+                time::parse_span(&text).map_err(|error| self.problem(name, &error.to_string()))
+            }
+            Some(Json::Number(number)) => (number.as_f64())
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+                .ok_or_else(|| self.problem(name, "expected seconds that are not negative")),
+            Some(other) => Err(self.wrong(name, &other, "a duration like \"90s\" or seconds")),
+        };
+        parsed.map(Some)
+    }
+
+    /// A provider's reset time: RFC 3339, epoch seconds or milliseconds. What is none is kept for the warning:
+    /// a tool's odd time must not lose its report.
+    pub fn reset(&mut self, name: &str) -> Reset {
+        match self.any(name) {
+            None => Reset::Absent,
+            Some(Json::String(text)) => {
+                let read = time::parse(&text).ok().or_else(|| time::from_epoch(text.parse().ok()?));
+                read.map_or_else(|| Reset::Unusable(crate::model::bounded(&text)), Reset::At)
+            }
+            Some(other) => {
+                let read = other.as_f64().and_then(time::from_epoch);
+                read.map_or_else(|| Reset::Unusable(crate::model::bounded(&other.to_string())), Reset::At)
+            }
+        }
+    }
+
+    /// A list of texts.
+    pub fn texts(&mut self, name: &str) -> Result<Option<Vec<String>>, Problem> {
+        let Some(value) = self.any(name) else { return Ok(None) };
+        let wrong = |fields: &Fields| fields.wrong(name, &value, "an array of strings");
+        let list = value.as_array().ok_or_else(|| wrong(self))?;
+        let texts: Option<Vec<String>> = list.iter().map(|text| text.as_str().map(str::to_owned)).collect();
+        texts.map(Some).ok_or_else(|| wrong(self))
+    }
+
+    /// An object of texts.
+    pub fn table(&mut self, name: &str) -> Result<BTreeMap<String, String>, Problem> {
+        let Some(value) = self.any(name) else { return Ok(BTreeMap::new()) };
+        let wrong = |fields: &Fields| fields.wrong(name, &value, "an object of strings");
+        let object = value.as_object().ok_or_else(|| wrong(self))?;
+        let pairs = object.iter().map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())));
+        pairs.collect::<Option<_>>().ok_or_else(|| wrong(self))
+    }
+
+    /// An object to read on in.
+    pub fn object(&mut self, name: &str) -> Result<Option<Fields>, Problem> {
+        match self.any(name) {
+            None => Ok(None),
+            Some(Json::Object(left)) => Ok(Some(Fields { left, prefix: format!("{}{name}.", self.prefix) })),
+            Some(other) => Err(self.wrong(name, &other, "an object")),
+        }
+    }
+
+    /// Refuses what is left.
+    pub fn finish(self) -> Result<(), Problem> {
+        match self.left.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(self.problem(name, "unknown field")),
+        }
+    }
+
+    /// A refusal of a field of this object.
+    pub fn problem(&self, name: &str, message: &str) -> Problem {
+        Problem::field(&format!("{}{name}", self.prefix), message)
+    }
+
+    fn wrong(&self, name: &str, value: &Json, expected: &str) -> Problem {
+        let found = match value {
+            Json::Null => "null",
+            Json::Bool(_) => "a boolean",
+            Json::Number(_) => "a number",
+            Json::String(_) => "a string",
+            Json::Array(_) => "an array",
+            Json::Object(_) => "an object",
+        };
+        self.problem(name, &format!("expected {expected}, not {found}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Time;
+
+    fn fields(json: &str) -> Fields {
+        Fields::parse(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_refusal_names_the_field_also_inside_an_object() {
+        let mut outer = fields(r#"{"action": {"agent": {"prompt": 5}}}"#);
+        let mut agent = outer.object("action").unwrap().unwrap().object("agent").unwrap().unwrap();
+        let problem = agent.required("prompt").unwrap_err();
+        assert_eq!(problem.detail, "action.agent.prompt: expected a string, not a number");
+        assert_eq!(problem.extra["field"], "action.agent.prompt");
+        assert_eq!(fields("{}").required("runtime").unwrap_err().detail, "runtime: it is missing");
+        assert_eq!(fields(r#"{"keys":1}"#).finish().unwrap_err().detail, "keys: unknown field");
+        assert_eq!(Fields::parse(b"[]").unwrap_err().detail, "body: expected a JSON object");
+    }
+
+    #[test]
+    fn an_odd_reset_time_is_kept_and_refuses_nothing() {
+        let at = Reset::At(Time::from_millis(1_795_226_400_000));
+        let mut read = fields(
+            r#"{"a":"2026-11-21T02:00:00Z","b":1795226400,"c":1795226400000,"d":"1795226400","e":"3 pm","f":{}}"#,
+        );
+        for name in ["b", "c", "d"] {
+            assert_eq!(read.reset(name), at, "{name}");
+        }
+        assert_eq!(read.reset("a"), Reset::At(time::parse("2026-11-21T02:00:00Z").unwrap()));
+        assert_eq!(read.reset("e"), Reset::Unusable("3 pm".to_owned()));
+        assert_eq!(read.reset("f"), Reset::Unusable("{}".to_owned()));
+        assert_eq!(read.reset("g"), Reset::Absent);
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        let long = format!(r#"{{"org":"{}","env":"","key":"a\u0007"}}"#, "x".repeat(NAME_BYTES_MAX + 1));
+        let mut read = fields(&long);
+        for name in ["org", "env", "key"] {
+            assert!(read.name(name).is_err(), "{name}");
+        }
+        assert_eq!(&*read.scope("org").unwrap(), "default");
+    }
+}

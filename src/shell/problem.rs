@@ -1,0 +1,145 @@
+//! RFC 9457 problem documents: how a refusal or a failure looks to a client.
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::engine::Closed;
+use crate::model::Rejected;
+
+/// `application/problem+json`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// A stable word for programs.
+    pub code: &'static str,
+    /// What is the matter, in a sentence for people.
+    pub detail: String,
+    /// Members of its own, like `candidates`.
+    pub extra: Map<String, Json>,
+}
+
+impl Problem {
+    /// One without extra members.
+    pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Problem {
+        Problem { status, code, detail: detail.into(), extra: Map::new() }
+    }
+
+    /// A field of the request that cannot be used, 400.
+    pub fn field(field: &str, message: impl std::fmt::Display) -> Problem {
+        Problem::new(400, "bad_request", format!("{field}: {message}")).with("field", json!(field))
+    }
+
+    /// Nothing by that id, 404.
+    pub fn not_found(detail: impl Into<String>) -> Problem {
+        Problem::new(404, "not_found", detail)
+    }
+
+    /// Something broke here, 500; the cause is logged, not told.
+    pub fn internal(what: &str, error: impl std::fmt::Display) -> Problem {
+        tracing::error!(%error, "{what}");
+        Problem::new(500, "internal", what)
+    }
+
+    /// With one more member.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Json) -> Problem {
+        self.extra.insert(name.to_owned(), value);
+        self
+    }
+
+    /// The document.
+    pub fn document(&self) -> Json {
+        let mut document = self.extra.clone();
+        let members = [
+            ("type", json!(format!("urn:dwell:problem:{}", self.code))),
+            ("title", json!(title(self.status))),
+            ("status", json!(self.status)),
+            ("detail", json!(self.detail)),
+            ("code", json!(self.code)),
+        ];
+        document.extend(members.map(|(name, value)| (name.to_owned(), value)));
+        Json::Object(document)
+    }
+}
+
+const fn title(status: u16) -> &'static str {
+    match status {
+        400 => "bad request",
+        401 => "not proven",
+        403 => "forbidden",
+        404 => "not found",
+        405 => "method not allowed",
+        409 => "refused by state",
+        413 => "too large",
+        422 => "cannot be carried out",
+        429 => "too many",
+        503 => "not now",
+        _ => "internal error",
+    }
+}
+
+impl From<Rejected> for Problem {
+    fn from(rejected: Rejected) -> Problem {
+        let status = match &rejected {
+            Rejected::NotFound { .. } => 404,
+            Rejected::Illegal { .. } | Rejected::StaleAttempt { .. } => 409,
+            Rejected::UnknownRuntime { .. } => 422,
+            Rejected::BudgetExhausted { .. } => 429,
+        };
+        let problem = Problem::new(status, rejected.code(), rejected.to_string());
+        match rejected {
+            Rejected::Illegal { state, event, .. } => {
+                problem.with("state", json!(state.as_str())).with("event", json!(event))
+            }
+            Rejected::StaleAttempt { latest, state, .. } => {
+                problem.with("state", json!(state.as_str())).with("latest_attempt", json!(latest))
+            }
+            Rejected::BudgetExhausted { used, limit } => {
+                problem.with("used", json!(used)).with("limit", json!(limit))
+            }
+            Rejected::NotFound { .. } | Rejected::UnknownRuntime { .. } => problem,
+        }
+    }
+}
+
+impl From<Closed> for Problem {
+    fn from(closed: Closed) -> Problem {
+        let code = match closed {
+            Closed::Stopped => "stopping",
+            Closed::Full => "busy",
+        };
+        Problem::new(503, code, closed.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{RecordId, StateName};
+
+    #[test]
+    fn every_refusal_has_its_status_and_its_words() {
+        let id = RecordId::session(0);
+        let illegal =
+            Rejected::Illegal { id, event: "redrive", state: StateName::Backoff, hint: "not dead_lettered" };
+        let table = [
+            (illegal, 409, "illegal_transition"),
+            (
+                Rejected::StaleAttempt { id, named: 1, latest: 2, state: StateName::Active },
+                409,
+                "stale_attempt",
+            ),
+            (Rejected::BudgetExhausted { used: 20, limit: 20 }, 429, "budget_exhausted"),
+            (Rejected::NotFound { id: id.to_string() }, 404, "not_found"),
+            (Rejected::UnknownRuntime { name: "x".into() }, 422, "unknown_runtime"),
+        ];
+        for (rejected, status, code) in table {
+            let text = rejected.to_string();
+            let document = Problem::from(rejected).document();
+            assert_eq!(document["status"], status);
+            assert_eq!(document["code"], code);
+            assert_eq!(document["detail"], text);
+            assert_eq!(document["type"], format!("urn:dwell:problem:{code}"));
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! How the nouns look in JSON. Model types do not derive `Serialize`: what is stored and what is shown change apart.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::time;
+use crate::engine::{Detail, Page, RuntimeView, Status, Triggered};
+use crate::model::{
+    Action, Budget, Fault, Record, Source, State, StateName, Streak, Time, Transition, Trigger,
+};
+
+/// An object whose absent members are left out.
+#[derive(Default)]
+struct Object(Map<String, Json>);
+
+impl Object {
+    fn with(mut self, name: &str, value: impl Into<Json>) -> Object {
+        self.0.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn maybe(self, name: &str, value: Option<impl Into<Json>>) -> Object {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    fn done(self) -> Json {
+        Json::Object(self.0)
+    }
+}
+
+fn moment(time: Time) -> Json {
+    Json::String(time::format(time))
+}
+
+/// A record, without what was asked for.
+pub fn record(record: &Record) -> Json {
+    about(record).done()
+}
+
+/// A record with what was asked for.
+pub fn detail(detail: &Detail) -> Json {
+    let Detail { record, work } = detail;
+    let labels: Map<String, Json> =
+        work.labels.iter().map(|(name, text)| (name.clone(), json!(text))).collect();
+    about(record)
+        .maybe("task", work.task.as_deref())
+        .with("action", action(&work.action))
+        .maybe("payload", (!work.payload.is_empty()).then(|| raw(&work.payload)))
+        .maybe("labels", (!labels.is_empty()).then_some(labels))
+        .done()
+}
+
+/// A record that was admitted, now or before.
+pub fn admitted(of: &Detail, duplicate: bool) -> Json {
+    let mut document = detail(of);
+    if duplicate && let Some(members) = document.as_object_mut() {
+        members.insert("duplicate".to_owned(), json!(true));
+    }
+    document
+}
+
+fn about(record: &Record) -> Object {
+    let lane = match &record.state {
+        State::Queued { lane } => Some(lane.as_str()),
+        State::Active { .. }
+        | State::RateLimited { .. }
+        | State::Backoff { .. }
+        | State::Draining { .. }
+        | State::DeadLettered { .. }
+        | State::Completed { .. }
+        | State::Cancelled { .. } => None,
+    };
+    let cause = match &record.state {
+        State::DeadLettered { cause, .. } => Some(cause.as_str()),
+        State::Queued { .. }
+        | State::Active { .. }
+        | State::RateLimited { .. }
+        | State::Backoff { .. }
+        | State::Draining { .. }
+        | State::Completed { .. }
+        | State::Cancelled { .. } => None,
+    };
+    let streaks: Map<String, Json> = (Streak::ALL.iter())
+        .map(|streak| (streak.as_str().to_owned(), json!(record.streaks.of(*streak))))
+        .collect();
+    Object::default()
+        .with("id", record.id.to_string())
+        .with("kind", record.kind().as_str())
+        .with("state", record.state.name().as_str())
+        .with("attempt", record.attempt)
+        .with("org", &*record.org)
+        .with("env", &*record.env)
+        .with("runtime", &*record.runtime)
+        .maybe("flow", record.flow.as_deref())
+        .maybe("trigger", record.trigger.map(|id| id.to_string()))
+        .maybe("rerun_of", record.rerun_of.map(|id| id.to_string()))
+        .maybe("key", record.key.as_deref())
+        .maybe("lane", lane)
+        .with("created_at", moment(record.created_at))
+        .with("updated_at", moment(record.updated_at))
+        .maybe("deadline", record.deadline().map(moment))
+        .maybe("expires_at", record.expires_at.map(moment))
+        .maybe("finished_at", record.state.finished_at().map(moment))
+        .with("streaks", streaks)
+        .maybe("budget", record.budget.map(budget_used))
+        .maybe("wait", wait(&record.state))
+        .maybe("cause", cause)
+        .maybe("last_error", record.last_error.as_ref().map(fault))
+        .maybe("result", record.result.as_ref().map(|text| raw(text.as_bytes())))
+        .maybe("resume_token", record.session.as_deref())
+}
+
+fn wait(state: &State) -> Option<Json> {
+    match state {
+        State::RateLimited { until, source } => Some(json!({
+            "until": moment(*until),
+            "reason": "rate_limited",
+            "source": source.as_str(),
+            "estimated": *source == Source::Estimated,
+        })),
+        State::Backoff { until, streak } => Some(json!({
+            "until": moment(*until),
+            "reason": streak.as_str(),
+            "estimated": false,
+        })),
+        State::Queued { .. }
+        | State::Active { .. }
+        | State::Draining { .. }
+        | State::DeadLettered { .. }
+        | State::Completed { .. }
+        | State::Cancelled { .. } => None,
+    }
+}
+
+fn fault(fault: &Fault) -> Json {
+    json!({ "code": fault.code, "message": fault.message })
+}
+
+fn action(action: &Action) -> Json {
+    match action {
+        Action::Command { argv, cwd } => {
+            Object::default().with("command", argv.clone()).maybe("cwd", cwd.as_deref()).done()
+        }
+        Action::Agent { prompt, cwd } => {
+            let agent = Object::default().with("prompt", prompt.as_str()).maybe("cwd", cwd.as_deref()).done();
+            json!({ "agent": agent })
+        }
+    }
+}
+
+/// JSON as JSON, anything else as text.
+fn raw(bytes: &[u8]) -> Json {
+    serde_json::from_slice(bytes)
+        .unwrap_or_else(|_| Json::String(String::from_utf8_lossy(bytes).into_owned()))
+}
+
+fn budget_used(budget: Budget) -> Json {
+    json!({ "used": budget.used, "limit": budget.limit })
+}
+
+/// What a charge answers; both are null for a record without a budget.
+pub fn budget(budget: Option<Budget>) -> Json {
+    budget.map_or_else(|| json!({ "used": null, "limit": null }), budget_used)
+}
+
+/// A list with its cursor, if there may be more.
+pub fn list(items: Vec<Json>, cursor: Option<String>) -> Json {
+    Object::default().with("items", items).maybe("cursor", cursor).done()
+}
+
+/// A page of records.
+pub fn page(page: &Page) -> Json {
+    list(page.records.iter().map(record).collect(), page.next.map(|id| id.to_string()))
+}
+
+/// A runtime: `state` is what holds it now.
+pub fn runtime(view: &RuntimeView, now: Time) -> Json {
+    let row = &view.runtime;
+    let held = |until: Option<Time>| until.is_some_and(|until| until > now);
+    let state = match (held(row.paused_until), held(row.limited.map(|pause| pause.limit.until))) {
+        (true, _) => "paused",
+        (false, true) => "limited",
+        (false, false) => "open",
+    };
+    let limited = row.limited.map(|pause| {
+        Object::default()
+            .with("until", moment(pause.limit.until))
+            .with("source", pause.limit.source.as_str())
+            .with("estimated", pause.limit.source == Source::Estimated)
+            .with("since", moment(pause.since))
+            .maybe("by", pause.by.map(|id| id.to_string()))
+            .done()
+    });
+    Object::default()
+        .with("name", &*row.name)
+        .with("state", state)
+        .with("concurrency", view.concurrency)
+        .with("outstanding", view.outstanding)
+        .with("queued", view.queued)
+        .maybe("held_until", row.held_until(now).map(moment))
+        .maybe("paused_until", row.paused_until.map(moment))
+        .maybe("limited", limited)
+        .done()
+}
+
+/// An accepted trigger, without its payload.
+pub fn trigger(trigger: &Trigger) -> Json {
+    let runs: Vec<String> = trigger.runs.iter().map(ToString::to_string).collect();
+    Object::default()
+        .with("id", trigger.id.to_string())
+        .with("at", moment(trigger.at))
+        .with("source", &*trigger.source)
+        .with("kind", &*trigger.kind)
+        .with("event", trigger.event.as_str())
+        .maybe("action", trigger.action.as_deref())
+        .maybe("dedup", trigger.dedup.as_deref())
+        .with("org", &*trigger.org)
+        .with("env", &*trigger.env)
+        .with("runs", runs)
+        .done()
+}
+
+/// What became of a trigger.
+pub fn triggered(triggered: &Triggered) -> Json {
+    let runs: Vec<String> = triggered.runs.iter().map(ToString::to_string).collect();
+    json!({
+        "trigger": triggered.trigger.to_string(),
+        "duplicate": triggered.duplicate,
+        "outcome": "pass_through",
+        "runs": runs,
+    })
+}
+
+/// How things are; every state has its count.
+pub fn status(status: &Status) -> Json {
+    let counts: Map<String, Json> = (StateName::ALL.iter())
+        .map(|state| (state.as_str().to_owned(), json!(status.counts.get(state).copied().unwrap_or(0))))
+        .collect();
+    Object::default()
+        .with("version", env!("CARGO_PKG_VERSION"))
+        .with("now", moment(status.now))
+        .with("counts", counts)
+        .with("admitted", status.admitted)
+        .with("attempts_started", status.attempts_started)
+        .with("attempts_ended", status.attempts_ended)
+        .with("outstanding", status.outstanding)
+        .maybe("next_deadline", status.next_deadline.map(moment))
+        .maybe("draining_until", status.draining_until.map(moment))
+        .with("ticks", status.ticks)
+        .with("commits", status.commits)
+        .done()
+}
+
+/// One step of a record's history.
+pub fn transition(sequence: u64, step: &Transition) -> Json {
+    Object::default()
+        .with("sequence", sequence)
+        .with("at", moment(step.at))
+        .with("id", step.id.to_string())
+        .with("event", step.event.as_str())
+        .maybe("from", step.from.map(StateName::as_str))
+        .with("to", step.to.as_str())
+        .with("attempt", step.attempt)
+        .maybe("deadline", step.deadline.map(moment))
+        .maybe("detail", step.detail.as_deref())
+        .done()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::{Limit, Name, Pause, RecordId, Retry, Runtime, Streaks, Timeouts, Work};
+
+    fn limited() -> Detail {
+        let record = Record {
+            id: RecordId::session(1),
+            org: "o".into(),
+            env: "e".into(),
+            key: Some("k".to_owned()),
+            flow: None,
+            trigger: None,
+            rerun_of: None,
+            runtime: "claude".into(),
+            order: 1,
+            created_at: Time::ZERO,
+            updated_at: Time::from_millis(5),
+            expires_at: None,
+            attempt: 1,
+            streaks: Streaks::default(),
+            budget: Some(Budget { used: 3, limit: 20 }),
+            retry: Retry::default(),
+            timeouts: Timeouts::default(),
+            session: Some("s-1".to_owned()),
+            last_error: Some(Fault::new("rate_limited", "You've hit your limit")),
+            result: None,
+            state: State::RateLimited { until: Time::from_millis(1_000), source: Source::Estimated },
+        };
+        let action = Action::Command { argv: vec!["true".to_owned()], cwd: None };
+        let labels = BTreeMap::from([("team".to_owned(), "red".to_owned())]);
+        let work = Work { action, payload: br#"{"n":1}"#.to_vec(), task: Some("t".to_owned()), labels };
+        Detail { record, work }
+    }
+
+    #[test]
+    fn a_record_shows_its_wait_and_leaves_out_what_it_has_not() {
+        let expected = json!({
+            "id": "ses_00000000000000000000000001", "kind": "session", "state": "rate_limited", "attempt": 1,
+            "org": "o", "env": "e", "runtime": "claude", "key": "k",
+            "created_at": "1970-01-01T00:00:00.000Z", "updated_at": "1970-01-01T00:00:00.005Z",
+            "deadline": "1970-01-01T00:00:01.000Z",
+            "streaks": {"failed": 0, "timed_out": 0, "throttled": 0, "ingestion_failed": 0, "lost": 0, "unavailable": 0},
+            "budget": {"used": 3, "limit": 20},
+            "wait": {"until": "1970-01-01T00:00:01.000Z", "reason": "rate_limited", "source": "estimated", "estimated": true},
+            "last_error": {"code": "rate_limited", "message": "You've hit your limit"},
+            "resume_token": "s-1", "action": {"command": ["true"]}, "task": "t", "payload": {"n": 1},
+            "labels": {"team": "red"},
+        });
+        assert_eq!(detail(&limited()), expected);
+        assert_eq!(admitted(&limited(), true)["duplicate"], true);
+        assert_eq!(admitted(&limited(), false).get("duplicate"), None);
+    }
+
+    #[test]
+    fn a_runtime_says_what_holds_it_now() {
+        let name: Name = "claude".into();
+        let limit = Limit { until: Time::from_millis(9), source: Source::Told };
+        let pause = Pause { limit, since: Time::ZERO, by: None };
+        let row = Runtime { limited: Some(pause), ..Runtime::open(name) };
+        let view = RuntimeView { runtime: row, concurrency: 5, outstanding: 0, queued: 2 };
+        assert_eq!(runtime(&view, Time::from_millis(8))["state"], "limited");
+        assert_eq!(runtime(&view, Time::from_millis(9))["state"], "open");
+        let paused = Runtime { paused_until: Some(Time::MAX), ..view.runtime.clone() };
+        let view = RuntimeView { runtime: paused, ..view };
+        let shown = runtime(&view, Time::from_millis(8));
+        assert_eq!(shown["state"], "paused");
+        assert_eq!(shown["held_until"], "9999-12-31T23:59:59.999Z");
+        assert_eq!(shown["limited"]["estimated"], false);
+    }
+}
