@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod fields;
 pub mod hook;
+pub mod http;
 pub mod ids;
 pub mod problem;
 pub mod time;

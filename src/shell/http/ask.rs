@@ -1,0 +1,119 @@
+//! From a request to the engine and back: extractors, the one bridge from async to the engine's replies, and answers.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request as HttpRequest};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::Shared;
+use crate::engine::{Answer, Closed, Detail, Reply, Request};
+use crate::model::{Record, RecordId};
+use crate::shell::fields::Fields;
+use crate::shell::problem::Problem;
+
+/// This many ids are shown when a prefix fits several.
+const CANDIDATES_MAX: usize = 10;
+
+/// A JSON body, or an empty one as `{}`.
+pub(super) struct Input(pub Fields);
+
+/// The query, read like a body.
+pub(super) struct Params(pub Fields);
+
+impl<S: Send + Sync> FromRequest<S> for Input {
+    type Rejection = Problem;
+    async fn from_request(request: HttpRequest, state: &S) -> Result<Input, Problem> {
+        let body = bytes(request, state).await?;
+        Fields::parse(if body.is_empty() { b"{}" } else { &body }).map(Input)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Params, Problem> {
+        let query = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        let Query(pairs) = query.map_err(|rejection| Problem::field("query", rejection.body_text()))?;
+        Fields::query(pairs).map(Params)
+    }
+}
+
+/// The whole body, if it keeps its limit.
+pub(super) async fn bytes<S: Send + Sync>(request: HttpRequest, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Problem::new(413, "too_large", "the body is larger than this route takes")
+        } else {
+            Problem::field("body", rejection.body_text())
+        }
+    })
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self.document())).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// Asks the engine; waits without holding a thread.
+pub(super) async fn ask(shared: &Shared, request: Request) -> Result<Answer, Problem> {
+    let (answer, answered) = oneshot::channel();
+    let reply: Reply = Box::new(move |durable| {
+        // Nobody listens any more if the client hung up.
+        answer.send(durable.into_inner()).ok();
+    });
+    shared.handle.send(request, reply)?;
+    let answer = answered.await.map_err(|_| Closed::Stopped)?;
+    Ok(answer?)
+}
+
+/// The engine answered with another shape than its request promises: a bug, told as one.
+pub(super) fn unexpected() -> Problem {
+    Problem::internal("the engine answered something else than it was asked", "shape of the answer")
+}
+
+/// A record with its work.
+pub(super) async fn get(shared: &Shared, id: RecordId) -> Result<Detail, Problem> {
+    let Answer::Detail(detail) = ask(shared, Request::Get { id }).await? else { return Err(unexpected()) };
+    Ok(*detail)
+}
+
+/// Asks what answers with a record.
+pub(super) async fn record(shared: &Shared, request: Request) -> Result<Record, Problem> {
+    let Answer::Record(record) = ask(shared, request).await? else { return Err(unexpected()) };
+    Ok(*record)
+}
+
+/// The id that `text` is, or is the only beginning of.
+pub(super) async fn resolve(shared: &Shared, text: &str) -> Result<RecordId, Problem> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let range = RecordId::prefixed(text).map_err(|error| Problem::not_found(error.to_string()))?;
+    let asked = Request::Resolve { range, limit: CANDIDATES_MAX };
+    let Answer::Ids(ids) = ask(shared, asked).await? else { return Err(unexpected()) };
+    match ids.as_slice() {
+        [] => Err(Problem::not_found(format!("no record begins with {text}"))),
+        [id] => Ok(*id),
+        several => {
+            let candidates: Vec<String> = several.iter().map(ToString::to_string).collect();
+            let detail = format!("{text} is not unique: {}", candidates.join(", "));
+            Err(Problem::new(409, "ambiguous", detail).with("candidates", json!(candidates)))
+        }
+    }
+}
+
+/// A JSON answer.
+pub(super) fn answer(status: StatusCode, document: Value) -> Response {
+    (status, Json(document)).into_response()
+}

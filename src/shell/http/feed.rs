@@ -1,0 +1,62 @@
+//! Committed transitions, for those who wait for one. It wakes; it does not deliver: who falls behind looks anew.
+
+use tokio::sync::{broadcast, watch};
+
+use crate::model::{RecordId, Transition};
+
+/// A waiter that falls further behind than this looks at its record without having seen the transition.
+const KEPT: usize = 1024;
+
+/// The near end; one for the process.
+pub struct Feed {
+    moved: broadcast::Sender<RecordId>,
+    closed: watch::Sender<bool>,
+}
+
+/// One waiter.
+pub struct Watching {
+    moved: broadcast::Receiver<RecordId>,
+    closed: watch::Receiver<bool>,
+}
+
+impl Default for Feed {
+    fn default() -> Feed {
+        Feed { moved: broadcast::channel(KEPT).0, closed: watch::channel(false).0 }
+    }
+}
+
+impl Feed {
+    /// Tells of a committed transition. Never blocks; nobody may be waiting.
+    pub fn publish(&self, transition: &Transition) {
+        self.moved.send(transition.id).ok();
+    }
+
+    /// Lets everybody who waits go, now and from now on.
+    pub fn close(&self) {
+        self.closed.send_replace(true);
+    }
+
+    /// From now on.
+    pub(super) fn watch(&self) -> Watching {
+        Watching { moved: self.moved.subscribe(), closed: self.closed.subscribe() }
+    }
+}
+
+impl Watching {
+    /// Waits until the record may have moved; false once the feed is closed.
+    pub(super) async fn moved(&mut self, id: RecordId) -> bool {
+        loop {
+            tokio::select! {
+                closed = self.closed.wait_for(|closed| *closed) => {
+                    drop(closed);
+                    return false;
+                }
+                moved = self.moved.recv() => match moved {
+                    Ok(other) if other != id => {}
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return true,
+                    Err(broadcast::error::RecvError::Closed) => return false,
+                },
+            }
+        }
+    }
+}

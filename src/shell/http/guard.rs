@@ -1,0 +1,60 @@
+//! Keeps web pages out: without tokens, whoever can reach loopback may ask, and a browser reaches it for any page.
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::shell::problem::Problem;
+
+/// Refuses a page of another origin, and a name that was made to point here (DNS rebinding). Webhooks are proven by
+/// their signature and come through tunnels under any name.
+pub(super) async fn guard(request: Request, next: Next) -> Response {
+    if !request.uri().path().starts_with("/hooks/") {
+        let headers = request.headers();
+        for (name, local) in [("Host", host(headers)), ("Origin", origin(headers))] {
+            if !local {
+                let detail = format!("{name} is not this machine: only loopback names are served");
+                return Problem::new(403, "not_local", detail).into_response();
+            }
+        }
+    }
+    next.run(request).await
+}
+
+fn host(headers: &HeaderMap) -> bool {
+    headers.get(header::HOST).is_none_or(|value| value.to_str().is_ok_and(is_local))
+}
+
+fn origin(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::ORIGIN) else { return true };
+    value.to_str().ok().and_then(|text| text.strip_prefix("http://")).is_some_and(is_local)
+}
+
+/// `localhost`, `127.0.0.1` and their like, with or without a port.
+fn is_local(authority: &str) -> bool {
+    let name = match authority.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some(_) | None => authority,
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_names_are_local() {
+        for local in ["localhost", "localhost:7070", "127.0.0.1:7070", "[::1]:7070", "[::1]", "127.9.9.9"] {
+            assert!(is_local(local), "{local}");
+        }
+        for other in
+            ["evil.example:7070", "10.0.0.1", "localhost.evil.example", "127.0.0.1.nip.io", "", "null"]
+        {
+            assert!(!is_local(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What comes in: sessions, triggers and webhooks.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request as HttpRequest, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+
+use super::Shared;
+use super::ask::{Input, answer, ask, bytes, unexpected};
+use crate::engine::{Answer, Request};
+use crate::model::{Action, Name, RecordId, Submission, Trigger, Work};
+use crate::shell::fields::Fields;
+use crate::shell::hook::{self, HookRefusal};
+use crate::shell::problem::Problem;
+use crate::shell::view;
+
+/// The longest action of a trigger or argument list is bounded by the body; labels are copied into every list.
+const LABELS_MAX: usize = 64;
+
+/// `POST /v1/sessions`.
+pub(super) async fn session(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Input(fields): Input,
+) -> Result<Response, Problem> {
+    let id = shared.ids.session(shared.clock.now());
+    let submission = submission(id, fields, idempotency_key(&headers)?)?;
+    let asked = Request::Submit(Box::new(submission));
+    let Answer::Admitted { detail, duplicate } = ask(&shared, asked).await? else { return Err(unexpected()) };
+    let status = if duplicate { StatusCode::OK } else { StatusCode::CREATED };
+    Ok(answer(status, view::admitted(&detail, duplicate)))
+}
+
+/// `POST /v1/triggers`.
+pub(super) async fn trigger(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Input(mut fields): Input,
+) -> Result<Response, Problem> {
+    let source = Name::from(required_name(&mut fields, "source")?);
+    let at = shared.clock.now();
+    let trigger = Trigger {
+        id: shared.ids.trigger(at),
+        at,
+        kind: shared.sources.get(&source).map_or_else(|| source.clone(), |source| source.name.clone()),
+        source,
+        event: required_name(&mut fields, "event")?,
+        action: fields.name("action")?,
+        dedup: fields.name("id")?.or(idempotency_key(&headers)?),
+        org: fields.scope("org")?,
+        env: fields.scope("env")?,
+        payload: fields
+            .any("payload")
+            .map_or_else(|| b"{}".to_vec(), |payload| payload.to_string().into_bytes()),
+        runs: Vec::new(),
+    };
+    fields.finish()?;
+    admit(&shared, trigger).await
+}
+
+/// `POST /hooks/{source}`.
+pub(super) async fn hook(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    request: HttpRequest,
+) -> Result<Response, Problem> {
+    let name = Name::from(name);
+    let source = shared.sources.get(&name);
+    let source = source.ok_or_else(|| Problem::not_found(format!("source {name} is not configured")))?;
+    let headers = request.headers().clone();
+    let body = bytes(request, &()).await?;
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let at = shared.clock.now();
+    let hook = hook::read(source.kind, &source.secrets, &header, &body, at).map_err(|refusal| {
+        tracing::warn!(source = %name, %refusal, "webhook refused");
+        if matches!(refusal, HookRefusal::Signature { .. }) {
+            Problem::new(401, "bad_signature", refusal.to_string())
+        } else {
+            Problem::field("body", refusal)
+        }
+    })?;
+    let trigger = Trigger {
+        id: shared.ids.trigger(at),
+        at,
+        source: name,
+        kind: source.name.clone(),
+        event: hook.event,
+        action: hook.action,
+        dedup: hook.dedup,
+        org: "default".into(),
+        env: "default".into(),
+        payload: hook.payload,
+        runs: Vec::new(),
+    };
+    admit(&shared, trigger).await
+}
+
+async fn admit(shared: &Shared, trigger: Trigger) -> Result<Response, Problem> {
+    let asked = Request::Trigger(Box::new(trigger));
+    let Answer::Triggered(triggered) = ask(shared, asked).await? else { return Err(unexpected()) };
+    let status = if triggered.duplicate { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok(answer(status, view::triggered(&triggered)))
+}
+
+fn submission(id: RecordId, mut fields: Fields, key: Option<String>) -> Result<Submission, Problem> {
+    let runtime = Name::from(required_name(&mut fields, "runtime")?);
+    let labels = fields.table("labels")?;
+    if labels.len() > LABELS_MAX {
+        return Err(fields.problem("labels", &format!("expected at most {LABELS_MAX}")));
+    }
+    let submission = Submission {
+        id,
+        org: fields.scope("org")?,
+        env: fields.scope("env")?,
+        key: fields.name("key")?.or(key),
+        flow: None,
+        trigger: None,
+        rerun_of: None,
+        runtime,
+        budget: fields.small("budget")?,
+        retry: None,
+        timeouts: None,
+        expires: fields.span("expires")?,
+        work: Work {
+            action: action(&mut fields)?,
+            payload: fields
+                .any("payload")
+                .map(|payload| payload.to_string().into_bytes())
+                .unwrap_or_default(),
+            task: fields.text("task")?.map(|text| crate::model::bounded(&text)),
+            labels,
+        },
+        invalid: None,
+    };
+    fields.finish()?;
+    Ok(submission)
+}
+
+fn action(fields: &mut Fields) -> Result<Action, Problem> {
+    let expected = "expected {\"command\": [..]} or {\"agent\": {\"prompt\": ..}}";
+    let mut action = fields.object("action")?.ok_or_else(|| fields.problem("action", expected))?;
+    for later in ["http", "worker"] {
+        if action.any(later).is_some() {
+            return Err(action.problem(later, &format!("not supported yet: {expected}")));
+        }
+    }
+    let read = match (action.texts("command")?, action.object("agent")?) {
+        (Some(argv), None) if argv.first().is_some_and(|program| !program.is_empty()) => {
+            Action::Command { argv, cwd: action.text("cwd")? }
+        }
+        (Some(_), None) => return Err(action.problem("command", "expected a program and its arguments")),
+        (None, Some(mut agent)) => {
+            let read = Action::Agent { prompt: agent.required("prompt")?, cwd: agent.text("cwd")? };
+            agent.finish()?;
+            read
+        }
+        (Some(_), Some(_)) | (None, None) => return Err(fields.problem("action", expected)),
+    };
+    action.finish()?;
+    Ok(read)
+}
+
+fn required_name(fields: &mut Fields, name: &str) -> Result<String, Problem> {
+    fields.name(name)?.ok_or_else(|| fields.problem(name, "it is missing"))
+}
+
+/// The header is a name like any other, so it goes through the same check.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Problem::field("Idempotency-Key", "expected visible ASCII"))?;
+    Fields::query(vec![("Idempotency-Key".to_owned(), text.to_owned())])?.name("Idempotency-Key")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Submission, String> {
+        let fields = Fields::parse(json.as_bytes()).unwrap();
+        submission(RecordId::session(1), fields, Some("header".to_owned())).map_err(|problem| problem.detail)
+    }
+
+    #[test]
+    fn a_session_is_read_whole() {
+        let submission = read(
+            r#"{"runtime":"shell","action":{"command":["make","-k"],"cwd":"/srv"},"org":"o","env":"e","task":"t",
+                "budget":20,"payload":{"a":1},"labels":{"k":"v"},"expires":"24h"}"#,
+        );
+        let submission = submission.unwrap();
+        assert_eq!(submission.key.as_deref(), Some("header"));
+        assert_eq!(submission.budget, Some(20));
+        assert_eq!(submission.expires, Some(std::time::Duration::from_hours(24)));
+        assert_eq!(submission.work.payload, br#"{"a":1}"#);
+        let argv = vec!["make".to_owned(), "-k".to_owned()];
+        assert_eq!(submission.work.action, Action::Command { argv, cwd: Some("/srv".to_owned()) });
+        let keyed = read(r#"{"runtime":"claude","action":{"agent":{"prompt":"p"}},"key":"body"}"#).unwrap();
+        assert_eq!(keyed.key.as_deref(), Some("body"));
+        assert_eq!(&*keyed.org, "default");
+    }
+
+    #[test]
+    fn what_cannot_be_read_names_its_field() {
+        for (json, detail) in [
+            (r#"{"action":{"command":["x"]}}"#, "runtime: it is missing"),
+            (r#"{"runtime":"r"}"#, "action: expected"),
+            (r#"{"runtime":"r","action":{"worker":"q"}}"#, "action.worker: not supported yet"),
+            (r#"{"runtime":"r","action":{"http":{"url":"u"}}}"#, "action.http: not supported yet"),
+            (r#"{"runtime":"r","action":{"command":[]}}"#, "action.command: expected a program"),
+            (
+                r#"{"runtime":"r","action":{"command":"x"}}"#,
+                "action.command: expected an array of strings, not a string",
+            ),
+            (r#"{"runtime":"r","action":{"agent":{}}}"#, "action.agent.prompt: it is missing"),
+            (
+                r#"{"runtime":"r","action":{"agent":{"prompt":"p","model":"m"}}}"#,
+                "action.agent.model: unknown field",
+            ),
+            (r#"{"runtime":"r","action":{"command":["x"]},"budget":-1}"#, "budget: expected a whole number"),
+            (
+                r#"{"runtime":"r","action":{"command":["x"]},"labels":{"a":1}}"#,
+                "labels: expected an object of strings",
+            ),
+            (r#"{"runtime":"r","action":{"command":["x"]},"prio":1}"#, "prio: unknown field"),
+        ] {
+            let refused = read(json).unwrap_err();
+            assert!(refused.starts_with(detail), "{json}: {refused}");
+        }
+    }
+}

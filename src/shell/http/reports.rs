@@ -1,0 +1,177 @@
+//! What attempts say and take over HTTP: reports and charges.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+
+use super::Shared;
+use super::ask::{Input, answer, ask, record, resolve, unexpected};
+use crate::engine::{Answer, Request};
+use crate::model::{Fault, LimitReport, Overage, RecordId, Report, bounded};
+use crate::shell::fields::Fields;
+use crate::shell::problem::Problem;
+use crate::shell::view;
+
+/// The code of a report whose type nobody knows; it counts as `failed`, and its text is kept.
+const UNKNOWN_REPORT: &str = "unknown_report";
+
+/// `POST /v1/records/{id}/reports`.
+pub(super) async fn report(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Input(mut fields): Input,
+) -> Result<Response, Problem> {
+    let id = resolve(&shared, &id).await?;
+    let attempt = required_attempt(&mut fields)?;
+    prove(&shared, &headers, id, attempt)?;
+    let report = read(fields)?;
+    let record = record(&shared, Request::Report { id, attempt, report }).await?;
+    Ok(answer(StatusCode::OK, view::record(&record)))
+}
+
+/// `POST /v1/records/{id}/charge`.
+pub(super) async fn charge(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Input(mut fields): Input,
+) -> Result<Response, Problem> {
+    let id = resolve(&shared, &id).await?;
+    let attempt = required_attempt(&mut fields)?;
+    prove(&shared, &headers, id, attempt)?;
+    let calls = fields.small("calls")?.unwrap_or(1);
+    if calls == 0 {
+        return Err(fields.problem("calls", "expected at least 1"));
+    }
+    fields.finish()?;
+    let asked = Request::Charge { id, attempt, calls };
+    let Answer::Charged(budget) = ask(&shared, asked).await? else { return Err(unexpected()) };
+    Ok(answer(StatusCode::OK, view::budget(budget)))
+}
+
+fn required_attempt(fields: &mut Fields) -> Result<u32, Problem> {
+    fields.small("attempt")?.ok_or_else(|| fields.problem("attempt", "it is missing"))
+}
+
+/// On loopback no token is asked for, but a wrong one is a mistake worth telling: it belongs to another attempt.
+fn prove(shared: &Shared, headers: &HeaderMap, id: RecordId, attempt: u32) -> Result<(), Problem> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(()) };
+    let token = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
+    if token.is_some_and(|token| (shared.token_ok)(id, attempt, token)) {
+        return Ok(());
+    }
+    Err(Problem::new(401, "bad_token", format!("this is not the token of attempt {attempt} of {id}")))
+}
+
+fn read(mut fields: Fields) -> Result<Report, Problem> {
+    let kind = fields.required("type")?;
+    let report = match kind.as_str() {
+        "heartbeat" => Report::Heartbeat,
+        "session" => Report::Session { id: fields.required("id")? },
+        "succeeded" => Report::Succeeded { result: result(&mut fields) },
+        "failed" => Report::Failed(fault(&mut fields, &kind)?),
+        "timed_out" => Report::TimedOut(fault(&mut fields, &kind)?),
+        "throttled" => Report::Throttled(fault(&mut fields, &kind)?),
+        "unavailable" => Report::Unavailable(fault(&mut fields, &kind)?),
+        "rate_limited" => Report::RateLimited(limit(&mut fields)?, fault(&mut fields, &kind)?),
+        "limit_warning" => Report::LimitWarning(limit(&mut fields)?),
+        "limit_cleared" => Report::LimitCleared,
+        "invalid" => Report::Invalid(fault(&mut fields, &kind)?),
+        "ingestion_failed" => Report::IngestionFailed(fault(&mut fields, &kind)?),
+        "needs_operator" => Report::NeedsOperator(fault(&mut fields, &kind)?),
+        unknown => {
+            let message =
+                fields.any("message").map_or_else(|| unknown.to_owned(), |text| format!("{unknown}: {text}"));
+            return Ok(Report::Failed(Fault::new(UNKNOWN_REPORT, &message)));
+        }
+    };
+    fields.finish()?;
+    Ok(report)
+}
+
+fn result(fields: &mut Fields) -> Option<String> {
+    let value = fields.any("result")?;
+    Some(bounded(&value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+}
+
+fn fault(fields: &mut Fields, kind: &str) -> Result<Fault, Problem> {
+    let code = fields.name("code")?;
+    let message = fields.text("message")?;
+    Ok(Fault::new(code.as_deref().unwrap_or(kind), message.as_deref().unwrap_or_default()))
+}
+
+fn limit(fields: &mut Fields) -> Result<LimitReport, Problem> {
+    let reset = fields.reset("reset_at");
+    let overage = match fields.object("overage")? {
+        None => None,
+        Some(mut overage) => {
+            let rejected = overage.text("status")?.as_deref() == Some("rejected");
+            let read = Overage { rejected, reset: overage.reset("reset_at") };
+            overage.finish()?;
+            Some(read)
+        }
+    };
+    Ok(LimitReport { reset, overage, using_overage: fields.flag("using_overage")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Reset, Time};
+
+    fn parse(json: &str) -> Result<Report, String> {
+        read(Fields::parse(json.as_bytes()).unwrap()).map_err(|problem| problem.detail)
+    }
+
+    #[test]
+    fn a_limit_is_read_with_its_overage() {
+        let at = Time::from_millis(1_795_226_400_000);
+        let report = parse(
+            r#"{"type":"rate_limited","reset_at":1795226400,"message":"full","using_overage":false,
+                "overage":{"status":"rejected","reset_at":"later"}}"#,
+        );
+        let overage = Some(Overage { rejected: true, reset: Reset::Unusable("later".to_owned()) });
+        let limit = LimitReport { reset: Reset::At(at), overage, using_overage: false };
+        assert_eq!(report, Ok(Report::RateLimited(limit, Fault::new("rate_limited", "full"))));
+    }
+
+    #[test]
+    fn every_type_of_the_contract_is_known() {
+        for kind in [
+            "heartbeat",
+            "succeeded",
+            "failed",
+            "timed_out",
+            "throttled",
+            "unavailable",
+            "rate_limited",
+            "limit_warning",
+            "limit_cleared",
+            "invalid",
+            "ingestion_failed",
+            "needs_operator",
+        ] {
+            let report = parse(&format!(r#"{{"type":"{kind}"}}"#)).unwrap();
+            assert_eq!(report.name(), kind);
+        }
+    }
+
+    #[test]
+    fn an_unknown_type_counts_as_failed_and_keeps_its_text() {
+        let expected = Report::Failed(Fault::new("unknown_report", "exploded: \"boom\""));
+        assert_eq!(parse(r#"{"type":"exploded","message":"boom","x":1}"#), Ok(expected));
+        assert_eq!(parse("{}"), Err("type: it is missing".to_owned()));
+        assert_eq!(parse(r#"{"type":"heartbeat","x":1}"#), Err("x: unknown field".to_owned()));
+    }
+
+    #[test]
+    fn a_result_may_be_text_or_json() {
+        let text = Report::Succeeded { result: Some("done".to_owned()) };
+        assert_eq!(parse(r#"{"type":"succeeded","result":"done"}"#), Ok(text));
+        let json = Report::Succeeded { result: Some(r#"{"n":1}"#.to_owned()) };
+        assert_eq!(parse(r#"{"type":"succeeded","result":{"n":1}}"#), Ok(json));
+    }
+}

@@ -1,0 +1,137 @@
+//! What is not about one record: runtimes, triggers, flows, status, health, and the test clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::Shared;
+use super::ask::{Input, Params, answer, ask, unexpected};
+use super::records::limit;
+use crate::engine::{Answer, Filter, Request, Status};
+use crate::model::{Name, Time};
+use crate::shell::problem::Problem;
+use crate::shell::{time, view};
+
+/// An engine that takes longer than this to answer is not ready.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+
+/// `GET /v1/triggers`.
+pub(super) async fn triggers(
+    State(shared): State<Arc<Shared>>,
+    Params(mut query): Params,
+) -> Result<Response, Problem> {
+    let limit = limit(&mut query, Filter::LIMIT_MAX)?;
+    query.finish()?;
+    let asked = Request::Triggers { limit };
+    let Answer::Triggers(triggers) = ask(&shared, asked).await? else { return Err(unexpected()) };
+    Ok(answer(StatusCode::OK, view::list(triggers.iter().map(view::trigger).collect(), None)))
+}
+
+/// `GET /v1/runtimes`.
+pub(super) async fn runtimes(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    let now = shared.clock.now();
+    let Answer::Runtimes(rows) = ask(&shared, Request::Runtimes).await? else { return Err(unexpected()) };
+    let items = rows.iter().map(|row| view::runtime(row, now)).collect();
+    Ok(answer(StatusCode::OK, view::list(items, None)))
+}
+
+/// `POST /v1/runtimes/{name}/pause`, optionally `{"until": ..}`; without it until resumed.
+pub(super) async fn pause(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    Input(mut fields): Input,
+) -> Result<Response, Problem> {
+    let now = shared.clock.now();
+    let until = match fields.text("until")? {
+        None => Time::MAX,
+        Some(text) => {
+            time::parse_relative(&text, now).map_err(|error| fields.problem("until", &error.to_string()))?
+        }
+    };
+    if until <= now {
+        return Err(fields.problem("until", "it is in the past"));
+    }
+    fields.finish()?;
+    runtime(&shared, Request::PauseRuntime { name: Name::from(name), until }).await
+}
+
+/// `POST /v1/runtimes/{name}/resume`.
+pub(super) async fn resume(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    Input(fields): Input,
+) -> Result<Response, Problem> {
+    fields.finish()?;
+    runtime(&shared, Request::ResumeRuntime { name: Name::from(name) }).await
+}
+
+async fn runtime(shared: &Shared, request: Request) -> Result<Response, Problem> {
+    // It is what the path names, not a field of a body.
+    let named = |problem: Problem| {
+        if problem.status == 422 { Problem { status: 404, ..problem } } else { problem }
+    };
+    let Answer::Runtime(row) = ask(shared, request).await.map_err(named)? else { return Err(unexpected()) };
+    Ok(answer(StatusCode::OK, view::runtime(&row, shared.clock.now())))
+}
+
+/// `GET /v1/flows`.
+pub(super) async fn flows(State(shared): State<Arc<Shared>>) -> Response {
+    let items = (shared.flows.iter())
+        .map(|flow| json!({ "name": &*flow.name, "file": flow.file, "on": flow.on, "runtime": &*flow.runtime }))
+        .collect();
+    answer(StatusCode::OK, view::list(items, None))
+}
+
+/// `GET /v1/status`.
+pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    Ok(answer(StatusCode::OK, view::status(&ask_status(&shared).await?)))
+}
+
+/// `GET /healthz`: the process answers.
+pub(super) async fn healthz() -> Response {
+    answer(StatusCode::OK, json!({ "alive": true }))
+}
+
+/// `GET /readyz`: the engine answers, and takes new work.
+pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+    let reason = match timeout(READY_WITHIN, ask_status(&shared)).await {
+        Err(_) => format!("the engine does not answer within {}", time::format_span(READY_WITHIN)),
+        Ok(Err(problem)) => problem.detail,
+        Ok(Ok(status)) => match status.draining_until {
+            Some(until) => format!("draining until {}", time::format(until)),
+            None => return answer(StatusCode::OK, json!({ "ready": true, "reasons": [] })),
+        },
+    };
+    answer(StatusCode::SERVICE_UNAVAILABLE, json!({ "ready": false, "reasons": [reason] }))
+}
+
+async fn ask_status(shared: &Shared) -> Result<Status, Problem> {
+    let Answer::Status(status) = ask(shared, Request::Status).await? else { return Err(unexpected()) };
+    Ok(*status)
+}
+
+/// `POST /v1/clock/advance`: `{"by": "31s"}`; there is no such route on the wall clock.
+pub(super) async fn advance(
+    State(shared): State<Arc<Shared>>,
+    Input(mut fields): Input,
+) -> Result<Response, Problem> {
+    if !shared.clock.is_test() {
+        return Err(Problem::not_found("the clock can be moved only under --test-clock"));
+    }
+    let by = fields.span("by")?.ok_or_else(|| fields.problem("by", "it is missing"))?;
+    fields.finish()?;
+    let handle = shared.handle.clone();
+    let advanced = tokio::task::spawn_blocking(move || handle.advance(by)).await;
+    let advanced = advanced.map_err(|error| Problem::internal("the clock was not moved", error))??;
+    let document = json!({
+        "now": time::format(advanced.now),
+        "ticks": advanced.ticks,
+        "transitions": advanced.transitions,
+    });
+    Ok(answer(StatusCode::OK, document))
+}
