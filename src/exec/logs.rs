@@ -25,7 +25,7 @@ pub struct Kept {
     pub bytes: u64,
 }
 
-/// The attempts of a record that wrote something, in order; empty if there are none.
+/// The attempts of a record that were spawned, in order; empty if there are none.
 pub fn attempts(logs: &Path, id: RecordId) -> io::Result<Vec<Kept>> {
     let entries = match fs::read_dir(of_record(logs, id)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -101,7 +101,14 @@ pub struct Exec {
     setup: Arc<Setup>,
     tell: Tell,
     roster: Arc<Mutex<Roster>>,
+    /// `None` once shut down.
+    sweeper: Mutex<Option<Sweeper>>,
+}
+
+/// The thread that removes logs, so that a purge of many records holds nobody up.
+struct Sweeper {
     forget: Sender<RecordId>,
+    thread: JoinHandle<()>,
 }
 
 #[derive(Default)]
@@ -132,8 +139,8 @@ impl Drop for Seated {
     }
 }
 
-fn lock(roster: &Mutex<Roster>) -> MutexGuard<'_, Roster> {
-    roster.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Exec {
@@ -142,10 +149,14 @@ impl Exec {
         let (forget, forgotten) = bounded::<RecordId>(FORGET_QUEUED_MAX);
         let logs = setup.logs.clone();
         let sweep = move || forgotten.iter().for_each(|id| remove_logs(&logs, id));
-        if let Err(error) = thread::Builder::new().name("forget".to_owned()).spawn(sweep) {
-            tracing::warn!(%error, "logs are removed without a thread of their own");
-        }
-        Exec { setup: Arc::new(setup), tell, roster: Arc::default(), forget }
+        let sweeper = match thread::Builder::new().name("forget".to_owned()).spawn(sweep) {
+            Ok(thread) => Some(Sweeper { forget, thread }),
+            Err(error) => {
+                tracing::warn!(%error, "logs are removed without a thread of their own");
+                None
+            }
+        };
+        Exec { setup: Arc::new(setup), tell, roster: Arc::default(), sweeper: Mutex::new(sweeper) }
     }
 
     /// Carries one effect out, without waiting for it. What names an attempt that is not here is done already: a
@@ -156,7 +167,8 @@ impl Exec {
             Effect::Release { id, attempt } => self.control(id, attempt, Control::Release),
             Effect::Stop { id, attempt, child: _ } => self.control(id, attempt, Control::Stop),
             Effect::Forget { id } => {
-                if self.forget.try_send(id).is_err() {
+                let sweeper = lock(&self.sweeper);
+                if sweeper.as_ref().is_none_or(|sweeper| sweeper.forget.try_send(id).is_err()) {
                     remove_logs(&self.setup.logs, id);
                 }
             }
@@ -169,7 +181,7 @@ impl Exec {
     }
 
     /// Starts nothing more, stops every attempt without a report (SIGTERM, SIGKILL after `grace`), and returns when
-    /// nothing of them is left.
+    /// nothing of them is left, nor of the logs to be removed.
     pub fn shutdown(&self, grace: Duration) {
         let left: Vec<Receiver<Infallible>> = {
             let mut roster = lock(&self.roster);
@@ -183,6 +195,11 @@ impl Exec {
         for gone in left {
             // Closed, never sent to.
             gone.recv().ok();
+        }
+        if let Some(Sweeper { forget, thread }) = lock(&self.sweeper).take() {
+            drop(forget);
+            // A panic there has been printed, and costs logs only.
+            thread.join().ok();
         }
     }
 

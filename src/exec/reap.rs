@@ -71,7 +71,8 @@ impl Search<'_> {
         process::living()
             .filter(|(pid, found)| {
                 !self.spared.contains(pid)
-                    && (groups.contains(&found.group)
+                    && (groups.contains(pid)
+                        || groups.contains(&found.group)
                         || seen.get(pid) == Some(&found.started)
                         || self.is_marked(*pid))
             })
