@@ -6,6 +6,8 @@ use axum::extract::{Path, Request as HttpRequest, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
+use tokio::task::block_in_place;
+
 use super::Shared;
 use super::ask::{Input, answer, ask, bytes, unexpected};
 use crate::engine::{Answer, Request};
@@ -15,7 +17,7 @@ use crate::shell::hook::{self, HookRefusal};
 use crate::shell::problem::Problem;
 use crate::shell::view;
 
-/// The longest action of a trigger or argument list is bounded by the body; labels are copied into every list.
+/// The most labels of a session; their texts are bounded by the body.
 const LABELS_MAX: usize = 64;
 
 /// `POST /v1/sessions`.
@@ -72,9 +74,10 @@ pub(super) async fn hook(
     let body = bytes(request, &()).await?;
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let at = shared.clock.now();
-    let hook = hook::read(source.kind, &source.secrets, &header, &body, at).map_err(|refusal| {
+    let read = block_in_place(|| hook::read(source.kind, &source.secrets, &header, &body, at));
+    let hook = read.map_err(|refusal| {
         tracing::warn!(source = %name, %refusal, "webhook refused");
-        if matches!(refusal, HookRefusal::Signature { .. }) {
+        if matches!(refusal, HookRefusal::Signature) {
             Problem::new(401, "bad_signature", refusal.to_string())
         } else {
             Problem::field("body", refusal)
@@ -97,7 +100,8 @@ pub(super) async fn hook(
 }
 
 async fn admit(shared: &Shared, trigger: Trigger) -> Result<Response, Problem> {
-    let asked = Request::Trigger(Box::new(trigger));
+    let runs = block_in_place(|| (shared.expand)(&trigger));
+    let asked = Request::Trigger { trigger: Box::new(trigger), runs };
     let Answer::Triggered(triggered) = ask(shared, asked).await? else { return Err(unexpected()) };
     let status = if triggered.duplicate { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok(answer(status, view::triggered(&triggered)))

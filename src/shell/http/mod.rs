@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 pub use feed::Feed;
 
 use crate::engine::Handle;
-use crate::model::{Name, RecordId, Transition};
+use crate::model::{Name, RecordId, Submission, Transition, Trigger};
 use crate::shell::clock::Clock;
 use crate::shell::hook::{HookKind, Secret};
 use crate::shell::ids::Ids;
@@ -69,6 +69,9 @@ pub struct FlowRow {
 /// Whether this is the token of that attempt.
 pub type TokenCheck = Box<dyn Fn(RecordId, u32, &str) -> bool + Send + Sync>;
 
+/// The runs that the flows make of a trigger.
+pub type Expand = Box<dyn Fn(&Trigger) -> Vec<Submission> + Send + Sync>;
+
 /// Everything a handler may need.
 pub struct Shared {
     /// The way to the engine.
@@ -85,6 +88,8 @@ pub struct Shared {
     pub sources: BTreeMap<Name, Source>,
     /// As they were loaded.
     pub flows: Vec<FlowRow>,
+    /// `flow::Flow`s, applied.
+    pub expand: Expand,
     /// Reads an event of the store's history.
     pub decode: fn(&[u8]) -> Option<Transition>,
     /// Made when the attempt was started.
@@ -175,3 +180,6 @@ impl Server {
         self.runtime.shutdown_background();
     }
 }
+
+#[cfg(test)]
+mod tests;
