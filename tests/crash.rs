@@ -2,7 +2,12 @@
 //! and no two attempts of one record are ever alive at once.
 //!
 //! `DWELL_CRASH_KILLS=1000 cargo test --release --test crash` kills more often.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "common/server.rs"]
 #[allow(dead_code, reason = "each test file uses its part")]
@@ -50,7 +55,14 @@ fn attempt_of(url: &str, id: &str) -> Option<(String, u64)> {
 }
 
 /// One client: creates, charges, completes; notes what was answered, until the server is gone.
-fn client(url: &str, dir: &Path, number: u64, known: &Mutex<Acknowledged>, answers: &AtomicU64, gone: &AtomicBool) {
+fn client(
+    url: &str,
+    dir: &Path,
+    number: u64,
+    known: &Mutex<Acknowledged>,
+    answers: &AtomicU64,
+    gone: &AtomicBool,
+) {
     let script = json!(["sh", "-c", ATTEMPT, "attempt", dir]);
     for n in 0.. {
         if gone.load(Ordering::Relaxed) {
@@ -68,14 +80,19 @@ fn client(url: &str, dir: &Path, number: u64, known: &Mutex<Acknowledged>, answe
             continue;
         }
         let charge = json!({"attempt": attempt, "calls": 1});
-        let Some(answer) = request("POST", &format!("{url}/v1/records/{id}/charge"), Some(&charge)) else { return };
+        let Some(answer) = request("POST", &format!("{url}/v1/records/{id}/charge"), Some(&charge)) else {
+            return;
+        };
         if answer.status == 200 {
             known.lock().unwrap().charged.insert(id.clone(), answer.body["used"].as_u64().unwrap());
             answers.fetch_add(1, Ordering::Relaxed);
         }
         if n % 3 == 0 {
             let report = json!({"attempt": attempt, "type": "succeeded"});
-            let Some(answer) = request("POST", &format!("{url}/v1/records/{id}/reports"), Some(&report)) else { return };
+            let Some(answer) = request("POST", &format!("{url}/v1/records/{id}/reports"), Some(&report))
+            else {
+                return;
+            };
             if answer.status == 200 {
                 known.lock().unwrap().completed.push(id);
                 answers.fetch_add(1, Ordering::Relaxed);
@@ -88,7 +105,8 @@ fn client(url: &str, dir: &Path, number: u64, known: &Mutex<Acknowledged>, answe
 fn make_room(server: &Server) {
     let active = server.get("/v1/sessions?state=active&limit=100").body;
     for record in active["items"].as_array().unwrap().iter().skip(4) {
-        let answer = server.post(&format!("/v1/records/{}/cancel", record["id"].as_str().unwrap()), &json!({}));
+        let answer =
+            server.post(&format!("/v1/records/{}/cancel", record["id"].as_str().unwrap()), &json!({}));
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 }
@@ -126,9 +144,14 @@ fn nothing_acknowledged_is_lost_and_nothing_runs_twice() {
         let url = server.url.clone();
         std::thread::scope(|scope| {
             let (url, known, answers, gone, dir) = (&url, &known, &answers, &gone, dir.path());
-            let clients: Vec<_> =
-                (0..3).map(|number| scope.spawn(move || client(url, dir, round * 10 + number, known, answers, gone))).collect();
-            while answers.load(Ordering::Relaxed) < enough && !clients.iter().all(|client| client.is_finished()) {
+            let clients: Vec<_> = (0..3)
+                .map(|number| {
+                    scope.spawn(move || client(url, dir, round * 10 + number, known, answers, gone))
+                })
+                .collect();
+            while answers.load(Ordering::Relaxed) < enough
+                && !clients.iter().all(|client| client.is_finished())
+            {
                 std::thread::yield_now();
             }
             server.kill();
@@ -143,7 +166,12 @@ fn nothing_acknowledged_is_lost_and_nothing_runs_twice() {
     verify(&server, &known);
     assert!(!known.charged.is_empty() && !known.completed.is_empty(), "the server was hardly busy");
     let status: Value = server.get("/v1/status").body;
-    println!("{kills} kills: {} created, {} charged, {} completed; {status}", known.created.len(), known.charged.len(), known.completed.len());
+    println!(
+        "{kills} kills: {} created, {} charged, {} completed; {status}",
+        known.created.len(),
+        known.charged.len(),
+        known.completed.len()
+    );
     assert!(server.terminate().success());
     let twice = std::fs::read_to_string(dir.path().join("twice")).unwrap_or_default();
     assert_eq!(twice, "", "two attempts of one record were alive at once");

@@ -65,6 +65,11 @@ impl Handle {
         self.post(Letter::Arrival(Arrival { request, reply }))
     }
 
+    /// Asks, and waits for room in the queue if it is full; for who may not lose the request and can wait.
+    pub fn deliver(&self, request: Request, reply: Reply) -> Result<(), Closed> {
+        self.letters.send(Letter::Arrival(Arrival { request, reply })).map_err(|_| Closed::Stopped)
+    }
+
     /// Asks and waits for the answer.
     pub fn call(&self, request: Request) -> Result<Result<Answer, Rejected>, Closed> {
         let (answer, answered) = bounded(1);

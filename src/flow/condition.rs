@@ -33,6 +33,18 @@ pub(super) fn hears(sources: &[Source], trigger: &Trigger) -> bool {
     })
 }
 
+impl std::fmt::Display for Source {
+    /// `github: pull_request [review_requested], push`
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let words = |event: &Event| match &event.actions {
+            Some(actions) => format!("{} [{}]", event.name, actions.join(", ")),
+            None => event.name.clone(),
+        };
+        let events: Vec<String> = self.events.iter().map(words).collect();
+        write!(f, "{}: {}", self.name, events.join(", "))
+    }
+}
+
 impl Event {
     fn takes(&self, action: Option<&str>) -> bool {
         self.actions.as_ref().is_none_or(|actions| actions.iter().any(|one| Some(one.as_str()) == action))

@@ -100,6 +100,11 @@ impl Flow {
         }
     }
 
+    /// What starts it, a line for each source: `github: pull_request [review_requested]`.
+    pub fn on(&self) -> Vec<String> {
+        self.on.iter().map(ToString::to_string).collect()
+    }
+
     /// The file it was read from, as it was named to [`parse`].
     pub fn file(&self) -> &str {
         &self.file

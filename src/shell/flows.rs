@@ -33,7 +33,8 @@ pub fn read(paths: &[impl AsRef<Path>]) -> anyhow::Result<Vec<Flow>> {
     let mut files = Vec::with_capacity(paths.len());
     for path in paths {
         let path = path.as_ref();
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read flow {}", path.display()))?;
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read flow {}", path.display()))?;
         files.push((path.display().to_string(), text));
     }
     flow::load(files).map_err(|problems| Broken(problems).into())

@@ -58,3 +58,9 @@ pub fn read(
     let event = headers("x-github-event").ok_or(HookRefusal::Malformed)?;
     Ok(Hook { event, action: None, dedup: headers("x-github-delivery"), payload: body.to_vec() })
 }
+
+impl From<String> for Secret {
+    fn from(text: String) -> Secret {
+        Secret(text)
+    }
+}

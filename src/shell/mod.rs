@@ -5,9 +5,13 @@
 pub mod clock;
 pub mod config;
 pub mod fields;
+pub mod flows;
 pub mod hook;
 pub mod http;
 pub mod ids;
 pub mod problem;
+pub mod serve;
+pub mod sources;
 pub mod time;
+pub mod tokens;
 pub mod view;

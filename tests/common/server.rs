@@ -17,7 +17,9 @@ pub struct Server {
 impl Server {
     /// Starts it on `<dir>/data` with `<dir>/dwell.toml` and a free port; returns when it accepts requests.
     pub fn start(dir: &Path, args: &[&str]) -> Server {
-        Server::spawn(Command::new(DWELL).args(["serve", "--listen", "127.0.0.1:0"]).args(args).current_dir(dir))
+        Server::spawn(
+            Command::new(DWELL).args(["serve", "--listen", "127.0.0.1:0"]).args(args).current_dir(dir),
+        )
     }
 
     pub fn spawn(command: &mut Command) -> Server {
@@ -27,7 +29,10 @@ impl Server {
         for line in stdout.lines() {
             let line = line.unwrap();
             if let Some(at) = line.find("http://127.0.0.1:") {
-                url = line[at..].split_whitespace().next().map(|url| url.trim_end_matches([',', '/']).to_owned());
+                url = line[at..]
+                    .split_whitespace()
+                    .next()
+                    .map(|url| url.trim_end_matches([',', '/']).to_owned());
                 break;
             }
         }

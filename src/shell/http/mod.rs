@@ -60,7 +60,7 @@ pub struct FlowRow {
     pub name: Name,
     /// The file it was read from.
     pub file: String,
-    /// What starts it, in words: `github pull_request review_requested`.
+    /// What starts it, a line for each source: `github: pull_request [review_requested]`.
     pub on: Vec<String>,
     /// The provider account of its runs.
     pub runtime: Name,

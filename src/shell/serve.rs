@@ -1,0 +1,249 @@
+//! `dwell serve`: puts store, engine, executor and HTTP together, in the order that leaves nothing half-started, and
+//! takes them apart again.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+
+use super::clock::{Alarm, Clock};
+use super::config::{self, Config};
+use super::http::{self, Feed, FlowRow, Shared};
+use super::ids::Ids;
+use super::tokens::Tokens;
+use crate::engine::{self, Engine, EngineError, Handle, Inbox, Released, Request};
+use crate::exec::{self, Exec};
+use crate::flow::Flow;
+use crate::model::{Time, Transition};
+use crate::store::{Stored as _, local};
+
+/// The file in the data directory that says where the server listens.
+pub const ADDRESS_FILE: &str = "address";
+
+/// How long answers under way may take once the engine has stopped.
+const HTTP_GRACE: Duration = Duration::from_secs(2);
+
+/// How long an agent may go on after its result, and how long a result may take after a rejection.
+const RESULT_GRACE: Duration = Duration::from_secs(30);
+
+/// A server with everything it runs on.
+pub struct Running {
+    address: SocketAddr,
+    handle: Handle,
+    clock: Clock,
+    data: PathBuf,
+    drain_timeout: Duration,
+    kill_after: Duration,
+    engine: JoinHandle<Result<Engine, EngineError>>,
+    exec: Arc<Exec>,
+    http: http::Server,
+}
+
+/// Time as the engine's loop needs it.
+struct Ticking {
+    clock: Clock,
+    alarm: Alarm,
+}
+
+impl engine::Clock for Ticking {
+    fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    fn arm(&self, at: Option<Time>) {
+        if let Err(error) = self.alarm.set(at) {
+            tracing::error!(%error, "the alarm cannot be set; deadlines wait for the next request");
+        }
+    }
+
+    fn advance_to(&self, at: Time) {
+        self.clock.advance_to(at);
+    }
+}
+
+impl Running {
+    /// Lock and recover, bind, stop what survived an earlier process, first tick, accept. `listen` replaces the
+    /// configured address.
+    pub fn start(config: &Config, listen: SocketAddr, clock: Clock) -> anyhow::Result<Running> {
+        let flows = super::flows::load(config.flows.as_deref())?;
+        let sources = super::sources::open(&config.sources)?;
+        let backend = local::Local::open(&config.data, options(config))?;
+        let data = fs::canonicalize(&config.data)?;
+        let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
+        let address = listener.local_addr()?;
+        let tokens = Tokens::open(&data).context("cannot open the attempt key")?;
+        let (handle, inbox) = engine::channel(crate::store::Backend::history(&backend));
+
+        let (opening, survivors) = Engine::open(Box::new(backend), settings(config), clock.now())?;
+        let mark = data.display().to_string();
+        let known: Vec<_> = survivors.into_inner().iter().filter_map(|survivor| survivor.child).collect();
+        let reaped = exec::reap(&mark, &known, config.kill_after);
+        if !reaped.surviving.is_empty() {
+            bail!(
+                "processes {:?} of an earlier run cannot be stopped; end them, then start dwell",
+                reaped.surviving
+            );
+        }
+        if !reaped.stopped.is_empty() {
+            tracing::warn!(pids = ?reaped.stopped, "stopped what an earlier process left running");
+        }
+        let engine = opening.survivors_stopped();
+
+        let exec = Arc::new(executor(config, &data, mark, address, &tokens, &handle));
+        let policy = config.policy.clone();
+        let shared = Arc::new(Shared {
+            handle: handle.clone(),
+            clock: clock.clone(),
+            ids: Ids::default(),
+            feed: Feed::default(),
+            logs: logs(&data),
+            sources,
+            flows: flows.iter().map(row).collect(),
+            expand: Box::new(move |trigger| super::flows::expand(&flows, trigger, &policy)),
+            decode: |bytes| Transition::decode(bytes).ok(),
+            token_ok: Box::new(move |id, attempt, token| tokens.is(id, attempt, token)),
+        });
+        let engine = run(engine, inbox, &handle, clock.clone(), Arc::clone(&exec), Arc::clone(&shared))?;
+        // Answered by the first tick, so nothing is accepted before it.
+        handle
+            .call(Request::Status)
+            .map_err(|closed| anyhow!(closed))?
+            .map_err(|rejected| anyhow!(rejected))?;
+        let http = http::Server::start(listener, shared)?;
+        fs::write(data.join(ADDRESS_FILE), format!("http://{address}\n"))?;
+        let (drain_timeout, kill_after) = (config.drain_timeout, config.kill_after);
+        Ok(Running { address, handle, clock, data, drain_timeout, kill_after, engine, exec, http })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What makes it stop from any thread: nothing new starts, what is outstanding may finish for the drain timeout.
+    pub fn stopper(&self) -> impl Fn() + Send + Sync + use<> {
+        let (handle, clock, timeout) = (self.handle.clone(), self.clock.clone(), self.drain_timeout);
+        move || {
+            let until = clock.now().after(timeout);
+            // Already stopped is as good.
+            handle.send(Request::Drain { until }, Box::new(drop)).ok();
+        }
+    }
+
+    /// Waits until the engine is drained (or broke), then takes everything apart.
+    pub fn wait(self) -> anyhow::Result<()> {
+        let ended = self.engine.join().map_err(|_| anyhow!("the engine panicked; see the log"))?;
+        self.http.stop(HTTP_GRACE);
+        self.exec.shutdown(self.kill_after);
+        fs::remove_file(self.data.join(ADDRESS_FILE)).ok();
+        // The store is closed only now, when no child is left that a next process would have to stop.
+        ended.map(drop).context("the engine stopped; nothing acknowledged is lost, start dwell again")
+    }
+}
+
+fn run(
+    engine: Engine,
+    inbox: Inbox,
+    handle: &Handle,
+    clock: Clock,
+    exec: Arc<Exec>,
+    shared: Arc<Shared>,
+) -> anyhow::Result<JoinHandle<Result<Engine, EngineError>>> {
+    let wake = handle.clone();
+    let alarm = Alarm::start(&clock, move || wake.wake())?;
+    let ticking = Ticking { clock, alarm };
+    let mut release = move |released: Released| {
+        for pair in released.replies.each() {
+            let (reply, answer) = pair.split();
+            reply.into_inner()(answer);
+        }
+        for effect in released.effects.each() {
+            exec.carry_out(effect);
+        }
+        for transition in released.transitions.get() {
+            log(transition);
+            shared.feed.publish(transition);
+        }
+    };
+    let thread = std::thread::Builder::new().name("engine".to_owned());
+    Ok(thread.spawn(move || engine::run(engine, &inbox, &ticking, &mut release))?)
+}
+
+fn row(flow: &Flow) -> FlowRow {
+    let (name, runtime) = (flow.name().clone(), flow.runtime().clone());
+    FlowRow { name, file: flow.file().to_owned(), on: flow.on(), runtime }
+}
+
+fn log(transition: &Transition) {
+    let Transition { id, event, to, attempt, detail, .. } = transition;
+    let detail = detail.as_deref().unwrap_or_default();
+    tracing::info!(record = %id, attempt, event, state = %to, "{detail}");
+}
+
+fn options(config: &Config) -> local::Options {
+    local::Options { history_age_max: config.history_for, ..local::Options::default() }
+}
+
+fn settings(config: &Config) -> engine::Settings {
+    let runtimes = config.runtimes.iter().map(|(name, runtime)| (name.clone(), runtime.concurrency));
+    engine::Settings {
+        policy: config.policy.clone(),
+        runtimes: runtimes.collect(),
+        retention: config.finished_for,
+    }
+}
+
+/// Where the output of attempts is kept.
+pub fn logs(data: &Path) -> PathBuf {
+    data.join("logs")
+}
+
+fn executor(
+    config: &Config,
+    data: &Path,
+    mark: String,
+    address: SocketAddr,
+    tokens: &Tokens,
+    handle: &Handle,
+) -> Exec {
+    let runtimes = config.runtimes.iter().map(|(name, runtime)| {
+        let adapter = match runtime.adapter {
+            config::Adapter::Plain => exec::Adapter::Plain,
+            config::Adapter::Claude => exec::Adapter::Claude,
+        };
+        let setup = exec::RuntimeSetup {
+            adapter,
+            argv: runtime.argv.clone(),
+            resume_argv: (!runtime.resume_argv.is_empty()).then(|| runtime.resume_argv.clone()),
+            env: runtime.env.clone(),
+            cwd: runtime.cwd.clone(),
+        };
+        (name.clone(), setup)
+    });
+    let (tokens, handle) = (tokens.clone(), handle.clone());
+    let setup = exec::Setup {
+        runtimes: runtimes.collect(),
+        logs: logs(data),
+        hold: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("dwell")),
+        mark,
+        server: Some(format!("http://{address}")),
+        token: Arc::new(move |id, attempt| tokens.token(id, attempt)),
+        limit_prompt: config.resume_prompt.clone(),
+        continue_prompt: config.continue_prompt.clone(),
+        kill_after: config.kill_after,
+        result_grace: RESULT_GRACE,
+    };
+    Exec::new(
+        setup,
+        Arc::new(move |id, attempt, report, done| {
+            let reply: engine::Reply = Box::new(move |answer| done(answer.into_inner().is_ok()));
+            if let Err(closed) = handle.deliver(Request::Report { id, attempt, report }, reply) {
+                tracing::error!(record = %id, attempt, "a report is lost: {closed}");
+            }
+        }),
+    )
+}

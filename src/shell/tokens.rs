@@ -1,0 +1,84 @@
+//! Attempt tokens: what an attempt shows to be believed about itself, and about nothing else.
+//!
+//! A token is an HMAC of id and attempt under a key that never leaves the data directory, so none is stored and an old
+//! attempt's token opens nothing.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use crate::model::RecordId;
+
+const KEY_FILE: &str = "attempt.key";
+const KEY_BYTES: usize = 32;
+
+/// Makes and checks attempt tokens.
+#[derive(Clone)]
+pub struct Tokens {
+    keyed: Hmac<Sha256>,
+}
+
+impl Tokens {
+    /// Reads the key of a data directory, or makes it (readable by its owner only).
+    pub fn open(data: &Path) -> io::Result<Tokens> {
+        let path = data.join(KEY_FILE);
+        let mut key = Vec::with_capacity(KEY_BYTES);
+        match File::open(&path) {
+            Ok(mut file) => drop(file.read_to_end(&mut key)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                key.extend(uuid::Uuid::new_v4().as_bytes());
+                key.extend(uuid::Uuid::new_v4().as_bytes());
+                let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+                file.write_all(&key)?;
+                file.sync_all()?;
+            }
+            Err(error) => return Err(error),
+        }
+        if key.len() != KEY_BYTES {
+            let message = format!("{} holds {} bytes, not {KEY_BYTES}", path.display(), key.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        let keyed = Hmac::new_from_slice(&key).map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(Tokens { keyed })
+    }
+
+    /// The token of one attempt.
+    pub fn token(&self, id: RecordId, attempt: u32) -> String {
+        let bytes = self.of(id, attempt).finalize().into_bytes();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether this is the token of that attempt; takes as long whether it is or not.
+    pub fn is(&self, id: RecordId, attempt: u32, token: &str) -> bool {
+        let digits =
+            token.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
+        let bytes: Option<Vec<u8>> = digits.collect();
+        bytes.is_some_and(|bytes| self.of(id, attempt).verify_slice(&bytes).is_ok())
+    }
+
+    fn of(&self, id: RecordId, attempt: u32) -> Hmac<Sha256> {
+        let mut mac = self.keyed.clone();
+        mac.update(format!("{id}.{attempt}").as_bytes());
+        mac
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_fits_its_attempt_only_and_survives_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let (id, other) = (RecordId::session(1), RecordId::session(2));
+        let token = Tokens::open(dir.path()).unwrap().token(id, 3);
+        let tokens = Tokens::open(dir.path()).unwrap();
+        assert!(tokens.is(id, 3, &token));
+        assert!(!tokens.is(id, 4, &token) && !tokens.is(other, 3, &token));
+        assert!(!tokens.is(id, 3, "") && !tokens.is(id, 3, "zz") && !tokens.is(id, 3, &token[..62]));
+    }
+}
