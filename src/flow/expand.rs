@@ -18,7 +18,7 @@ pub const FAN_OUT_MAX: usize = 1_000;
 pub const FAN_OUT_BYTES_MAX: usize = 64 << 20;
 
 /// The longest org or env, in bytes.
-const SCOPE_BYTES_MAX: usize = 255;
+const SCOPE_BYTES_MAX: usize = 256;
 
 /// The fault's code of a run whose templates cannot be filled.
 const TEMPLATE: &str = "template";

@@ -180,7 +180,7 @@ fn what_no_process_or_tenant_can_be_is_invalid() {
     let fault = |lines: &str, payload: Value| {
         expand(&with(lines), &payload)[0].invalid.clone().map(|fault| fault.message).unwrap_or_default()
     };
-    let name = "expected a name of 1 to 255 bytes without control characters";
+    let name = "expected a name of 1 to 256 bytes without control characters";
     assert_eq!(
         fault("org: ${a}", json!({ "a": "" })),
         format!("flow f: org: \"${{a}}\" becomes \"\": {name}")
