@@ -35,6 +35,9 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+/// More of one file than this are not told: nobody reads on.
+const PROBLEMS_MAX: usize = 100;
+
 /// The problems of one file as they are found.
 pub(super) struct Problems<'a> {
     file: &'a str,
@@ -42,15 +45,12 @@ pub(super) struct Problems<'a> {
 }
 
 impl<'a> Problems<'a> {
-    /// More than this many of one file are not told: nobody reads on.
-    const MAX: usize = 100;
-
     pub(super) const fn of(file: &'a str) -> Self {
         Problems { file, found: Vec::new() }
     }
 
     pub(super) fn add(&mut self, at: Position, message: impl Into<String>) {
-        if self.found.len() < Self::MAX {
+        if self.found.len() < PROBLEMS_MAX {
             let Position { line, column } = at;
             self.found.push(Problem { file: self.file.to_owned(), line, column, message: message.into() });
         }

@@ -80,4 +80,5 @@ fn filled(template: &str, payload: &Value) -> String {
     argv[1].clone()
 }
 
-const EXAMPLE: &str = include_str!("../../schema/examples/flows/review-on-request.yaml");
+const REVIEW: &str = include_str!("../../schema/examples/flows/review-on-request.yaml");
+const COMMITS: &str = include_str!("../../schema/examples/flows/check-each-commit.yaml");

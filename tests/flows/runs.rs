@@ -7,25 +7,23 @@ use dwell::model::{Action, Policy, RecordId, Submission, Trigger};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{EXAMPLE, expand, filled, flow, trigger, with};
+use super::{COMMITS, REVIEW, expand, filled, flow, trigger, with};
 
 #[test]
-fn the_example_makes_one_run_for_each_reviewer() {
-    let flow = parse("review-on-request.yaml", EXAMPLE).unwrap();
+fn the_first_example_makes_one_run_for_the_reviewer_asked() {
+    let flow = parse("review-on-request.yaml", REVIEW).unwrap();
     assert_eq!((&**flow.name(), &**flow.runtime()), ("review-on-request", "claude"));
     assert_eq!(flow.file(), "review-on-request.yaml");
     let payload = json!({
         "number": 7,
         "repository": { "full_name": "acme/api", "name": "api", "owner": { "login": "acme" } },
-        "requested_reviewers": [{ "login": "ann" }, { "login": "bob" }],
+        "requested_reviewer": { "login": "bob" },
     });
     let trigger = trigger("pull_request", Some("review_requested"), &payload);
-    let mut ids = 0..;
-    let next_id = || RecordId::run_of(trigger.id, ids.next().unwrap());
-    let runs = flow.expand(&trigger, &payload, &Policy::default(), next_id);
-    assert_eq!(runs.len(), 2);
-    let run = &runs[1];
-    assert_eq!(run.id, RecordId::run_of(trigger.id, 1));
+    let id = RecordId::run_of(trigger.id, 0);
+    let [run] =
+        <[Submission; 1]>::try_from(flow.expand(&trigger, &payload, &Policy::default(), || id)).unwrap();
+    assert_eq!(run.id, id);
     assert_eq!((&*run.org, &*run.env, &*run.runtime), ("acme", "e", "claude"));
     assert_eq!((run.flow.as_deref(), run.trigger), (Some("review-on-request"), Some(trigger.id)));
     assert_eq!((run.budget, run.expires), (Some(20), Some(Duration::from_hours(24))));
@@ -45,8 +43,24 @@ fn the_example_makes_one_run_for_each_reviewer() {
     assert_eq!(run.work.task.as_deref(), Some("Review acme/api#7"));
     assert_eq!(run.work.labels["repository"], "acme/api");
     assert_eq!(run.invalid, None);
-    let seen: Value = serde_json::from_slice(&run.work.payload).unwrap();
-    assert_eq!(seen, json!({ "item": { "login": "bob" }, "payload": payload }));
+    assert_eq!(run.work.payload, trigger.payload);
+}
+
+#[test]
+fn the_second_example_makes_one_run_for_each_commit() {
+    let payload = json!({
+        "ref": "refs/heads/main", "deleted": false, "commits": [{ "id": "aaa" }, { "id": "bbb" }],
+        "repository": { "clone_url": "https://hub/acme/api.git" },
+    });
+    let runs = expand(COMMITS, &payload);
+    let ids: Vec<_> = (0..2).map(|n| RecordId::run_of(runs[0].trigger.unwrap(), n)).collect();
+    assert_eq!(runs.iter().map(|run| run.id).collect::<Vec<_>>(), ids);
+    let argv = ["/usr/local/bin/check-commit", "--", "https://hub/acme/api.git", "bbb"].map(str::to_owned);
+    assert_eq!(runs[1].work.action, Action::Command { argv: argv.into(), cwd: None });
+    assert_eq!((runs[1].work.labels["commit"].as_str(), runs[1].invalid.clone()), ("bbb", None));
+    let seen: Value = serde_json::from_slice(&runs[1].work.payload).unwrap();
+    assert_eq!(seen, json!({ "item": { "id": "bbb" }, "payload": payload }));
+    assert!(expand(COMMITS, &json!({ "ref": "refs/tags/v1", "deleted": false, "commits": [1] })).is_empty());
 }
 
 #[test]
