@@ -20,7 +20,11 @@ fn main() -> ExitCode {
         dwell::shell::clock::Clock::System
     };
     let _log = tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let running = match dwell::shell::serve::Running::start(&config, if args.iter().any(|a| a == "--listen") { "127.0.0.1:0".parse().unwrap() } else { config.listen }, clock) {
+    let running = match dwell::shell::serve::Running::start(
+        &config,
+        if args.iter().any(|a| a == "--listen") { "127.0.0.1:0".parse().unwrap() } else { config.listen },
+        clock,
+    ) {
         Ok(r) => r,
         Err(e) => {
             eprintln!("dwell: {e:#}");

@@ -77,7 +77,7 @@ pub(super) async fn hook(
     let read = block_in_place(|| hook::read(source.kind, &source.secrets, &header, &body, at));
     let hook = read.map_err(|refusal| {
         tracing::warn!(source = %name, %refusal, "webhook refused");
-        if matches!(refusal, HookRefusal::Signature) {
+        if matches!(refusal, HookRefusal::Signature(_)) {
             Problem::new(401, "bad_signature", refusal.to_string())
         } else {
             Problem::field("body", refusal)
