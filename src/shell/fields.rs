@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::problem::Problem;
 use super::time;
-use crate::model::{Name, Reset};
+use crate::model::{Name, Reset, Time};
 
 /// The longest org, env, runtime, key or source: these are kept in memory for every record.
 pub const NAME_BYTES_MAX: usize = 256;
@@ -114,13 +114,13 @@ impl Fields {
         parsed.map(Some)
     }
 
-    /// A provider's reset time: RFC 3339, epoch seconds or milliseconds. What is none is kept for the warning:
-    /// a tool's odd time must not lose its report.
-    pub fn reset(&mut self, name: &str) -> Reset {
+    /// A provider's reset time: RFC 3339, epoch seconds or milliseconds, or `+90m` from now. What is none is kept
+    /// for the warning: a tool's odd time must not lose its report.
+    pub fn reset(&mut self, name: &str, now: Time) -> Reset {
         match self.any(name) {
             None => Reset::Absent,
             Some(Json::String(text)) => {
-                let read = time::parse(&text).ok().or_else(|| time::from_epoch(text.parse().ok()?));
+                let read = time::parse_relative(&text, now).ok();
                 read.map_or_else(|| Reset::Unusable(crate::model::bounded(&text)), Reset::At)
             }
             Some(other) => {
@@ -186,7 +186,6 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Time;
 
     fn fields(json: &str) -> Fields {
         Fields::parse(json.as_bytes()).unwrap()
@@ -211,12 +210,13 @@ mod tests {
             r#"{"a":"2026-11-21T02:00:00Z","b":1795226400,"c":1795226400000,"d":"1795226400","e":"3 pm","f":{}}"#,
         );
         for name in ["b", "c", "d"] {
-            assert_eq!(read.reset(name), at, "{name}");
+            assert_eq!(read.reset(name, Time::ZERO), at, "{name}");
         }
-        assert_eq!(read.reset("a"), Reset::At(time::parse("2026-11-21T02:00:00Z").unwrap()));
-        assert_eq!(read.reset("e"), Reset::Unusable("3 pm".to_owned()));
-        assert_eq!(read.reset("f"), Reset::Unusable("{}".to_owned()));
-        assert_eq!(read.reset("g"), Reset::Absent);
+        assert_eq!(read.reset("a", Time::ZERO), Reset::At(time::parse("2026-11-21T02:00:00Z").unwrap()));
+        assert_eq!(read.reset("e", Time::ZERO), Reset::Unusable("3 pm".to_owned()));
+        assert_eq!(read.reset("f", Time::ZERO), Reset::Unusable("{}".to_owned()));
+        assert_eq!(read.reset("g", Time::ZERO), Reset::Absent);
+        assert_eq!(fields(r#"{"a":"+1s"}"#).reset("a", Time::ZERO), Reset::At(Time::from_millis(1_000)));
     }
 
     #[test]

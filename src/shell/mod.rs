@@ -2,15 +2,20 @@
 //!
 //! It talks to the engine through a `Handle` and never to the store. tokio and axum exist in `http` and nowhere else.
 
+pub mod address;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod fields;
 pub mod flows;
 pub mod hook;
 pub mod http;
 pub mod ids;
+pub mod log;
 pub mod problem;
 pub mod serve;
+pub mod signals;
 pub mod sources;
 pub mod time;
 pub mod tokens;

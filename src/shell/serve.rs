@@ -1,34 +1,84 @@
 //! `dwell serve`: puts store, engine, executor and HTTP together, in the order that leaves nothing half-started, and
 //! takes them apart again.
 
+use std::fmt::Write as _;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 
+use super::cli::exit::{self, Failure};
+use super::cli::out;
 use super::clock::{Alarm, Clock};
 use super::config::{self, Config};
 use super::http::{self, Feed, FlowRow, Shared};
 use super::ids::Ids;
 use super::tokens::Tokens;
+use super::{address, signals};
 use crate::engine::{self, Engine, EngineError, Handle, Inbox, Released, Request};
 use crate::exec::{self, Exec};
 use crate::flow::Flow;
 use crate::model::{Time, Transition};
 use crate::store::{Stored as _, local};
 
-/// The file in the data directory that says where the server listens.
-pub const ADDRESS_FILE: &str = "address";
-
 /// How long answers under way may take once the engine has stopped.
 const HTTP_GRACE: Duration = Duration::from_secs(2);
 
 /// How long an agent may go on after its result, and how long a result may take after a rejection.
 const RESULT_GRACE: Duration = Duration::from_secs(30);
+
+/// What only the command line says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Stand still at this time, and move only by `POST /v1/clock/advance`.
+    pub test_clock: Option<Time>,
+}
+
+/// `dwell serve`: until a signal stops it.
+pub fn run(config: &Config, options: &Options) -> anyhow::Result<ExitCode> {
+    super::log::start(&config.log)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let clock = options.test_clock.map_or(Clock::System, Clock::test);
+    let running = Running::start(config, config.listen, clock)?;
+    signals::register(running.stopper())?;
+    out::line(&welcome(&running, config, options))?;
+    // Whoever starts dwell may not have asked to be told.
+    sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
+    running.wait()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Serves on a free port while `session` runs, for a command that found no server.
+pub fn foreground_for_run(
+    config: &Config,
+    session: &mut dyn FnMut(&str) -> anyhow::Result<u8>,
+) -> anyhow::Result<u8> {
+    let quiet = config::Log { level: "warn".to_owned(), ..config.log.clone() };
+    super::log::start(&quiet)?;
+    let running = Running::start(config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Clock::System)?;
+    signals::register(running.stopper())?;
+    let ended = session(&format!("http://{}", running.address()));
+    running.stopper()();
+    running.wait()?;
+    ended
+}
+
+fn welcome(running: &Running, config: &Config, options: &Options) -> String {
+    let address = running.address();
+    let mut text = format!("dwell is listening on http://{address}, its store is {}", config.data.display());
+    if let Some(at) = options.test_clock {
+        write!(text, ", its clock stands at {}", super::time::format(at)).unwrap_or_default();
+    }
+    text.push_str("\ntry: dwell run -- echo hi    dwell ls    dwell demo    dwell --help");
+    text
+}
 
 /// A server with everything it runs on.
 pub struct Running {
@@ -70,7 +120,8 @@ impl Running {
     /// configured address.
     pub fn start(config: &Config, listen: SocketAddr, clock: Clock) -> anyhow::Result<Running> {
         let flows = super::flows::load(config.flows.as_deref())?;
-        let sources = super::sources::open(&config.sources)?;
+        let unusable = |error: anyhow::Error| Failure { exit: exit::CONFIG, message: error.to_string() };
+        let sources = super::sources::open(&config.sources).map_err(unusable)?;
         let backend = local::Local::open(&config.data, options(config))?;
         let data = fs::canonicalize(&config.data)?;
         let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
@@ -107,14 +158,14 @@ impl Running {
             decode: |bytes| Transition::decode(bytes).ok(),
             token_ok: Box::new(move |id, attempt, token| tokens.is(id, attempt, token)),
         });
-        let engine = run(engine, inbox, &handle, clock.clone(), Arc::clone(&exec), Arc::clone(&shared))?;
+        let engine = drive(engine, inbox, &handle, clock.clone(), Arc::clone(&exec), Arc::clone(&shared))?;
         // Answered by the first tick, so nothing is accepted before it.
         handle
             .call(Request::Status)
             .map_err(|closed| anyhow!(closed))?
             .map_err(|rejected| anyhow!(rejected))?;
         let http = http::Server::start(listener, shared)?;
-        fs::write(data.join(ADDRESS_FILE), format!("http://{address}\n"))?;
+        address::write(&data, &format!("http://{address}"))?;
         let (drain_timeout, kill_after) = (config.drain_timeout, config.kill_after);
         Ok(Running { address, handle, clock, data, drain_timeout, kill_after, engine, exec, http })
     }
@@ -139,13 +190,14 @@ impl Running {
         let ended = self.engine.join().map_err(|_| anyhow!("the engine panicked; see the log"))?;
         self.http.stop(HTTP_GRACE);
         self.exec.shutdown(self.kill_after);
-        fs::remove_file(self.data.join(ADDRESS_FILE)).ok();
+        address::remove(&self.data)?;
         // The store is closed only now, when no child is left that a next process would have to stop.
         ended.map(drop).context("the engine stopped; nothing acknowledged is lost, start dwell again")
     }
 }
 
-fn run(
+/// The engine's thread: ticks, and hands out what each commit releases.
+fn drive(
     engine: Engine,
     inbox: Inbox,
     handle: &Handle,

@@ -9,7 +9,7 @@ use axum::response::Response;
 use super::Shared;
 use super::ask::{Input, answer, ask, record, resolve, unexpected};
 use crate::engine::{Answer, Request};
-use crate::model::{Fault, LimitReport, Overage, RecordId, Report, bounded};
+use crate::model::{Fault, LimitReport, Overage, RecordId, Report, Time, bounded};
 use crate::shell::fields::Fields;
 use crate::shell::problem::Problem;
 use crate::shell::view;
@@ -27,7 +27,7 @@ pub(super) async fn report(
     let id = resolve(&shared, &id).await?;
     let attempt = required_attempt(&mut fields)?;
     prove(&shared, &headers, id, attempt)?;
-    let report = read(fields)?;
+    let report = read(fields, shared.clock.now())?;
     let record = record(&shared, Request::Report { id, attempt, report }).await?;
     Ok(answer(StatusCode::OK, view::record(&record)))
 }
@@ -66,7 +66,7 @@ fn prove(shared: &Shared, headers: &HeaderMap, id: RecordId, attempt: u32) -> Re
     Err(Problem::new(401, "bad_token", format!("this is not the token of attempt {attempt} of {id}")))
 }
 
-fn read(mut fields: Fields) -> Result<Report, Problem> {
+fn read(mut fields: Fields, now: Time) -> Result<Report, Problem> {
     let kind = fields.required("type")?;
     let report = match kind.as_str() {
         "heartbeat" => Report::Heartbeat,
@@ -76,8 +76,8 @@ fn read(mut fields: Fields) -> Result<Report, Problem> {
         "timed_out" => Report::TimedOut(fault(&mut fields, &kind)?),
         "throttled" => Report::Throttled(fault(&mut fields, &kind)?),
         "unavailable" => Report::Unavailable(fault(&mut fields, &kind)?),
-        "rate_limited" => Report::RateLimited(limit(&mut fields)?, fault(&mut fields, &kind)?),
-        "limit_warning" => Report::LimitWarning(limit(&mut fields)?),
+        "rate_limited" => Report::RateLimited(limit(&mut fields, now)?, fault(&mut fields, &kind)?),
+        "limit_warning" => Report::LimitWarning(limit(&mut fields, now)?),
         "limit_cleared" => Report::LimitCleared,
         "invalid" => Report::Invalid(fault(&mut fields, &kind)?),
         "ingestion_failed" => Report::IngestionFailed(fault(&mut fields, &kind)?),
@@ -103,13 +103,13 @@ fn fault(fields: &mut Fields, kind: &str) -> Result<Fault, Problem> {
     Ok(Fault::new(code.as_deref().unwrap_or(kind), message.as_deref().unwrap_or_default()))
 }
 
-fn limit(fields: &mut Fields) -> Result<LimitReport, Problem> {
-    let reset = fields.reset("reset_at");
+fn limit(fields: &mut Fields, now: Time) -> Result<LimitReport, Problem> {
+    let reset = fields.reset("reset_at", now);
     let overage = match fields.object("overage")? {
         None => None,
         Some(mut overage) => {
             let rejected = overage.text("status")?.as_deref() == Some("rejected");
-            let read = Overage { rejected, reset: overage.reset("reset_at") };
+            let read = Overage { rejected, reset: overage.reset("reset_at", now) };
             overage.finish()?;
             Some(read)
         }
@@ -120,10 +120,10 @@ fn limit(fields: &mut Fields) -> Result<LimitReport, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Reset, Time};
+    use crate::model::Reset;
 
     fn parse(json: &str) -> Result<Report, String> {
-        read(Fields::parse(json.as_bytes()).unwrap()).map_err(|problem| problem.detail)
+        read(Fields::parse(json.as_bytes()).unwrap(), Time::ZERO).map_err(|problem| problem.detail)
     }
 
     #[test]

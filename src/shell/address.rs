@@ -1,0 +1,48 @@
+//! `<data>/address`: where the server of a store listens, for clients on the same machine.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Written once the server listens; put in place whole, so no client reads half of it.
+pub fn write(data: &Path, url: &str) -> io::Result<()> {
+    let partial = data.join("address.new");
+    std::fs::write(&partial, format!("{url}\n"))?;
+    std::fs::rename(partial, file(data))
+}
+
+/// Where the store's server said it listens; `None` if it never did. It may be gone: a crash removes nothing.
+pub fn read(data: &Path) -> io::Result<Option<String>> {
+    match std::fs::read_to_string(file(data)) {
+        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|url| !url.is_empty())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Taken away at a clean stop.
+pub fn remove(data: &Path) -> io::Result<()> {
+    match std::fs::remove_file(file(data)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn file(data: &Path) -> PathBuf {
+    data.join("address")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_reads_back_until_it_is_removed() {
+        let data = tempfile::tempdir().unwrap();
+        assert_eq!(read(data.path()).unwrap(), None);
+        write(data.path(), "http://127.0.0.1:7070").unwrap();
+        assert_eq!(read(data.path()).unwrap().as_deref(), Some("http://127.0.0.1:7070"));
+        remove(data.path()).unwrap();
+        remove(data.path()).unwrap();
+        assert_eq!(read(data.path()).unwrap(), None);
+    }
+}

@@ -1,0 +1,124 @@
+//! Commands that change something: trigger, cancel, resume, redrive, charge, report, runtime.
+
+use std::io::Read as _;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::args::{Charge, Many, Report, Runtime, Trigger};
+use super::client::{Client, escaped};
+use super::exit::{Failure, USAGE};
+use super::look::{brief, text};
+use super::out;
+
+/// `dwell trigger`.
+pub fn trigger(client: &Client, args: &Trigger) -> Result<(), Failure> {
+    let mut body = Map::new();
+    let members = [
+        ("source", Some(&args.source)),
+        ("event", Some(&args.event)),
+        ("action", args.action.as_ref()),
+        ("id", args.id.as_ref()),
+        ("org", args.org.as_ref()),
+        ("env", args.env.as_ref()),
+    ];
+    for (name, value) in members {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), json!(value));
+        }
+    }
+    if let Some(file) = &args.file {
+        let mut bytes = Vec::new();
+        let read = if file.as_os_str() == "-" {
+            std::io::stdin().lock().read_to_end(&mut bytes).map(|_| ())
+        } else {
+            std::fs::read(file).map(|content| bytes = content)
+        };
+        let usage =
+            |message: String| Failure { exit: USAGE, message: format!("{}: {message}", file.display()) };
+        read.map_err(|error| usage(error.to_string()))?;
+        let payload = serde_json::from_slice(&bytes).map_err(|error| usage(error.to_string()))?;
+        body.insert("payload".to_owned(), payload);
+    }
+    let answer = client.post("/v1/triggers", &Json::Object(body))?;
+    if args.json {
+        return out::json(&answer);
+    }
+    if answer.get("duplicate") == Some(&Json::Bool(true)) {
+        out::note("already accepted: nothing new was made");
+    }
+    out::line(text(&answer, "trigger"))?;
+    for run in answer.get("runs").and_then(Json::as_array).into_iter().flatten() {
+        out::line(run.as_str().unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+/// `dwell cancel|resume|redrive ID...`: all are tried; the last refusal is what it exits with.
+pub fn command(client: &Client, command: &str, args: &Many) -> Result<(), Failure> {
+    let mut refused = None;
+    let mut records = Vec::new();
+    for id in &args.ids {
+        match client.post(&format!("/v1/records/{}/{command}", escaped(id)), &json!({})) {
+            Ok(record) if args.json => records.push(record),
+            Ok(record) => out::line(&format!("{} {}", text(&record, "id"), text(&record, "state")))?,
+            Err(failure) => {
+                if let Some(earlier) = refused.replace(failure) {
+                    out::note(&format!("dwell: {earlier}"));
+                }
+            }
+        }
+    }
+    if args.json {
+        out::json(&json!({ "items": records }))?;
+    }
+    refused.map_or(Ok(()), Err)
+}
+
+/// `dwell charge`.
+pub fn charge(client: &Client, args: &Charge) -> Result<(), Failure> {
+    let path = format!("/v1/records/{}/charge", escaped(&args.attempt.id));
+    let answer = client.post(&path, &json!({ "attempt": args.attempt.attempt, "calls": args.calls }))?;
+    match (answer.get("used").and_then(Json::as_u64), answer.get("limit").and_then(Json::as_u64)) {
+        (Some(used), Some(limit)) => out::line(&format!("{used} of {limit}")),
+        (_, _) => out::line("unlimited"),
+    }
+}
+
+/// `dwell report`.
+pub fn report(client: &Client, args: &Report) -> Result<(), Failure> {
+    let path = format!("/v1/records/{}/reports", escaped(&args.attempt.id));
+    let attempt = args.attempt.attempt;
+    if let Some(session) = &args.session {
+        client.post(&path, &json!({ "attempt": attempt, "type": "session", "id": session }))?;
+        if args.outcome == "session" {
+            return Ok(());
+        }
+    }
+    let mut body =
+        Map::from_iter([("attempt".to_owned(), json!(attempt)), ("type".to_owned(), json!(args.outcome))]);
+    // What a success says is its result.
+    let message = if args.outcome == "succeeded" { "result" } else { "message" };
+    for (name, value) in [(message, &args.message), ("code", &args.code), ("reset_at", &args.reset_at)] {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), json!(value));
+        }
+    }
+    let record = client.post(&path, &Json::Object(body))?;
+    out::line(text(&record, "state"))
+}
+
+/// `dwell runtime pause|resume`.
+pub fn runtime(client: &Client, command: &Runtime) -> Result<(), Failure> {
+    let row = match command {
+        Runtime::Pause { name, until } => {
+            client.post(&format!("/v1/runtimes/{}/pause", escaped(name)), &json!({ "until": until }))?
+        }
+        Runtime::Resume { name } => {
+            client.post(&format!("/v1/runtimes/{}/resume", escaped(name)), &json!({}))?
+        }
+    };
+    match text(&row, "held_until") {
+        "" => out::line(&format!("{} {}", text(&row, "name"), text(&row, "state"))),
+        until => out::line(&format!("{} {} until {}", text(&row, "name"), text(&row, "state"), brief(until))),
+    }
+}

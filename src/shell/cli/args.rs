@@ -1,0 +1,330 @@
+//! The command line as it is typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// dwell: durable agent sessions and flow runs. Every wait is a deadline on disk.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dwell",
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  dwell serve                                        start the engine on ./dwell-data
+  dwell run -- ./nightly-report.sh                   one durable session, output followed
+  dwell run --runtime claude --prompt \"Fix the flaky test\"
+  dwell ls dead                                      what waits for you
+  dwell history ses_01K                              every step of a record; a unique prefix is enough
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 refused by state, 69 server unreachable,
+75 budget exhausted or rate limited, 78 bad configuration."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub place: Place,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where things are.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// Configuration file [default: ./dwell.toml if it is there]
+    #[arg(long, global = true, env = "DWELL_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Store directory [default: ./dwell-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Server to ask [default: what the store's server wrote to DIR/address]
+    #[arg(long, global = true, env = "DWELL_SERVER", value_name = "URL")]
+    pub server: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the engine and serve HTTP
+    #[command(after_help = "Example:\n  dwell serve --data /var/lib/dwell --flows ./flows")]
+    Serve(Serve),
+    /// Run one durable session and follow it
+    #[command(after_help = "Examples:
+  dwell run -- make test                       a command, in this directory
+  dwell run --key nightly-1121 -- ./nightly    once, however often this is typed
+  dwell run --prompt \"Review the open PRs\"     an agent on the runtime claude
+Without a running server it starts one in the foreground and stops it when the session ends.")]
+    Run(Run),
+    /// Hand in an event by hand
+    #[command(after_help = "Example:\n  dwell trigger github pull_request --action opened payload.json")]
+    Trigger(Trigger),
+    /// List records and what is around them
+    #[command(
+        after_help = "Examples:\n  dwell ls\n  dwell ls runs --state backoff --flow review\n  dwell ls runtimes --json"
+    )]
+    Ls(Ls),
+    /// Show one record
+    #[command(after_help = "Example:\n  dwell show ses_01K --json")]
+    Show(One),
+    /// Show every step a record made
+    #[command(after_help = "Example:\n  dwell history run_01K")]
+    History(One),
+    /// Print what the attempts of a record wrote
+    #[command(after_help = "Examples:\n  dwell logs ses_01K\n  dwell logs ses_01K --attempt 2 -f")]
+    Logs(Logs),
+    /// End records for good
+    #[command(after_help = "Example:\n  dwell cancel ses_01K run_01M")]
+    Cancel(Many),
+    /// End a wait early
+    #[command(after_help = "Example:\n  dwell resume ses_01K")]
+    Resume(Many),
+    /// Give dead-lettered records another life
+    #[command(after_help = "Example:\n  dwell redrive ses_01K")]
+    Redrive(Many),
+    /// Inside an attempt: take mutating calls from its budget
+    #[command(after_help = "Example, in a tool that is about to write:
+  dwell charge || exit 75
+Prints used and limit. Exits 75 when the budget does not hold the calls; then nothing was taken.")]
+    Charge(Charge),
+    /// Inside an attempt: report how it goes
+    #[command(after_help = "Examples:
+  dwell report heartbeat
+  dwell report rate_limited --reset-at 2026-11-21T02:10:00Z --message \"limit reached\"
+  dwell report failed --code no_network --message \"cannot reach the registry\"")]
+    Report(Report),
+    /// Pause or resume a runtime
+    #[command(subcommand)]
+    Runtime(Runtime),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Look at flow files
+    #[command(subcommand)]
+    Flow(FlowCommand),
+    /// See it work: a webhook, a limit, a kill -9, the resume; 20 seconds
+    Demo,
+    /// Wait for the gate on stdin, then become the program
+    #[command(hide = true)]
+    Hold {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        argv: Vec<std::ffi::OsString>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Address to listen on [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen: Option<String>,
+    /// Directory of flow files [default: ./flows if it is there]
+    #[arg(long, value_name = "DIR")]
+    pub flows: Option<PathBuf>,
+    /// Stand still at this time; moved by POST /v1/clock/advance
+    #[arg(long, value_name = "TIME")]
+    pub test_clock: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Provider account [default: shell for a command, claude for a prompt]
+    #[arg(long)]
+    pub runtime: Option<String>,
+    /// Your own name for it; a second run with it answers with the first
+    #[arg(long)]
+    pub key: Option<String>,
+    /// Tenant
+    #[arg(long)]
+    pub org: Option<String>,
+    /// Environment
+    #[arg(long)]
+    pub env: Option<String>,
+    /// Mutating calls it may make [default: unlimited]
+    #[arg(long, value_name = "N")]
+    pub budget: Option<u32>,
+    /// What the runtime's agent is asked
+    #[arg(long, value_name = "TEXT", conflicts_with = "argv", required_unless_present = "argv")]
+    pub prompt: Option<String>,
+    /// Print its id and leave
+    #[arg(long)]
+    pub detach: bool,
+    /// Program and arguments
+    #[arg(last = true)]
+    pub argv: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Trigger {
+    /// Source, as in /hooks/SOURCE
+    pub source: String,
+    /// Event, like pull_request
+    pub event: String,
+    /// Action, like opened
+    #[arg(long)]
+    pub action: Option<String>,
+    /// Delivery id: a second trigger with it is a duplicate
+    #[arg(long)]
+    pub id: Option<String>,
+    /// Tenant
+    #[arg(long)]
+    pub org: Option<String>,
+    /// Environment
+    #[arg(long)]
+    pub env: Option<String>,
+    /// JSON payload; - is stdin
+    pub file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    Sessions,
+    Runs,
+    Flows,
+    Runtimes,
+    Dead,
+    Triggers,
+}
+
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// What to list [default: sessions and runs]
+    pub what: Option<What>,
+    /// In this state
+    #[arg(long)]
+    pub state: Option<String>,
+    /// Of this tenant
+    #[arg(long)]
+    pub org: Option<String>,
+    /// Of this environment
+    #[arg(long)]
+    pub env: Option<String>,
+    /// Of this flow
+    #[arg(long)]
+    pub flow: Option<String>,
+    /// On this runtime
+    #[arg(long)]
+    pub runtime: Option<String>,
+    /// Dead-lettered for this
+    #[arg(long)]
+    pub cause: Option<String>,
+    /// With this key
+    #[arg(long)]
+    pub key: Option<String>,
+    /// At most this many
+    #[arg(long, default_value_t = 50)]
+    pub limit: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct One {
+    /// Record id, or a unique beginning of it
+    pub id: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Record id, or a unique beginning of it
+    pub id: String,
+    /// One attempt only
+    #[arg(long)]
+    pub attempt: Option<u32>,
+    /// Go on until the record is done
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Many {
+    /// Record ids, or unique beginnings of them
+    #[arg(required = true)]
+    pub ids: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which attempt speaks; its environment says so.
+#[derive(Debug, Args)]
+pub struct Attempt {
+    /// Record id
+    #[arg(long, env = "DWELL_ID")]
+    pub id: String,
+    /// Attempt number
+    #[arg(long, env = "DWELL_ATTEMPT")]
+    pub attempt: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct Charge {
+    /// Mutating calls
+    #[arg(default_value_t = 1)]
+    pub calls: u32,
+    #[command(flatten)]
+    pub attempt: Attempt,
+}
+
+#[derive(Debug, Args)]
+pub struct Report {
+    /// heartbeat, session, succeeded, failed, timed_out, throttled, unavailable, rate_limited, limit_warning,
+    /// limit_cleared, invalid, ingestion_failed, needs_operator
+    pub outcome: String,
+    /// What happened, for people
+    #[arg(long)]
+    pub message: Option<String>,
+    /// A short stable word for it
+    #[arg(long)]
+    pub code: Option<String>,
+    /// When the limit resets: RFC 3339, epoch seconds, or +90m
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub reset_at: Option<String>,
+    /// The provider's session id, to resume with
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
+    #[command(flatten)]
+    pub attempt: Attempt,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Runtime {
+    /// Let nothing start on it
+    #[command(
+        after_help = "Examples:\n  dwell runtime pause claude\n  dwell runtime pause claude --until +2h"
+    )]
+    Pause {
+        name: String,
+        /// RFC 3339, epoch seconds, or +90m [default: until resumed]
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+    },
+    /// End every pause of it
+    Resume { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print every effective value and where it came from
+    #[command(after_help = "Example:\n  DWELL_LIMITS_ESTIMATE=2h dwell config check")]
+    Check,
+    /// Print the JSON Schema of dwell.toml
+    Schema,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum FlowCommand {
+    /// Say what is wrong, by file and line
+    #[command(after_help = "Example:\n  dwell flow check flows/*.yaml")]
+    Check {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Print the JSON Schema of flow files
+    Schema,
+}

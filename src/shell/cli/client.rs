@@ -1,0 +1,127 @@
+//! Asks a running server.
+
+use std::io::Read;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use ureq::http::{Request, Response};
+use ureq::{Agent, Body};
+
+use super::args::Place;
+use super::exit::{Failure, UNREACHABLE};
+use crate::shell::address;
+
+/// Loopback answers at once or not at all; another machine gets a little longer.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// The largest answer: a full page of records.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// Speaks with one server.
+#[derive(Clone)]
+pub struct Client {
+    agent: Agent,
+    url: String,
+    token: Option<String>,
+}
+
+impl Client {
+    /// To the server at `url`; `http://` may be left out.
+    pub fn to(url: &str) -> Client {
+        let url = url.trim_end_matches('/');
+        let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_WITHIN))
+            .proxy(None)
+            .build();
+        Client { agent: config.into(), url, token: None }
+    }
+
+    /// To the server that was named, or that the store says it has.
+    pub fn find(place: &Place) -> anyhow::Result<Client> {
+        let none = || {
+            let message = "no server has run on this store; start one with: dwell serve".to_owned();
+            Failure { exit: UNREACHABLE, message }
+        };
+        Ok(Client::known(place)?.ok_or_else(none)?)
+    }
+
+    /// As [`Client::find`]; `None` if nobody named one and none has run on the store.
+    pub fn known(place: &Place) -> anyhow::Result<Option<Client>> {
+        if let Some(url) = &place.server {
+            return Ok(Some(Client::to(url)));
+        }
+        let config = super::load(place, Vec::new())?;
+        Ok(address::read(&config.data)?.map(|url| Client::to(&url)))
+    }
+
+    /// Proves with this attempt's token, if there is one.
+    #[must_use]
+    pub fn with_token(self, token: Option<String>) -> Client {
+        Client { token, ..self }
+    }
+
+    /// Whether a dwell answers there.
+    pub fn alive(&self) -> bool {
+        self.get("/healthz").is_ok_and(|answer| answer.get("alive") == Some(&Json::Bool(true)))
+    }
+
+    /// The JSON at `path`.
+    pub fn get(&self, path: &str) -> Result<Json, Failure> {
+        self.json(self.send("GET", path, &[])?)
+    }
+
+    /// What `path` answers to `body`.
+    pub fn post(&self, path: &str, body: &Json) -> Result<Json, Failure> {
+        self.json(self.send("POST", path, body.to_string().as_bytes())?)
+    }
+
+    /// The bytes at `path`, as they come.
+    pub fn stream(&self, path: &str) -> Result<impl Read + use<>, Failure> {
+        let response = self.send("GET", path, &[])?;
+        if response.status().is_success() {
+            return Ok(response.into_body().into_reader());
+        }
+        Err(match self.json(response) {
+            Err(failure) => failure,
+            Ok(_) => Failure::failed("the server answered something else than it was asked"),
+        })
+    }
+
+    fn send(&self, method: &str, path: &str, body: &[u8]) -> Result<Response<Body>, Failure> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        if !body.is_empty() {
+            request = request.header("content-type", "application/json");
+        }
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request =
+            request.body(body).map_err(|error| Failure::failed(format!("{}: {error}", self.url)))?;
+        self.agent.run(request).map_err(|error| self.unreachable(&error))
+    }
+
+    fn json(&self, mut response: Response<Body>) -> Result<Json, Failure> {
+        let status = response.status().as_u16();
+        let read = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let text = read.map_err(|error| self.unreachable(&error))?;
+        let answer = serde_json::from_str(&text);
+        if (200..300).contains(&status) {
+            return answer.map_err(|error| Failure::failed(format!("{} answers no JSON: {error}", self.url)));
+        }
+        let detail = answer.ok().and_then(|problem: Json| Some(problem.get("detail")?.as_str()?.to_owned()));
+        let message = detail.unwrap_or_else(|| format!("{} answers {status}", self.url));
+        Err(Failure::of_status(status, message))
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> Failure {
+        let message = format!("no server answers at {}: {error}; start one with: dwell serve", self.url);
+        Failure { exit: UNREACHABLE, message }
+    }
+}
+
+/// A text made safe for a path segment or a query value.
+pub fn escaped(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}

@@ -1,0 +1,205 @@
+//! Commands that only look: ls, show, history, logs.
+
+use serde_json::{Value as Json, json};
+
+use super::args::{Logs, Ls, One, What};
+use super::client::{Client, escaped};
+use super::exit::Failure;
+use super::out;
+
+/// `dwell ls`.
+pub fn ls(client: &Client, args: &Ls) -> Result<(), Failure> {
+    let records = records_query(args);
+    let items = match args.what {
+        None => {
+            let mut both = items(client, &format!("/v1/sessions?{records}"))?;
+            both.extend(items(client, &format!("/v1/runs?{records}"))?);
+            both.sort_by_key(|item| std::cmp::Reverse(text(item, "created_at").to_owned()));
+            both.truncate(args.limit as usize);
+            both
+        }
+        Some(What::Sessions) => items(client, &format!("/v1/sessions?{records}"))?,
+        Some(What::Runs) => items(client, &format!("/v1/runs?{records}"))?,
+        Some(What::Dead) => items(client, &format!("/v1/dead-letters?{records}"))?,
+        Some(What::Triggers) => items(client, &format!("/v1/triggers?limit={}", args.limit))?,
+        Some(What::Flows) => items(client, "/v1/flows")?,
+        Some(What::Runtimes) => items(client, "/v1/runtimes")?,
+    };
+    if args.json {
+        return out::json(&json!({ "items": items }));
+    }
+    let rows = |row: fn(&Json) -> Vec<String>| items.iter().map(row).collect::<Vec<_>>();
+    match args.what {
+        None | Some(What::Sessions | What::Runs | What::Dead) => out::table(RECORD, &rows(record)),
+        Some(What::Flows) => out::table(&["NAME", "RUNTIME", "ON", "FILE"], &rows(flow)),
+        Some(What::Runtimes) => out::table(RUNTIME, &rows(runtime)),
+        Some(What::Triggers) => {
+            out::table(&["ID", "AT", "SOURCE", "EVENT", "ORG/ENV", "RUNS"], &rows(trigger))
+        }
+    }
+}
+
+fn records_query(args: &Ls) -> String {
+    let filters = [
+        ("state", &args.state),
+        ("org", &args.org),
+        ("env", &args.env),
+        ("flow", &args.flow),
+        ("runtime", &args.runtime),
+        ("cause", &args.cause),
+        ("key", &args.key),
+    ];
+    let mut query = format!("limit={}", args.limit);
+    for (name, value) in filters {
+        if let Some(value) = value {
+            query.push_str(&format!("&{name}={}", escaped(value)));
+        }
+    }
+    query
+}
+
+fn items(client: &Client, path: &str) -> Result<Vec<Json>, Failure> {
+    match client.get(path)?.get_mut("items").map(Json::take) {
+        Some(Json::Array(items)) => Ok(items),
+        Some(_) | None => Err(Failure::failed("the server answered something else than a list")),
+    }
+}
+
+const RECORD: &[&str] = &["ID", "STATE", "ATTEMPT", "ORG/ENV", "RUNTIME", "NAME", "UNTIL", "WHY"];
+
+fn record(item: &Json) -> Vec<String> {
+    let name = ["key", "flow"].into_iter().map(|name| text(item, name)).find(|name| !name.is_empty());
+    let error = item.pointer("/last_error/message").and_then(Json::as_str).unwrap_or_default();
+    let why = [text(item, "cause"), first_line(error)].into_iter().filter(|part| !part.is_empty());
+    vec![
+        text(item, "id").to_owned(),
+        text(item, "state").to_owned(),
+        shown(item.get("attempt")),
+        scope(item),
+        text(item, "runtime").to_owned(),
+        name.unwrap_or_default().to_owned(),
+        brief(text(item, "deadline")),
+        why.collect::<Vec<_>>().join(": ").chars().take(60).collect(),
+    ]
+}
+
+fn flow(item: &Json) -> Vec<String> {
+    let on = item.get("on").and_then(Json::as_array).into_iter().flatten().map(|event| shown(Some(event)));
+    let on = on.collect::<Vec<_>>().join(", ");
+    vec![text(item, "name").to_owned(), text(item, "runtime").to_owned(), on, text(item, "file").to_owned()]
+}
+
+const RUNTIME: &[&str] = &["NAME", "STATE", "OUTSTANDING", "QUEUED", "HELD UNTIL", "SOURCE"];
+
+fn runtime(item: &Json) -> Vec<String> {
+    let source = item.pointer("/limited/source").and_then(Json::as_str).unwrap_or_default();
+    let outstanding = format!("{} of {}", shown(item.get("outstanding")), shown(item.get("concurrency")));
+    vec![
+        text(item, "name").to_owned(),
+        text(item, "state").to_owned(),
+        outstanding,
+        shown(item.get("queued")),
+        brief(text(item, "held_until")),
+        source.to_owned(),
+    ]
+}
+
+fn trigger(item: &Json) -> Vec<String> {
+    let event = [text(item, "event"), text(item, "action")];
+    let event: Vec<&str> = event.into_iter().filter(|part| !part.is_empty()).collect();
+    let runs = item.get("runs").and_then(Json::as_array).map_or(0, Vec::len);
+    vec![
+        text(item, "id").to_owned(),
+        brief(text(item, "at")),
+        text(item, "source").to_owned(),
+        event.join(" "),
+        scope(item),
+        runs.to_string(),
+    ]
+}
+
+/// `dwell show`.
+pub fn show(client: &Client, args: &One) -> Result<(), Failure> {
+    let record = client.get(&format!("/v1/records/{}", escaped(&args.id)))?;
+    if args.json {
+        return out::json(&record);
+    }
+    // What a person asks first comes first; the rest follows by name.
+    let first = [
+        "id",
+        "state",
+        "cause",
+        "wait",
+        "last_error",
+        "attempt",
+        "runtime",
+        "org",
+        "env",
+        "flow",
+        "key",
+        "task",
+    ];
+    let members = record.as_object().into_iter().flatten();
+    let rest = members.clone().map(|(name, _)| name.as_str()).filter(|name| !first.contains(name));
+    let rows: Vec<Vec<String>> = (first.into_iter().chain(rest))
+        .filter_map(|name| Some(vec![name.to_owned(), shown(Some(record.get(name)?))]))
+        .collect();
+    out::table(&["", ""], &rows)
+}
+
+/// `dwell history`.
+pub fn history(client: &Client, args: &One) -> Result<(), Failure> {
+    let steps = items(client, &format!("/v1/records/{}/history", escaped(&args.id)))?;
+    if args.json {
+        return out::json(&json!({ "items": steps }));
+    }
+    let row = |step: &Json| {
+        let from = Some(text(step, "from")).filter(|from| !from.is_empty()).unwrap_or("-");
+        vec![
+            text(step, "at").to_owned(),
+            text(step, "event").to_owned(),
+            format!("{from} -> {}", text(step, "to")),
+            shown(step.get("attempt")),
+            brief(text(step, "deadline")),
+            first_line(text(step, "detail")).to_owned(),
+        ]
+    };
+    let heads = ["TIME", "EVENT", "FROM -> TO", "ATTEMPT", "DEADLINE", "DETAIL"];
+    out::table(&heads, &steps.iter().map(row).collect::<Vec<_>>())
+}
+
+/// `dwell logs`.
+pub fn logs(client: &Client, args: &Logs) -> Result<(), Failure> {
+    let attempt = args.attempt.map(|attempt| format!("&attempt={attempt}")).unwrap_or_default();
+    let path = format!("/v1/records/{}/logs?follow={}{attempt}", escaped(&args.id), args.follow);
+    out::copy(client.stream(&path)?).map_err(|error| Failure::failed(format!("the log broke off: {error}")))
+}
+
+/// A text member, or nothing.
+pub fn text<'a>(item: &'a Json, name: &str) -> &'a str {
+    item.get(name).and_then(Json::as_str).unwrap_or_default()
+}
+
+/// A moment without its fraction; the last one there is means that only an operator ends the wait.
+pub fn brief(moment: &str) -> String {
+    if moment.starts_with("9999-12-31") {
+        return "until resumed".to_owned();
+    }
+    moment.split_once('.').map_or_else(|| moment.to_owned(), |(whole, _)| format!("{whole}Z"))
+}
+
+fn shown(value: Option<&Json>) -> String {
+    match value {
+        None => String::new(),
+        Some(Json::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn scope(item: &Json) -> String {
+    format!("{}/{}", text(item, "org"), text(item, "env"))
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}

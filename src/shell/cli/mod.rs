@@ -1,0 +1,133 @@
+//! The command line: a thin client of the HTTP interface, and the way to start the server.
+
+mod act;
+mod args;
+pub mod client;
+pub mod exit;
+mod look;
+pub mod out;
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use self::args::{Cli, Command, ConfigCommand, FlowCommand, Place, Serve};
+use self::client::Client;
+use self::exit::{Failure, USAGE};
+use crate::shell::config::{Config, ConfigError, FILE, Layers, keys};
+use crate::shell::{demo, serve, time};
+use crate::{exec, flow};
+
+/// Parses the arguments, does what they say, and answers with the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match carry_out(&cli) {
+        Ok(code) => code,
+        Err(error) => {
+            out::note(&format!("dwell: {error:#}"));
+            exit::code(&error)
+        }
+    }
+}
+
+fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let place = &cli.place;
+    let client = || Client::find(place);
+    match &cli.command {
+        Command::Serve(args) => return start(place, args),
+        Command::Run(args) => return Ok(ExitCode::from(run::run(place, args)?)),
+        Command::Demo => return demo::run(),
+        Command::Hold { argv } => {
+            let not_run = exec::hold(argv);
+            out::note(&format!("dwell: {}", not_run.why));
+            return Ok(ExitCode::from(not_run.code));
+        }
+        Command::Flow(FlowCommand::Check { files }) => return flow_check(files),
+        Command::Flow(FlowCommand::Schema) => out::line(flow::SCHEMA.trim_end())?,
+        Command::Config(ConfigCommand::Check) => config_check(place)?,
+        Command::Config(ConfigCommand::Schema) => out::json(&keys::json_schema())?,
+        Command::Trigger(args) => act::trigger(&client()?, args)?,
+        Command::Ls(args) => look::ls(&client()?, args)?,
+        Command::Show(args) => look::show(&client()?, args)?,
+        Command::History(args) => look::history(&client()?, args)?,
+        Command::Logs(args) => look::logs(&client()?, args)?,
+        Command::Cancel(args) => act::command(&client()?, "cancel", args)?,
+        Command::Resume(args) => act::command(&client()?, "resume", args)?,
+        Command::Redrive(args) => act::command(&client()?, "redrive", args)?,
+        Command::Charge(args) => act::charge(&client()?.with_token(token()), args)?,
+        Command::Report(args) => act::report(&client()?.with_token(token()), args)?,
+        Command::Runtime(command) => act::runtime(&client()?, command)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn token() -> Option<String> {
+    std::env::var("DWELL_TOKEN").ok()
+}
+
+fn start(place: &Place, args: &Serve) -> anyhow::Result<ExitCode> {
+    let mut flags = Vec::new();
+    if let Some(listen) = &args.listen {
+        flags.push(("--listen", "server.listen", listen.clone()));
+    }
+    if let Some(flows) = &args.flows {
+        flags.push(("--flows", "flows.dir", flows.display().to_string()));
+    }
+    let test_clock = match &args.test_clock {
+        None => None,
+        Some(text) => {
+            Some(time::parse(text).map_err(|error| Failure { exit: USAGE, message: error.to_string() })?)
+        }
+    };
+    serve::run(&load(place, flags)?, &serve::Options { test_clock })
+}
+
+/// The configuration of this place, with more flags on top.
+fn load(place: &Place, mut flags: Vec<(&'static str, &'static str, String)>) -> Result<Config, ConfigError> {
+    if let Some(data) = &place.data {
+        flags.push(("--data", "store.url", format!("file:{}", data.display())));
+    }
+    let usual = || Some(PathBuf::from(FILE)).filter(|file| file.is_file());
+    let file = place.config.clone().or_else(usual);
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    Config::load(&Layers { file, env: std::env::vars_os().filter_map(text).collect(), flags })
+}
+
+fn config_check(place: &Place) -> anyhow::Result<()> {
+    let config = load(place, Vec::new())?;
+    for warning in &config.warnings {
+        out::note(&format!("warning: {warning}"));
+    }
+    out::line(config.describe().trim_end())?;
+    Ok(())
+}
+
+fn flow_check(files: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    let mut texts = Vec::with_capacity(files.len());
+    for file in files {
+        let text = std::fs::read_to_string(file);
+        let text =
+            text.map_err(|error| Failure { exit: USAGE, message: format!("{}: {error}", file.display()) })?;
+        texts.push((shown(file), text));
+    }
+    match flow::load(texts) {
+        Ok(flows) => {
+            out::line(&format!("{} of {} files are flows without problems", flows.len(), files.len()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(problems) => {
+            for problem in &problems {
+                out::line(&problem.to_string())?;
+            }
+            Ok(ExitCode::from(exit::CONFIG))
+        }
+    }
+}
+
+fn shown(file: &Path) -> String {
+    file.display().to_string()
+}

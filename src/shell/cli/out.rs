@@ -1,0 +1,78 @@
+//! Everything the command line prints: results on stdout, remarks on stderr. Nothing else in dwell writes to stdout.
+
+use std::io::{self, IsTerminal as _, Read, Write};
+
+use serde_json::Value as Json;
+
+use super::exit::Failure;
+
+/// A line of a result.
+pub fn line(text: &str) -> Result<(), Failure> {
+    written(writeln!(io::stdout().lock(), "{text}"))
+}
+
+/// A remark, for the person who waits; never part of a result.
+pub fn note(text: &str) {
+    // Nobody can be told that stderr is gone.
+    writeln!(io::stderr().lock(), "{text}").unwrap_or_default();
+}
+
+/// A document, indented.
+pub fn json(document: &Json) -> Result<(), Failure> {
+    line(&format!("{document:#}"))
+}
+
+/// Bytes as they come, each as soon as it comes.
+pub fn copy(mut from: impl Read) -> io::Result<()> {
+    let mut chunk = vec![0; 64 << 10];
+    loop {
+        let count = from.read(&mut chunk)?;
+        if count == 0 {
+            return Ok(());
+        }
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(chunk.get(..count).unwrap_or_default())?;
+        stdout.flush()?;
+    }
+}
+
+/// Columns, each as wide as its widest cell; states in colour on a terminal.
+pub fn table(heads: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
+    let colours = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
+    let widths: Vec<usize> = (0..heads.len())
+        .map(|column| {
+            let cells = rows.iter().chain([&heads]).filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    for row in [&heads].into_iter().chain(rows) {
+        let cells: Vec<String> = (row.iter().zip(&widths))
+            .map(|(cell, width)| {
+                let padded = format!("{cell:width$}");
+                if colours { coloured(cell, padded) } else { padded }
+            })
+            .collect();
+        line(cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+fn coloured(cell: &str, padded: String) -> String {
+    let code = match cell {
+        "active" | "draining" => 36,
+        "completed" | "open" => 32,
+        "rate_limited" | "backoff" | "limited" | "paused" => 33,
+        "dead_lettered" => 31,
+        _ => return padded,
+    };
+    format!("\u{1b}[{code}m{padded}\u{1b}[0m")
+}
+
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        // Whoever reads has seen enough: `dwell ls | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => other.map_err(|error| Failure::failed(format!("stdout: {error}"))),
+    }
+}

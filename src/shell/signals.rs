@@ -1,0 +1,18 @@
+//! SIGINT, SIGTERM and SIGHUP's terminal cousin: the first asks for a drain, the second ends the process at once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a shell makes of a process that SIGINT ended: 128 + 2.
+const INTERRUPTED: i32 = 130;
+
+/// Registers the process's one handler; call it before the first tick. `drain` runs once, on a thread of its own.
+/// What an abrupt end leaves running is found and stopped at the next open.
+pub fn register(drain: impl Fn() + Send + 'static) -> Result<(), ctrlc::Error> {
+    let asked = AtomicBool::new(false);
+    ctrlc::try_set_handler(move || {
+        if asked.swap(true, Ordering::SeqCst) {
+            std::process::exit(INTERRUPTED);
+        }
+        drain();
+    })
+}
