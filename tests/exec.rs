@@ -152,6 +152,12 @@ impl Rig {
     }
 }
 
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.exec.shutdown(SHORT);
+    }
+}
+
 fn alive(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !stat.rsplit_once(')').unwrap().1.trim_start().starts_with('Z'))
@@ -456,20 +462,40 @@ fn a_sign_of_life_is_one_heartbeat_and_a_refused_one_ends_the_attempt() {
     rig.stop(2);
 }
 
-/// A process of an earlier engine: `sh -c script` in a group of its own, with or without the mark.
-fn survivor(mark: Option<&str>, script: &str) -> (std::process::Child, BufReader<std::process::ChildStdout>) {
-    let mut command = Command::new("sh");
-    command.args(["-c", script]).stdout(Stdio::piped()).process_group(0);
-    command.envs(mark.map(|mark| ("DWELL_HELD_BY", mark)));
-    let mut child = command.spawn().unwrap();
-    let output = BufReader::new(child.stdout.take().unwrap());
-    (child, output)
+/// A process of an earlier engine, in a group of its own. It is killed at the end of a test that did not.
+struct Survivor {
+    child: std::process::Child,
+    output: BufReader<std::process::ChildStdout>,
 }
 
-fn next_pid(output: &mut BufReader<std::process::ChildStdout>) -> u32 {
-    let mut line = String::new();
-    output.read_line(&mut line).unwrap();
-    line.trim().parse().unwrap()
+impl Survivor {
+    /// `sh -c script`, with or without the mark.
+    fn new(mark: Option<&str>, script: &str) -> Survivor {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+        command.envs(mark.map(|mark| ("DWELL_HELD_BY", mark)));
+        let mut child = command.spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Survivor { child, output }
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line it prints, a pid.
+    fn next_pid(&mut self) -> u32 {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim().parse().unwrap()
+    }
+}
+
+impl Drop for Survivor {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
 }
 
 fn identity(pid: u32) -> Child {
@@ -481,43 +507,39 @@ fn identity(pid: u32) -> Child {
 
 #[test]
 fn reap_finds_by_mark_what_left_its_group() {
-    let (mut leader, mut output) =
-        survivor(Some("mark-1"), "setsid sh -c 'echo $$; exec sleep 1000' & echo $!; wait");
-    let pids = [next_pid(&mut output), next_pid(&mut output)];
-    let (mut other, mut said) = survivor(Some("mark-10"), "echo $$; exec sleep 1000");
-    next_pid(&mut said);
+    // Of this run only: another run of these tests may be under way.
+    let mark = format!("mark-{}", std::process::id());
+    let script = "setsid sh -c 'echo $$; exec sleep 1000' & echo $!; wait";
+    let mut leader = Survivor::new(Some(&mark), script);
+    let pids = [leader.next_pid(), leader.next_pid()];
+    let mut other = Survivor::new(Some(&format!("{mark}-0")), "echo $$; exec sleep 1000");
+    other.next_pid();
 
-    let reaped = reap("mark-1", &[], PATIENCE);
+    let reaped = reap(&mark, &[], PATIENCE);
     assert!(reaped.surviving.is_empty());
-    assert!(reaped.stopped.contains(&leader.id()) && pids.iter().all(|pid| reaped.stopped.contains(pid)));
+    assert!(reaped.stopped.contains(&leader.pid()) && pids.iter().all(|pid| reaped.stopped.contains(pid)));
     assert!(pids.iter().all(|pid| !alive(*pid)));
-    assert!(alive(other.id()), "another store's");
-    leader.wait().unwrap();
-    other.kill().unwrap();
-    other.wait().unwrap();
+    assert!(alive(other.pid()), "another store's");
 }
 
 #[test]
 fn reap_finds_a_known_child_and_its_group_and_leaves_a_recycled_pid_alone() {
-    // Both ignore SIGTERM; the grandchild carries no mark.
-    let (mut known, mut output) =
-        survivor(None, "trap '' TERM; sh -c 'echo $$; while :; do sleep 1000; done' & wait; wait");
-    let grandchild = next_pid(&mut output);
-    let (mut stranger, mut said) = survivor(None, "echo $$; exec sleep 1000");
-    next_pid(&mut said);
+    // Both ignore SIGTERM; neither carries a mark.
+    let mut known =
+        Survivor::new(None, "trap '' TERM; sh -c 'echo $$; while :; do sleep 1000; done' & wait; wait");
+    let grandchild = known.next_pid();
+    let mut stranger = Survivor::new(None, "echo $$; exec sleep 1000");
+    stranger.next_pid();
 
-    let same = identity(known.id());
-    let stranger_is = identity(stranger.id());
+    let same = identity(known.pid());
+    let stranger_is = identity(stranger.pid());
     let recycled = Child { started: stranger_is.started - 1, ..stranger_is };
     let other_boot = Child { boot: stranger_is.boot ^ 1, ..stranger_is };
     let reaped = reap("no-such-mark", &[same, recycled, other_boot], SHORT);
     assert!(reaped.surviving.is_empty());
-    assert!(reaped.stopped.contains(&known.id()) && reaped.stopped.contains(&grandchild));
-    assert!(!alive(grandchild) && alive(stranger.id()));
-    assert!(!reaped.stopped.contains(&stranger.id()));
-    known.wait().unwrap();
-    stranger.kill().unwrap();
-    stranger.wait().unwrap();
+    assert!(reaped.stopped.contains(&known.pid()) && reaped.stopped.contains(&grandchild));
+    assert!(!alive(grandchild) && alive(stranger.pid()));
+    assert!(!reaped.stopped.contains(&stranger.pid()));
 }
 
 #[test]
