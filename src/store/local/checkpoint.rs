@@ -123,7 +123,7 @@ impl Thread {
             let batch: Vec<_> = changes.by_ref().take(WRITES_PER_BATCH_MAX).collect();
             self.table.write(&batch)?;
         }
-        self.table.sync()?;
+        self.table.sync(frozen.sequence)?;
         crash_point("checkpoint.after_table");
         write_mark(&self.mark, frozen.sequence)?;
         crash_point("checkpoint.after_file");

@@ -103,7 +103,7 @@ impl Local {
         let lock = Lock::take(dir)?;
         let seed = format::seed(dir)?;
         let checkpoint = checkpoint::read_mark(dir)?;
-        let table = Table::open(dir.join("table"), options.table_cache_bytes, checkpoint > 0)?;
+        let table = Table::open(dir.join("table"), options.table_cache_bytes, checkpoint)?;
         let table = Arc::new(table);
 
         let journal_dir = dir.join("journal");

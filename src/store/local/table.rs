@@ -16,6 +16,9 @@ use crate::store::{Direction, StoreError};
 /// Keys and values as the table hands them out.
 pub(super) type Row = (Vec<u8>, Vec<u8>);
 
+/// The key, in sled's own default tree, of the last commit that the table has.
+const SEQUENCE: &str = "sequence";
+
 pub(super) struct Table {
     dir: PathBuf,
     db: sled::Db,
@@ -24,14 +27,11 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Opens the table in `dir`, or makes one unless `must_exist`.
-    pub(super) fn open(dir: PathBuf, cache_bytes: u64, must_exist: bool) -> Result<Table, StoreError> {
-        if must_exist && !dir.join("db").exists() {
-            return Err(StoreError::Table {
-                dir,
-                reason: "it is missing, but there is a checkpoint".to_owned(),
-            });
-        }
+    /// Opens the table in `dir`, which has all commits up to `checkpoint`; a new one has none.
+    ///
+    /// Where sled's log is damaged, sled takes the damage for the torn end of the log and shows what stood before it.
+    /// Each checkpoint's last write into the table is its sequence, so a table that was cut falls behind.
+    pub(super) fn open(dir: PathBuf, cache_bytes: u64, checkpoint: u64) -> Result<Table, StoreError> {
         // Without a flusher thread an idle store never wakes up; checkpoints flush.
         let config = sled::Config::new().path(&dir).cache_capacity(cache_bytes).flush_every_ms(None);
         let (db, trees) = guarded(&dir, || {
@@ -44,6 +44,12 @@ impl Table {
             }
             Ok((db, trees))
         })?;
+        let row = guarded(&dir, || db.get(SEQUENCE))?;
+        let sequence = row.and_then(|row| row.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes);
+        if sequence < checkpoint {
+            let reason = format!("it has the commits up to {sequence} only, but the checkpoint is at {checkpoint}");
+            return Err(StoreError::Table { dir, reason });
+        }
         Ok(Table { dir, db, trees: Mutex::new(trees) })
     }
 
@@ -92,9 +98,12 @@ impl Table {
         Ok(())
     }
 
-    /// Puts everything written so far on stable storage.
-    pub(super) fn sync(&self) -> Result<(), StoreError> {
-        guarded(&self.dir, || self.db.flush())?;
+    /// Puts everything written so far on stable storage; with it the table has all commits up to `sequence`.
+    pub(super) fn sync(&self, sequence: u64) -> Result<(), StoreError> {
+        guarded(&self.dir, || {
+            self.db.insert(SEQUENCE, &sequence.to_be_bytes())?;
+            self.db.flush()
+        })?;
         sync_tree(&self.dir)
     }
 
