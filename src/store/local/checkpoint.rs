@@ -37,6 +37,7 @@ pub(super) struct Checkpointer {
 }
 
 impl Checkpointer {
+    /// Starts the thread, whose first deed is to verify the table; that counts as a checkpoint under way.
     pub(super) fn start(
         dir: &Path,
         table: Arc<Table>,
@@ -47,17 +48,15 @@ impl Checkpointer {
         let closing = Arc::new(AtomicBool::new(false));
         let thread = Thread { mark: mark_path(dir), table, retention, closing: Arc::clone(&closing) };
         let run = move || {
-            for frozen in inbox {
-                let answer = thread.checkpoint(&frozen);
-                drop(frozen);
-                if outbox.send(answer).is_err() {
-                    break;
-                }
+            let mut answer = thread.verify();
+            while outbox.send(answer).is_ok() {
+                let Ok(frozen) = inbox.recv() else { break };
+                answer = thread.checkpoint(&frozen);
             }
         };
         let spawned = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(run);
         let thread = Some(spawned.map_err(failed("start a checkpoint thread for", dir))?);
-        Ok(Checkpointer { requests: Some(requests), answers, closing, thread, under_way: false })
+        Ok(Checkpointer { requests: Some(requests), answers, closing, thread, under_way: true })
     }
 
     pub(super) const fn is_under_way(&self) -> bool {
@@ -113,6 +112,14 @@ struct Thread {
 }
 
 impl Thread {
+    fn verify(&self) -> Result<(), StoreError> {
+        let verified = self.table.verify(&self.closing);
+        if let Err(error) = &verified {
+            tracing::error!(%error, "the table is damaged");
+        }
+        verified
+    }
+
     fn checkpoint(&self, frozen: &Frozen) -> Result<(), StoreError> {
         let mut changes =
             frozen.changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).peekable();

@@ -23,6 +23,7 @@ mod lock;
 mod overlay;
 mod replay;
 mod retention;
+mod seal;
 mod segments;
 mod table;
 #[cfg(test)]
@@ -135,13 +136,32 @@ impl Local {
         })
     }
 
+    /// Waits until all of the table was read and compared with what was written, which goes on beside the first
+    /// commits after an open. A commit refuses a table that turned out damaged; this tells without one.
+    ///
+    /// # Errors
+    /// [`StoreError::Table`] if rows are missing or old.
+    pub fn verified(&mut self) -> Result<(), StoreError> {
+        let settled = self.settle();
+        self.failed |= settled.is_err();
+        settled
+    }
+
+    /// Waits for the checkpoint under way, if there is one.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        if self.checkpointer.is_under_way() {
+            self.checkpointer.wait()?;
+            self.overlay.thaw();
+        }
+        Ok(())
+    }
+
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         if self.checkpointer.has_ended()? {
             self.overlay.thaw();
         }
-        if self.overlay.bytes() >= self.options.overlay_bytes_max && self.checkpointer.is_under_way() {
-            self.checkpointer.wait()?;
-            self.overlay.thaw();
+        if self.overlay.bytes() >= self.options.overlay_bytes_max {
+            self.settle()?;
         }
         let sequence = self.journal.append(batch)?;
         self.overlay.apply(batch);

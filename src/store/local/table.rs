@@ -5,57 +5,103 @@
 //! Atomicity over keys is the journal's.
 
 use std::collections::BTreeMap;
+use std::ops::RangeBounds;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::files::sync_tree;
 use super::overlay::Change;
+use super::seal::{Contents, Seal};
 use crate::store::{Direction, StoreError};
 
 /// Keys and values as the table hands them out.
 pub(super) type Row = (Vec<u8>, Vec<u8>);
 
-/// The key, in sled's own default tree, of the last commit that the table has.
-const SEQUENCE: &str = "sequence";
+/// The key, in sled's own default tree, of the [`Contents`].
+const CONTENTS: &str = "contents";
+
+/// One kind byte's rows; they lie together on disk and in the cache.
+#[derive(Clone)]
+struct Tree {
+    kind: u8,
+    sled: sled::Tree,
+    seal: Seal,
+}
+
+impl Tree {
+    /// The rows in `range`, without the seal.
+    fn rows<'a, R: RangeBounds<&'a [u8]>>(
+        &self,
+        range: R,
+    ) -> impl DoubleEndedIterator<Item = sled::Result<(sled::IVec, sled::IVec)>> + use<'a, R> {
+        let seal_key = seal_key(self.kind);
+        self.sled.range(range).filter(move |row| row.as_ref().map_or(true, |(key, _)| *key != seal_key))
+    }
+}
 
 pub(super) struct Table {
     dir: PathBuf,
     db: sled::Db,
-    /// One tree per kind byte; trees of a kind lie together on disk and in its cache.
-    trees: Mutex<BTreeMap<u8, sled::Tree>>,
+    trees: Mutex<BTreeMap<u8, Tree>>,
 }
 
 impl Table {
-    /// Opens the table in `dir`, which has all commits up to `checkpoint`; a new one has none.
-    ///
-    /// Where sled's log is damaged, sled takes the damage for the torn end of the log and shows what stood before it.
-    /// Each checkpoint's last write into the table is its sequence, so a table that was cut falls behind.
+    /// Opens the table in `dir`, which has all commits up to `checkpoint`; a new one has none. Whether it has all
+    /// their rows, [`Table::verify`] says.
     pub(super) fn open(dir: PathBuf, cache_bytes: u64, checkpoint: u64) -> Result<Table, StoreError> {
         // Without a flusher thread an idle store never wakes up; checkpoints flush.
         let config = sled::Config::new().path(&dir).cache_capacity(cache_bytes).flush_every_ms(None);
-        let (db, trees) = guarded(&dir, || {
+        let (db, trees, contents) = guarded(&dir, || {
             let db = config.open()?;
             let mut trees = BTreeMap::new();
             for name in db.tree_names() {
                 if let [kind] = *name {
-                    trees.insert(kind, db.open_tree([kind])?);
+                    let sled = db.open_tree([kind])?;
+                    let seal = sled.get(seal_key(kind))?.and_then(|bytes| Seal::decode(&bytes));
+                    trees.insert(kind, Tree { kind, sled, seal: seal.unwrap_or_default() });
                 }
             }
-            Ok((db, trees))
+            let contents = db.get(CONTENTS)?.and_then(|bytes| Contents::decode(&bytes)).unwrap_or_default();
+            Ok((db, trees, contents))
         })?;
-        let row = guarded(&dir, || db.get(SEQUENCE))?;
-        let sequence = row.and_then(|row| row.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes);
-        if sequence < checkpoint {
-            let reason = format!("it has the commits up to {sequence} only, but the checkpoint is at {checkpoint}");
+        let batches = |kind| trees.get(kind).map_or(0, |tree| tree.seal.batches);
+        let old = contents.trees.iter().find(|(kind, known)| batches(kind) < *known);
+        if contents.sequence < checkpoint || old.is_some() {
+            let reason =
+                format!("rows are missing from it: it falls behind the checkpoint at commit {checkpoint}");
             return Err(StoreError::Table { dir, reason });
         }
         Ok(Table { dir, db, trees: Mutex::new(trees) })
     }
 
+    /// Reads all rows and compares them with what was written, before anything else is; until `closing`.
+    pub(super) fn verify(&self, closing: &AtomicBool) -> Result<(), StoreError> {
+        let trees = self.trees().clone();
+        for (kind, tree) in trees {
+            let mut found = Seal { batches: tree.seal.batches, ..Seal::default() };
+            let whole = guarded(&self.dir, || {
+                for row in tree.rows(..) {
+                    if closing.load(Ordering::Relaxed) {
+                        return Ok(true);
+                    }
+                    let (key, value) = row?;
+                    found.add(&key, &value);
+                }
+                Ok(found == tree.seal)
+            })?;
+            if !whole {
+                let reason = format!("rows of kind {:?} are missing from it or old", char::from(kind));
+                return Err(StoreError::Table { dir: self.dir.clone(), reason });
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(tree) = self.trees().get(&kind(key)).cloned() else { return Ok(None) };
-        guarded(&self.dir, || Ok(tree.get(key)?.map(|value| value.to_vec())))
+        guarded(&self.dir, || Ok(tree.sled.get(key)?.map(|value| value.to_vec())))
     }
 
     /// Hands `take` the rows of `from <= key < to` in the order of `direction`, until it answers or they end.
@@ -66,63 +112,72 @@ impl Table {
         direction: Direction,
         take: impl FnOnce(&mut dyn Iterator<Item = Row>) -> T,
     ) -> Result<T, StoreError> {
-        let trees: Vec<sled::Tree> =
+        let trees: Vec<Tree> =
             self.trees().range(kind(from)..=kind(to)).map(|(_, tree)| tree.clone()).collect();
         guarded(&self.dir, || {
             let mut failure = None;
-            let rows = trees.iter().map(|tree| tree.range(from..to));
+            let ranges = trees.iter().map(|tree| tree.rows(from..to));
             let taken = match direction {
-                Direction::Ascending => take(&mut until_failed(rows.flatten(), &mut failure)),
+                Direction::Ascending => take(&mut until_failed(ranges.flatten(), &mut failure)),
                 Direction::Descending => {
-                    take(&mut until_failed(rows.rev().flat_map(Iterator::rev), &mut failure))
+                    take(&mut until_failed(ranges.rev().flat_map(Iterator::rev), &mut failure))
                 }
             };
             failure.map_or(Ok(taken), Err)
         })
     }
 
-    /// Writes changes of any kinds; those of one kind should lie together.
+    /// Writes changes of any kinds; those of one kind should lie together. Only one thread may.
     pub(super) fn write(&self, changes: &[Change<'_>]) -> Result<(), StoreError> {
         for changes in changes.chunk_by(|(a, _), (b, _)| kind(a) == kind(b)) {
             let Some((first, _)) = changes.first() else { continue };
-            let tree = self.tree(kind(first))?;
-            let mut batch = sled::Batch::default();
-            for (key, value) in changes {
-                match value {
-                    Some(value) => batch.insert(*key, *value),
-                    None => batch.remove(*key),
+            let kind = kind(first);
+            let known = self.trees().get(&kind).cloned();
+            let tree = guarded(&self.dir, || {
+                let mut tree = match known {
+                    Some(tree) => tree,
+                    None => Tree { kind, sled: self.db.open_tree([kind])?, seal: Seal::default() },
+                };
+                let mut batch = sled::Batch::default();
+                for (key, value) in changes {
+                    tree.seal.change((key, *value), tree.sled.get(key)?.as_deref());
+                    match value {
+                        Some(value) => batch.insert(*key, *value),
+                        None => batch.remove(*key),
+                    }
                 }
-            }
-            guarded(&self.dir, || tree.apply_batch(batch))?;
+                tree.seal.batches += 1;
+                batch.insert(&seal_key(kind), &tree.seal.encode());
+                tree.sled.apply_batch(batch)?;
+                Ok(tree)
+            })?;
+            self.trees().insert(kind, tree);
         }
         Ok(())
     }
 
     /// Puts everything written so far on stable storage; with it the table has all commits up to `sequence`.
     pub(super) fn sync(&self, sequence: u64) -> Result<(), StoreError> {
+        let trees = self.trees().iter().map(|(kind, tree)| (*kind, tree.seal.batches)).collect();
         guarded(&self.dir, || {
-            self.db.insert(SEQUENCE, &sequence.to_be_bytes())?;
+            self.db.insert(CONTENTS, Contents { sequence, trees }.encode())?;
             self.db.flush()
         })?;
         sync_tree(&self.dir)
     }
 
-    fn tree(&self, kind: u8) -> Result<sled::Tree, StoreError> {
-        if let Some(tree) = self.trees().get(&kind) {
-            return Ok(tree.clone());
-        }
-        let tree = guarded(&self.dir, || self.db.open_tree([kind]))?;
-        self.trees().insert(kind, tree.clone());
-        Ok(tree)
-    }
-
-    fn trees(&self) -> std::sync::MutexGuard<'_, BTreeMap<u8, sled::Tree>> {
+    fn trees(&self) -> std::sync::MutexGuard<'_, BTreeMap<u8, Tree>> {
         self.trees.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn kind(key: &[u8]) -> u8 {
     key.first().copied().unwrap_or(0)
+}
+
+/// The key of a tree's seal: no key of its kind, for those begin with the kind (or are empty, in the tree of 0).
+fn seal_key(kind: u8) -> [u8; 1] {
+    [!kind]
 }
 
 /// The rows before the first failure, which is kept.

@@ -196,7 +196,10 @@ fn a_missing_or_foreign_file_is_refused() {
     };
     check(&|dir| fs::remove_file(segment(dir, needed.first)).unwrap(), "is missing");
     check(&|dir| fs::remove_dir_all(dir.join("journal")).unwrap(), "the journal ends before commit 1,");
-    check(&|dir| fs::remove_dir_all(dir.join("table")).unwrap(), "it has the commits up to 0 only, but the checkpoint is at");
+    check(
+        &|dir| fs::remove_dir_all(dir.join("table")).unwrap(),
+        "rows are missing from it: it falls behind the checkpoint",
+    );
     check(&|dir| fs::remove_file(dir.join("format")).unwrap(), "it is missing, but journal is there");
     check(
         &|dir| fs::write(dir.join("format"), "dwell 2 00000000 00000000\n").unwrap(),
