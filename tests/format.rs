@@ -16,7 +16,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dwell::model::*;
-use dwell::store::{Stored, Tally, keys};
+use dwell::store::local::Options;
+use dwell::store::{Backend as _, Batch, Direction, Local, Stored, Tally, keys};
 
 /// Set to write the golden files that are not there yet. One that is there is never written.
 const WRITE_NEW: &str = "DWELL_GOLDEN_WRITE_NEW";
@@ -226,4 +227,48 @@ fn keys_are_written_as_frozen() {
         );
         assert_eq!(hex(&frozen(&file, &key)), hex(&key), "{file}");
     }
+}
+
+/// The file `format` of the frozen store, with the seed its journal was written with.
+const FORMAT_1: &str = "dwell 1 0000beef f2b99fc4\n";
+
+const SEGMENT: &str = "00000000000000000001.log";
+
+/// Changes of every shape, in two commits.
+fn commits() -> [Batch; 2] {
+    let mut first = Batch::default();
+    first.put(b"r-one".to_vec(), b"1".to_vec());
+    first.put(b"r-two".to_vec(), Vec::new());
+    first.event(b"made one".to_vec());
+    first.event(b"made two".to_vec());
+    let mut second = Batch::default();
+    second.delete(b"r-two".to_vec());
+    second.put(b"u-claude".to_vec(), vec![0xff; 20]);
+    [first, second]
+}
+
+#[test]
+fn a_journal_is_written_as_frozen_and_a_store_that_holds_one_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("format"), FORMAT_1).unwrap();
+    let mut store = Local::open(dir.path(), Options::default()).unwrap();
+    for batch in commits() {
+        store.commit(&batch).unwrap();
+    }
+    drop(store);
+    let mut written = fs::read(dir.path().join("journal").join(SEGMENT)).unwrap();
+    // The last commit ends in the four zeros of its count of events.
+    written.truncate(written.iter().rposition(|byte| *byte != 0).unwrap() + 5);
+    let bytes = frozen("journal-1.hex", &written);
+    assert_eq!(hex(&written), hex(&bytes), "the frame changed without a new format");
+
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("format"), FORMAT_1).unwrap();
+    fs::create_dir(dir.path().join("journal")).unwrap();
+    fs::write(dir.path().join("journal").join(SEGMENT), bytes).unwrap();
+    let store = Local::open(dir.path(), Options::default()).unwrap();
+    let rows = store.scan(b"", b"~", Direction::Ascending, 10).unwrap();
+    assert_eq!(rows, [(b"r-one".to_vec(), b"1".to_vec()), (b"u-claude".to_vec(), vec![0xff; 20])]);
+    let events = store.history().read(0, 10).unwrap();
+    assert_eq!(events, [(1, b"made one".to_vec()), (1, b"made two".to_vec())]);
 }
