@@ -25,7 +25,6 @@ pub(super) struct Journal {
     /// The next frame's number.
     next: u64,
     frame: Vec<u8>,
-    poisoned: bool,
 }
 
 impl Journal {
@@ -52,26 +51,11 @@ impl Journal {
         let room = segment_bytes.max(file.metadata().map_err(failed("read", &segment.path))?.len());
         segment.grow(&file, room)?;
         let (end, next) = (tail.end, tail.next);
-        Ok(Journal {
-            dir,
-            seed,
-            segment_bytes,
-            segment,
-            file,
-            room,
-            end,
-            next,
-            frame: Vec::new(),
-            poisoned: false,
-        })
+        Ok(Journal { dir, seed, segment_bytes, segment, file, room, end, next, frame: Vec::new() })
     }
 
-    /// Puts `batch` on stable storage and answers its sequence.
+    /// Puts `batch` on stable storage and answers its sequence. Not to be called again after an error.
     pub(super) fn append(&mut self, batch: &Batch) -> Result<u64, StoreError> {
-        if self.poisoned {
-            return Err(StoreError::Poisoned);
-        }
-        self.poisoned = true;
         let sequence = self.next;
         frame::encode(self.seed, sequence, batch, &mut self.frame)?;
         let bytes = self.frame.len() as u64;
@@ -85,7 +69,6 @@ impl Journal {
         self.frame.shrink_to(FRAME_BYTES_KEPT);
         self.end += bytes;
         self.next += 1;
-        self.poisoned = false;
         Ok(sequence)
     }
 

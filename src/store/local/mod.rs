@@ -88,6 +88,7 @@ pub struct Local {
     table: Arc<Table>,
     synced: Arc<AtomicU64>,
     history: Arc<Reader>,
+    /// Set by the first failure: nothing is written after it.
     failed: bool,
     _lock: Lock,
 }
@@ -109,6 +110,9 @@ impl Local {
 
         let journal_dir = dir.join("journal");
         files::make_dir(&journal_dir)?;
+        // A process that died while it made a file may not have come to this.
+        files::sync_dir(dir)?;
+        files::sync_dir(&journal_dir)?;
         let mut overlay = Overlay::default();
         let tail = replay::replay(&journal_dir, seed, checkpoint, |key, value| overlay.set(key, value))?;
         let synced = Arc::new(AtomicU64::new(tail.next - 1));

@@ -295,3 +295,25 @@ fn the_directory_is_its_owners_alone() {
     drop(Local::open(&dir, tiny()).unwrap());
     assert_eq!(fs::metadata(dir).unwrap().permissions().mode() & 0o777, 0o700);
 }
+
+#[test]
+fn history_beyond_its_age_is_removed_but_not_what_recovery_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let hour = Duration::from_hours(1);
+    for (first, hours) in [(1, 0), (10, 5), (20, 6), (30, 10)] {
+        let path = segments::Segment::new(dir.path(), first).path;
+        let written = std::time::SystemTime::UNIX_EPOCH + hour * hours;
+        fs::File::create(path).unwrap().set_modified(written).unwrap();
+    }
+    let kept = |checkpoint, hours| {
+        let retention =
+            Retention { journal: dir.path().to_owned(), bytes_max: u64::MAX, age_max: hour * hours };
+        retention.release(checkpoint).unwrap();
+        segments::list(dir.path()).unwrap().iter().map(|segment| segment.first).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(35, 10), [1, 10, 20, 30]);
+    assert_eq!(kept(35, 9), [10, 20, 30]);
+    assert_eq!(kept(18, 0), [10, 20, 30], "commit 19 is not in the table");
+    assert_eq!(kept(19, 4), [20, 30]);
+    assert_eq!(kept(u64::MAX - 1, 0), [30], "the newest segment is written to");
+}
