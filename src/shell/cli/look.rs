@@ -144,7 +144,7 @@ pub fn show(client: &Client, args: &One) -> Result<(), Failure> {
     let rows: Vec<Vec<String>> = (first.into_iter().chain(rest))
         .filter_map(|name| Some(vec![name.to_owned(), shown(Some(record.get(name)?))]))
         .collect();
-    out::table(&["", ""], &rows)
+    out::table(&[], &rows)
 }
 
 /// `dwell history`.

@@ -36,17 +36,19 @@ pub fn copy(mut from: impl Read) -> io::Result<()> {
     }
 }
 
-/// Columns, each as wide as its widest cell; states in colour on a terminal.
+/// Columns, each as wide as its widest cell; states in colour on a terminal. No heads, no head line.
 pub fn table(heads: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
     let colours = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
-    let widths: Vec<usize> = (0..heads.len())
-        .map(|column| {
-            let cells = rows.iter().chain([&heads]).filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        })
-        .collect();
-    for row in [&heads].into_iter().chain(rows) {
+    let head: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
+    let lines = Some(&head).filter(|head| !head.is_empty()).into_iter().chain(rows);
+    let mut widths = Vec::new();
+    for row in lines.clone() {
+        widths.resize(row.len().max(widths.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for row in lines {
         let cells: Vec<String> = (row.iter().zip(&widths))
             .map(|(cell, width)| {
                 let padded = format!("{cell:width$}");

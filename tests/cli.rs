@@ -1,0 +1,284 @@
+//! The command line against a real engine over a store in memory; the tests play the executor.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+
+use dwell::engine::{self, Engine, Released, Settings};
+use dwell::model::{Time, Transition};
+use dwell::shell::clock::Clock;
+use dwell::shell::http::{Feed, FlowRow, Server, Shared};
+use dwell::shell::ids::Ids;
+use dwell::shell::time;
+use dwell::store::{Backend as _, Durable, Memory, Stored as _};
+use serde_json::Value;
+
+struct Hand(Clock);
+
+impl engine::Clock for Hand {
+    fn now(&self) -> Time {
+        self.0.now()
+    }
+    fn arm(&self, _at: Option<Time>) {}
+    fn advance_to(&self, at: Time) {
+        self.0.advance_to(at);
+    }
+}
+
+/// A server, and a directory to run the binary in.
+struct Place {
+    dir: tempfile::TempDir,
+    url: Option<String>,
+    _server: Option<Server>,
+}
+
+/// What a command printed and exited with.
+#[derive(Debug)]
+struct Printed {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn empty() -> Place {
+    Place { dir: tempfile::tempdir().unwrap(), url: None, _server: None }
+}
+
+fn served() -> Place {
+    let clock = Clock::test(time::parse("2026-11-21T00:00:00Z").unwrap());
+    let store = Memory::new();
+    let (handle, inbox) = engine::channel(store.history());
+    let dir = tempfile::tempdir().unwrap();
+    let on = vec!["github push".to_owned()];
+    let flow =
+        FlowRow { name: "review".into(), file: "flows/review.yaml".to_owned(), on, runtime: "shell".into() };
+    let shared = Arc::new(Shared {
+        handle,
+        clock: clock.clone(),
+        ids: Ids::default(),
+        feed: Feed::default(),
+        logs: dir.path().join("logs"),
+        sources: BTreeMap::new(),
+        flows: vec![flow],
+        expand: Box::new(|_| Vec::new()),
+        decode: |bytes| Transition::decode(bytes).ok(),
+        token_ok: Box::new(|_, _, token| token == "right"),
+    });
+    let feed = Arc::clone(&shared);
+    thread::spawn(move || {
+        let settings = Settings { runtimes: BTreeMap::from([("shell".into(), 2)]), ..Settings::default() };
+        let (opening, _) = Engine::open(Box::new(store), settings, clock.now()).unwrap();
+        let mut release = |released: Released| {
+            for (reply, result) in released.replies.each().map(Durable::split) {
+                reply.into_inner()(result);
+            }
+            for transition in released.transitions.into_inner() {
+                feed.feed.publish(&transition);
+            }
+        };
+        engine::run(opening.survivors_stopped(), &inbox, &Hand(clock), &mut release).unwrap();
+    });
+    let server = Server::start(TcpListener::bind("127.0.0.1:0").unwrap(), shared).unwrap();
+    let url = Some(format!("http://{}", server.address()));
+    Place { dir, url, _server: Some(server) }
+}
+
+impl Place {
+    fn run_with(&self, args: &[&str], env: &[(&str, &str)], stdin: &str) -> Printed {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dwell"));
+        command.args(args).current_dir(self.dir.path()).env_clear();
+        command.envs(self.url.iter().map(|url| ("DWELL_SERVER", url.as_str()))).envs(env.iter().copied());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Printed { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    fn run(&self, args: &[&str]) -> Printed {
+        self.run_with(args, &[], "")
+    }
+
+    fn session(&self, more: &[&str]) -> String {
+        let args = [&["run", "--detach"], more, &["--", "true"]].concat();
+        let printed = self.run(&args);
+        assert_eq!(printed.code, 0, "{printed:?}");
+        printed.out.trim().to_owned()
+    }
+
+    fn report(&self, id: &str, attempt: &str, args: &[&str]) -> Printed {
+        let env = [("DWELL_ID", id), ("DWELL_ATTEMPT", attempt)];
+        self.run_with(&[&["report"], args].concat(), &env, "")
+    }
+}
+
+#[test]
+fn exit_codes_say_what_is_the_matter() {
+    let (dwell, nobody) = (served(), empty());
+    let id = dwell.session(&[]);
+    std::fs::write(nobody.dir.path().join("bad.toml"), "[run]\nbuget = 1\n").unwrap();
+    for (place, args, code, words) in [
+        (&dwell, vec!["ls"], 0, ""),
+        (&dwell, vec!["nonsense"], 2, "unrecognized subcommand"),
+        (&dwell, vec!["run"], 2, "--prompt"),
+        (&dwell, vec!["ls", "--state", "paused"], 2, "unknown value \"paused\""),
+        (
+            &dwell,
+            vec!["show", "ses_7ZZZZZZZZZZZZZZZZZZZZZZZZZ"],
+            3,
+            "no record ses_7ZZZZZZZZZZZZZZZZZZZZZZZZZ",
+        ),
+        (&dwell, vec!["runtime", "pause", "x"], 3, "runtime x is not configured"),
+        (&dwell, vec!["redrive", &id], 4, "it is active"),
+        (&nobody, vec!["ls"], 69, "start one with: dwell serve"),
+        (&nobody, vec!["ls", "--server", "127.0.0.1:1"], 69, "no server answers at http://127.0.0.1:1"),
+        (&nobody, vec!["config", "check", "--config", "bad.toml"], 78, "bad.toml:2: unknown key run.buget"),
+    ] {
+        let printed = place.run(&args);
+        assert_eq!(printed.code, code, "{args:?}: {printed:?}");
+        assert!(printed.err.contains(words), "{args:?}: {printed:?}");
+    }
+}
+
+#[test]
+fn records_are_listed_and_shown_aligned_or_as_json() {
+    let dwell = served();
+    let id = dwell.session(&["--key", "nightly", "--org", "acme", "--budget", "20"]);
+    let listed = dwell.run(&["ls"]).out;
+    let lines: Vec<&str> = listed.lines().collect();
+    assert_eq!(lines.len(), 2, "{listed}");
+    assert!(lines[0].starts_with("ID ") && lines[1].starts_with(&id), "{listed}");
+    assert_eq!(lines[0].find("STATE"), lines[1].find("active"), "{listed}");
+    assert_eq!(lines[0].find("NAME"), lines[1].find("nightly"), "{listed}");
+    assert!(!listed.contains('\u{1b}'), "colours without a terminal: {listed:?}");
+    let json: Value = serde_json::from_str(&dwell.run(&["ls", "sessions", "--json"]).out).unwrap();
+    assert_eq!(json["items"][0]["org"], "acme");
+    let shown: Value = serde_json::from_str(&dwell.run(&["show", &id[..29], "--json"]).out).unwrap();
+    assert_eq!((&shown["id"], &shown["budget"]["limit"]), (&Value::from(&*id), &Value::from(20)));
+    let shown = dwell.run(&["show", &id]).out;
+    assert!(shown.starts_with("id ") && shown.contains("\nbudget "), "{shown}");
+    assert_eq!(dwell.run(&["ls", "runs"]).out.lines().count(), 1);
+    assert!(dwell.run(&["ls", "flows"]).out.contains("flows/review.yaml"));
+    assert!(dwell.run(&["ls", "runtimes"]).out.contains("1 of 2"));
+}
+
+#[test]
+fn the_charge_beyond_the_budget_exits_75_with_its_own_words() {
+    let dwell = served();
+    let id = dwell.session(&["--budget", "3"]);
+    let env = [("DWELL_ID", id.as_str()), ("DWELL_ATTEMPT", "1"), ("DWELL_TOKEN", "right")];
+    assert_eq!(dwell.run_with(&["charge"], &env, "").out, "1 of 3\n");
+    assert_eq!(dwell.run_with(&["charge", "2"], &env, "").out, "3 of 3\n");
+    let refused = dwell.run_with(&["charge"], &env, "");
+    assert_eq!((refused.code, refused.out.as_str()), (75, ""));
+    let words = "rate-limit budget exhausted: used 3 of 3 mutating calls for this flow run";
+    assert!(refused.err.contains(words), "{refused:?}");
+    let stale = dwell.run(&["charge", "--id", &id, "--attempt", "7"]);
+    assert_eq!(stale.code, 4, "{stale:?}");
+    let foreign = [env[0], env[1], ("DWELL_TOKEN", "wrong")];
+    assert_eq!(dwell.run_with(&["charge"], &foreign, "").code, 1);
+}
+
+#[test]
+fn an_attempt_reports_its_limit_and_its_history_shows_it() {
+    let dwell = served();
+    let id = dwell.session(&[]);
+    let limited = dwell.report(&id, "1", &["rate_limited", "--reset-at", "+90m", "--session", "s-1"]);
+    assert_eq!((limited.code, limited.out.as_str()), (0, "rate_limited\n"), "{limited:?}");
+    let shown: Value = serde_json::from_str(&dwell.run(&["show", &id, "--json"]).out).unwrap();
+    assert_eq!(shown["wait"]["until"], "2026-11-21T01:30:00.000Z");
+    assert_eq!(shown["resume_token"], "s-1");
+    let history = dwell.run(&["history", &id]).out;
+    assert!(history.contains("active -> rate_limited"), "{history}");
+    assert!(history.lines().next().unwrap().starts_with("TIME"), "{history}");
+    let resumed = dwell.run(&["runtime", "resume", "shell"]);
+    assert_eq!(resumed.out, "shell open\n");
+    assert_eq!(dwell.report(&id, "1", &["heartbeat"]).code, 4, "attempt 1 is over");
+    dwell.run(&["resume", &id]);
+    assert_eq!(dwell.report(&id, "2", &["succeeded", "--message", "done"]).out, "completed\n");
+}
+
+#[test]
+fn a_followed_session_ends_with_its_outcome_and_a_key_finds_it_again() {
+    let dwell = served();
+    let id = dwell.session(&["--key", "k"]);
+    let log = dwell.dir.path().join("logs").join(&id);
+    std::fs::create_dir_all(&log).unwrap();
+    std::fs::write(log.join("1.log"), "hello\n").unwrap();
+    thread::scope(|scope| {
+        let following = scope.spawn(|| dwell.run(&["run", "--key", "k", "--", "true"]));
+        dwell.report(&id, "1", &["succeeded"]);
+        let followed = following.join().unwrap();
+        assert_eq!((followed.code, followed.out.as_str()), (0, "hello\n"), "{followed:?}");
+        assert!(followed.err.contains("session with key k is there already"), "{followed:?}");
+    });
+    let other = dwell.session(&["--key", "l"]);
+    dwell.run(&["cancel", &other]);
+    let followed = dwell.run(&["run", "--key", "l", "--", "true"]);
+    assert_eq!(followed.code, 1, "{followed:?}");
+    assert!(followed.err.contains("cancelled"), "{followed:?}");
+    assert_eq!(dwell.run(&["logs", &id, "-f"]).out, "hello\n");
+}
+
+#[test]
+fn a_trigger_takes_its_payload_from_a_file_or_stdin_and_is_accepted_once() {
+    let dwell = served();
+    let args = ["trigger", "github", "push", "--id", "d-1", "-", "--json"];
+    let first: Value = serde_json::from_str(&dwell.run_with(&args, &[], r#"{"n":1}"#).out).unwrap();
+    assert_eq!(first["duplicate"], false);
+    let again = dwell.run_with(&args[..6], &[], "{}");
+    assert_eq!(again.out.trim(), first["trigger"].as_str().unwrap());
+    assert!(again.err.contains("already accepted"), "{again:?}");
+    assert_eq!(dwell.run_with(&args, &[], "no json").code, 2);
+    assert!(dwell.run(&["ls", "triggers"]).out.contains("push"));
+}
+
+#[test]
+fn a_broken_flow_is_told_by_file_and_line() {
+    let place = empty();
+    std::fs::write(place.dir.path().join("bad.yaml"), "nam: x\n").unwrap();
+    let checked = place.run(&["flow", "check", "bad.yaml"]);
+    assert_eq!(checked.code, 78, "{checked:?}");
+    assert!(
+        checked.out.lines().all(|line| line.starts_with("bad.yaml:")) && !checked.out.is_empty(),
+        "{checked:?}"
+    );
+    assert_eq!(place.run(&["flow", "check", "absent.yaml"]).code, 2);
+}
+
+#[test]
+fn config_check_shows_environment_and_warns_of_plain_secrets() {
+    let place = empty();
+    let toml = "[sources.gh]\nkind = \"github\"\nsecrets = [\"plain:hunter2\"]\n";
+    std::fs::write(place.dir.path().join("dwell.toml"), toml).unwrap();
+    let checked = place.run_with(&["config", "check"], &[("DWELL_RUN_BUDGET", "7")], "");
+    assert_eq!(checked.code, 0, "{checked:?}");
+    let line = checked.out.lines().find(|line| line.starts_with("run.budget")).unwrap();
+    assert!(line.starts_with("run.budget = 7 ") && line.ends_with("# DWELL_RUN_BUDGET"), "{line}");
+    assert!(checked.err.contains("plain text") && !checked.out.contains("hunter2"), "{checked:?}");
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let place = empty();
+    let help = place.run(&["--help"]).out;
+    assert!(!help.contains("hold"), "{help}");
+    for command in [
+        "serve", "run", "trigger", "ls", "show", "history", "logs", "cancel", "resume", "redrive", "charge",
+        "report",
+    ] {
+        assert!(help.contains(&format!("\n  {command} ")), "{command} is missing: {help}");
+        let own = place.run(&[command, "--help"]).out;
+        assert!(own.contains("Example"), "{command}: {own}");
+    }
+}
