@@ -1,9 +1,10 @@
 //! The way into the engine: a bounded queue, and a thread-safe handle on its near end.
 
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::bounded;
 
 use super::request::{Answer, Arrival, Reply, Request};
 use super::settings::ARRIVALS_QUEUED_MAX;
@@ -44,7 +45,7 @@ pub enum Closed {
 /// The near end; cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    letters: Sender<Letter>,
+    letters: SyncSender<Letter>,
     history: Arc<dyn History>,
 }
 
@@ -55,7 +56,9 @@ pub struct Inbox {
 
 /// Both ends, with the history that the handle lets others read.
 pub fn channel(history: Arc<dyn History>) -> (Handle, Inbox) {
-    let (near, far) = bounded(ARRIVALS_QUEUED_MAX);
+    // std's queue, not crossbeam's: it drops what is left in it with its far end, so a request that arrives as the
+    // loop ends is answered [`Closed::Stopped`] and does not wait for ever.
+    let (near, far) = sync_channel(ARRIVALS_QUEUED_MAX);
     (Handle { letters: near, history }, Inbox { letters: far })
 }
 
@@ -120,5 +123,24 @@ impl Inbox {
         }
         letters.extend(self.letters.try_iter().take(max.saturating_sub(letters.len())));
         Some(letters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::store::{Backend as _, Memory};
+
+    #[test]
+    fn a_request_left_in_the_queue_is_let_go_when_the_loop_ends() {
+        let (handle, inbox) = channel(Memory::new().history());
+        let (answer, answered) = mpsc::channel();
+        let reply: Reply = Box::new(move |durable| answer.send(durable.into_inner()).unwrap());
+        handle.send(Request::Status, reply).unwrap();
+        drop(inbox);
+        assert!(matches!(answered.try_recv(), Err(mpsc::TryRecvError::Disconnected)));
+        assert_eq!(handle.send(Request::Status, Box::new(drop)), Err(Closed::Stopped));
     }
 }
