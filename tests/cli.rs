@@ -201,6 +201,8 @@ fn an_attempt_reports_its_limit_and_its_history_shows_it() {
     let history = dwell.run(&["history", &id]).out;
     assert!(history.contains("active -> rate_limited"), "{history}");
     assert!(history.lines().next().unwrap().starts_with("TIME"), "{history}");
+    let runtimes = dwell.run(&["ls", "runtimes"]).out;
+    assert!(runtimes.lines().last().unwrap().ends_with("2026-11-21T01:30:00Z  told"), "{runtimes}");
     let resumed = dwell.run(&["runtime", "resume", "shell"]);
     assert_eq!(resumed.out, "shell open\n");
     assert_eq!(dwell.report(&id, "1", &["heartbeat"]).code, 4, "attempt 1 is over");

@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGHUP's terminal cousin: the first asks for a drain, the second ends the process at once.
+//! SIGINT, SIGTERM and SIGHUP: the first asks for a drain, the second ends the process at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,7 +9,8 @@ const INTERRUPTED: i32 = 130;
 /// What an abrupt end leaves running is found and stopped at the next open.
 pub fn register(drain: impl Fn() + Send + 'static) -> Result<(), ctrlc::Error> {
     let asked = AtomicBool::new(false);
-    ctrlc::try_set_handler(move || {
+    // Not `try_set_handler`: a shell starts what it puts into the background with SIGINT ignored.
+    ctrlc::set_handler(move || {
         if asked.swap(true, Ordering::SeqCst) {
             std::process::exit(INTERRUPTED);
         }

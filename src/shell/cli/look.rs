@@ -92,7 +92,11 @@ fn flow(item: &Json) -> Vec<String> {
 const RUNTIME: &[&str] = &["NAME", "STATE", "OUTSTANDING", "QUEUED", "HELD UNTIL", "SOURCE"];
 
 fn runtime(item: &Json) -> Vec<String> {
-    let source = item.pointer("/limited/source").and_then(Json::as_str).unwrap_or_default();
+    let source = match text(item, "state") {
+        "limited" => item.pointer("/limited/source").and_then(Json::as_str).unwrap_or_default(),
+        "paused" => "operator",
+        _ => "",
+    };
     let outstanding = format!("{} of {}", shown(item.get("outstanding")), shown(item.get("concurrency")));
     vec![
         text(item, "name").to_owned(),

@@ -95,7 +95,7 @@ fn until_over(client: &Client, mut record: Json) -> Result<u8, Failure> {
         let seen = escaped(text(&record, "updated_at"));
         let path = format!("/v1/records/{}?wait={WAIT}&while={seen}", escaped(&id));
         record = client.get(&path).map_err(|failure| Failure {
-            message: format!("{failure}; the session goes on with the server: dwell logs -f {id}"),
+            message: format!("{failure}; the session goes on with the next server: dwell logs -f {id}"),
             ..failure
         })?;
     }

@@ -46,8 +46,10 @@ pub(super) async fn logs(
             Some(attempt) => reader.one(attempt, follow).await,
             None => reader.all(follow).await,
         };
-        // An error after the first byte can only end the stream; the log says why.
-        if let Err(End::Failed(problem)) = read {
+        // An error after the first byte can only end the stream; the log says why, unless dwell is stopping.
+        if let Err(End::Failed(problem)) = read
+            && problem.status != 503
+        {
             tracing::warn!(%id, detail = problem.detail, "log stream ended early");
         }
     });
