@@ -85,7 +85,7 @@ fn served() -> Place {
                 feed.feed.publish(&transition);
             }
         };
-        engine::run(opening.survivors_stopped(), &inbox, &Hand(clock), &mut release).unwrap();
+        engine::run(opening.survivors_stopped(), &inbox, &Hand(clock), &mut release, &mut || {}).unwrap();
     });
     let server = Server::start(TcpListener::bind("127.0.0.1:0").unwrap(), shared).unwrap();
     let url = Some(format!("http://{}", server.address()));

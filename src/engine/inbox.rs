@@ -16,6 +16,8 @@ pub(super) enum Letter {
     Arrival(Arrival),
     /// A deadline may be due.
     Wake,
+    /// End the loop, once what came before is answered.
+    Close,
     /// Test clock: move on by so much.
     Advance(Duration, Box<dyn FnOnce(Advanced) + Send>),
 }
@@ -86,6 +88,11 @@ impl Handle {
     /// Lets the engine look at its deadlines. A full queue needs no wake.
     pub fn wake(&self) {
         self.post(Letter::Wake).ok();
+    }
+
+    /// Ends the loop once what came before is answered. A stopped engine is as good.
+    pub fn close(&self) {
+        self.letters.send(Letter::Close).ok();
     }
 
     /// Moves the test clock and waits until nothing is due. Only a loop on a test clock moves.

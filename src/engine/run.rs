@@ -20,13 +20,15 @@ pub trait Clock {
     fn advance_to(&self, at: Time);
 }
 
-/// Ticks until the engine is drained or every handle is gone, handing everything a commit releases to `release`, on this thread. An error is
-/// final: what it took with it was never released.
+/// Ticks until [`super::Handle::close`] (or every handle is gone), handing everything a commit releases to `release`, on
+/// this thread. `drained` is called once, when the engine was told to drain and nothing is outstanding any more; it
+/// goes on answering until it is closed. An error is final: what it took with it was never released.
 pub fn run(
     mut engine: Engine,
     inbox: &Inbox,
     clock: &dyn Clock,
     release: &mut dyn FnMut(Released),
+    drained: &mut dyn FnMut(),
 ) -> Result<Engine, EngineError> {
     let mut tick = |engine: Engine, arrivals: Vec<Arrival>| -> Result<(Engine, u64), EngineError> {
         let (engine, released) = engine.tick(clock.now(), arrivals)?;
@@ -34,7 +36,12 @@ pub fn run(
         release(released);
         Ok((engine, transitions))
     };
-    while !engine.drained() {
+    let mut told = false;
+    loop {
+        if !told && engine.drained() {
+            told = true;
+            drained();
+        }
         let next = engine.next_wake();
         let due = next.is_some_and(|at| at <= clock.now());
         if !due {
@@ -42,11 +49,13 @@ pub fn run(
         }
         let mut arrivals = Vec::new();
         let mut moves = Vec::new();
-        let Some(letters) = inbox.wait(due, ARRIVALS_PER_TICK_MAX) else { break };
+        let Some(letters) = inbox.wait(due, ARRIVALS_PER_TICK_MAX) else { return Ok(engine) };
+        let mut closed = false;
         for letter in letters {
             match letter {
                 Letter::Arrival(arrival) => arrivals.push(arrival),
                 Letter::Wake => {}
+                Letter::Close => closed = true,
                 Letter::Advance(by, reply) => moves.push((by, reply)),
             }
         }
@@ -56,8 +65,10 @@ pub fn run(
             (engine, advanced) = advance(engine, by, clock, &mut tick)?;
             reply(advanced);
         }
+        if closed {
+            return Ok(engine);
+        }
     }
-    Ok(engine)
 }
 
 /// Moves from deadline to deadline, as time would, and answers when nothing is due any more.

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod demo_agent;
 pub mod fields;
 pub mod flows;
 pub mod hook;

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::cli::exit::{self, Failure};
 use super::cli::out;
@@ -47,7 +48,6 @@ pub fn run(config: &Config, options: &Options) -> anyhow::Result<ExitCode> {
     }
     let clock = options.test_clock.map_or(Clock::System, Clock::test);
     let running = Running::start(config, config.listen, clock)?;
-    signals::register(running.stopper())?;
     out::line(&welcome(&running, config, options))?;
     // Whoever starts dwell may not have asked to be told.
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
@@ -63,9 +63,8 @@ pub fn foreground_for_run(
     let quiet = config::Log { level: "warn".to_owned(), ..config.log.clone() };
     super::log::start(&quiet)?;
     let running = Running::start(config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Clock::System)?;
-    signals::register(running.stopper())?;
     let ended = session(&format!("http://{}", running.address()));
-    running.stopper()();
+    running.stop();
     running.wait()?;
     ended
 }
@@ -84,11 +83,11 @@ fn welcome(running: &Running, config: &Config, options: &Options) -> String {
 pub struct Running {
     address: SocketAddr,
     handle: Handle,
-    clock: Clock,
     data: PathBuf,
-    drain_timeout: Duration,
     kill_after: Duration,
+    stop: Arc<dyn Fn() + Send + Sync>,
     engine: JoinHandle<Result<Engine, EngineError>>,
+    drained: Receiver<()>,
     exec: Arc<Exec>,
     http: http::Server,
 }
@@ -158,7 +157,11 @@ impl Running {
             decode: |bytes| Transition::decode(bytes).ok(),
             token_ok: Box::new(move |id, attempt, token| tokens.is(id, attempt, token)),
         });
-        let engine = drive(engine, inbox, &handle, clock.clone(), Arc::clone(&exec), Arc::clone(&shared))?;
+        let stop = stopper(&handle, &clock, config.drain_timeout);
+        signals::register(stop.clone())?;
+        let (tell_drained, drained) = bounded(1);
+        let thread = Thread { exec: Arc::clone(&exec), shared: Arc::clone(&shared), tell_drained };
+        let engine = thread.start(engine, inbox)?;
         // Answered by the first tick, so nothing is accepted before it.
         handle
             .call(Request::Status)
@@ -166,8 +169,8 @@ impl Running {
             .map_err(|rejected| anyhow!(rejected))?;
         let http = http::Server::start(listener, shared)?;
         address::write(&data, &format!("http://{address}"))?;
-        let (drain_timeout, kill_after) = (config.drain_timeout, config.kill_after);
-        Ok(Running { address, handle, clock, data, drain_timeout, kill_after, engine, exec, http })
+        let kill_after = config.kill_after;
+        Ok(Running { address, handle, data, kill_after, stop, engine, drained, exec, http })
     }
 
     /// Where it listens.
@@ -175,54 +178,67 @@ impl Running {
         self.address
     }
 
-    /// What makes it stop from any thread: nothing new starts, what is outstanding may finish for the drain timeout.
-    pub fn stopper(&self) -> impl Fn() + Send + Sync + use<> {
-        let (handle, clock, timeout) = (self.handle.clone(), self.clock.clone(), self.drain_timeout);
-        move || {
-            let until = clock.now().after(timeout);
-            // Already stopped is as good.
-            handle.send(Request::Drain { until }, Box::new(drop)).ok();
-        }
+    /// Stops it: nothing new starts, what is outstanding may finish for the drain timeout.
+    pub fn stop(&self) {
+        (self.stop)();
     }
 
-    /// Waits until the engine is drained (or broke), then takes everything apart.
+    /// Waits until the engine is drained (or broke), then takes everything apart. The engine answers until nobody can
+    /// ask any more; the store is closed last, when no child is left that a next process would have to stop.
     pub fn wait(self) -> anyhow::Result<()> {
-        let ended = self.engine.join().map_err(|_| anyhow!("the engine panicked; see the log"))?;
+        // An error is the engine's end: its thread dropped the other side.
+        self.drained.recv().ok();
         self.http.stop(HTTP_GRACE);
         self.exec.shutdown(self.kill_after);
+        self.handle.close();
+        let ended = self.engine.join().map_err(|_| anyhow!("the engine panicked; see the log"))?;
         address::remove(&self.data)?;
-        // The store is closed only now, when no child is left that a next process would have to stop.
         ended.map(drop).context("the engine stopped; nothing acknowledged is lost, start dwell again")
     }
 }
 
+/// What stops a server, from any thread.
+fn stopper(handle: &Handle, clock: &Clock, timeout: Duration) -> Arc<dyn Fn() + Send + Sync> {
+    let (handle, clock) = (handle.clone(), clock.clone());
+    Arc::new(move || {
+        let until = clock.now().after(timeout);
+        // Already stopped is as good.
+        handle.send(Request::Drain { until }, Box::new(drop)).ok();
+    })
+}
+
 /// The engine's thread: ticks, and hands out what each commit releases.
-fn drive(
-    engine: Engine,
-    inbox: Inbox,
-    handle: &Handle,
-    clock: Clock,
+struct Thread {
     exec: Arc<Exec>,
     shared: Arc<Shared>,
-) -> anyhow::Result<JoinHandle<Result<Engine, EngineError>>> {
-    let wake = handle.clone();
-    let alarm = Alarm::start(&clock, move || wake.wake())?;
-    let ticking = Ticking { clock, alarm };
-    let mut release = move |released: Released| {
+    tell_drained: Sender<()>,
+}
+
+impl Thread {
+    fn start(self, engine: Engine, inbox: Inbox) -> anyhow::Result<JoinHandle<Result<Engine, EngineError>>> {
+        let (wake, clock) = (self.shared.handle.clone(), self.shared.clock.clone());
+        let alarm = Alarm::start(&clock, move || wake.wake())?;
+        let ticking = Ticking { clock, alarm };
+        let named = std::thread::Builder::new().name("engine".to_owned());
+        Ok(named.spawn(move || {
+            let mut drained = || self.tell_drained.send(()).unwrap_or_default();
+            engine::run(engine, &inbox, &ticking, &mut |released| self.release(released), &mut drained)
+        })?)
+    }
+
+    fn release(&self, released: Released) {
         for pair in released.replies.each() {
             let (reply, answer) = pair.split();
             reply.into_inner()(answer);
         }
         for effect in released.effects.each() {
-            exec.carry_out(effect);
+            self.exec.carry_out(effect);
         }
         for transition in released.transitions.get() {
             log(transition);
-            shared.feed.publish(transition);
+            self.shared.feed.publish(transition);
         }
-    };
-    let thread = std::thread::Builder::new().name("engine".to_owned());
-    Ok(thread.spawn(move || engine::run(engine, &inbox, &ticking, &mut release))?)
+    }
 }
 
 fn row(flow: &Flow) -> FlowRow {

@@ -103,6 +103,12 @@ Prints used and limit. Exits 75 when the budget does not hold the calls; then no
     Flow(FlowCommand),
     /// See it work: a webhook, a limit, a kill -9, the resume; 20 seconds
     Demo,
+    /// Play the demo's scripted agent
+    #[command(hide = true)]
+    DemoAgent {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        argv: Vec<String>,
+    },
     /// Wait for the gate on stdin, then become the program
     #[command(hide = true)]
     Hold {

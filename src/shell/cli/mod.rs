@@ -17,7 +17,7 @@ use self::args::{Cli, Command, ConfigCommand, FlowCommand, Place, Serve};
 use self::client::Client;
 use self::exit::{Failure, USAGE};
 use crate::shell::config::{Config, ConfigError, FILE, Layers, keys};
-use crate::shell::{demo, serve, time};
+use crate::shell::{demo, demo_agent, serve, time};
 use crate::{exec, flow};
 
 /// Parses the arguments, does what they say, and answers with the exit code.
@@ -39,6 +39,7 @@ fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => return start(place, args),
         Command::Run(args) => return Ok(ExitCode::from(run::run(place, args)?)),
         Command::Demo => return demo::run(),
+        Command::DemoAgent { argv } => demo_agent::run(argv)?,
         Command::Hold { argv } => {
             let not_run = exec::hold(argv);
             out::note(&format!("dwell: {}", not_run.why));

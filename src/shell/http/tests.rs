@@ -62,7 +62,7 @@ fn start() -> Running {
                 feed.feed.publish(&transition);
             }
         };
-        engine::run(opening.survivors_stopped(), &inbox, &Hand(clock), &mut release).unwrap();
+        engine::run(opening.survivors_stopped(), &inbox, &Hand(clock), &mut release, &mut || {}).unwrap();
     });
     let server = Server::start(TcpListener::bind("127.0.0.1:0").unwrap(), shared).unwrap();
     let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
