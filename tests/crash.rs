@@ -152,7 +152,7 @@ fn nothing_acknowledged_is_lost_and_nothing_runs_twice() {
                 })
                 .collect();
             while answers.load(Ordering::Relaxed) < enough
-                && !clients.iter().all(|client| client.is_finished())
+                && !clients.iter().all(std::thread::ScopedJoinHandle::is_finished)
             {
                 std::thread::yield_now();
             }
@@ -168,7 +168,7 @@ fn nothing_acknowledged_is_lost_and_nothing_runs_twice() {
     verify(&server, &known);
     assert!(!known.charged.is_empty() && !known.completed.is_empty(), "the server was hardly busy");
     let status: Value = server.get("/v1/status").body;
-    println!(
+    eprintln!(
         "{kills} kills: {} created, {} charged, {} completed; {status}",
         known.created.len(),
         known.charged.len(),

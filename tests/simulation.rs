@@ -322,7 +322,7 @@ fn simulation() {
         total.limits += rough.limits;
         total.jumps += rough.jumps;
     }
-    println!("{count} seeds: {total:?}");
+    eprintln!("{count} seeds: {total:?}");
     if count >= 100 {
         let least = [
             total.crashes,

@@ -47,8 +47,8 @@ pub fn run(config: &Config, options: &Options) -> anyhow::Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     let clock = options.test_clock.map_or(Clock::System, Clock::test);
-    let running = Running::start(config, config.listen, clock)?;
-    out::line(&welcome(&running, config, options))?;
+    let running = Running::start(config, config.listen, &clock)?;
+    out::announce(&welcome(&running, config, options));
     // Whoever starts dwell may not have asked to be told.
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
     running.wait()?;
@@ -62,7 +62,7 @@ pub fn foreground_for_run(
 ) -> anyhow::Result<u8> {
     let quiet = config::Log { level: "warn".to_owned(), ..config.log.clone() };
     super::log::start(&quiet)?;
-    let running = Running::start(config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Clock::System)?;
+    let running = Running::start(config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &Clock::System)?;
     let ended = session(&format!("http://{}", running.address()));
     running.stop();
     running.wait()?;
@@ -117,7 +117,7 @@ impl engine::Clock for Ticking {
 impl Running {
     /// Lock and recover, bind, stop what survived an earlier process, first tick, accept. `listen` replaces the
     /// configured address.
-    pub fn start(config: &Config, listen: SocketAddr, clock: Clock) -> anyhow::Result<Running> {
+    pub fn start(config: &Config, listen: SocketAddr, clock: &Clock) -> anyhow::Result<Running> {
         let flows = super::flows::load(config.flows.as_deref())?;
         let unusable = |error: anyhow::Error| Failure { exit: exit::CONFIG, message: error.to_string() };
         let sources = super::sources::open(&config.sources).map_err(unusable)?;
@@ -157,7 +157,7 @@ impl Running {
             decode: |bytes| Transition::decode(bytes).ok(),
             token_ok: Box::new(move |id, attempt, token| tokens.is(id, attempt, token)),
         });
-        let stop = stopper(&handle, &clock, config.drain_timeout);
+        let stop = stopper(&handle, clock, config.drain_timeout);
         signals::register(stop.clone())?;
         let (tell_drained, drained) = bounded(1);
         let thread = Thread { exec: Arc::clone(&exec), shared: Arc::clone(&shared), tell_drained };

@@ -11,6 +11,12 @@ pub fn line(text: &str) -> Result<(), Failure> {
     written(writeln!(io::stdout().lock(), "{text}"))
 }
 
+/// What a server says of itself when it starts: whether anybody reads it is not its concern.
+pub fn announce(text: &str) {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(format!("{text}\n").as_bytes()).and_then(|()| stdout.flush()).unwrap_or_default();
+}
+
 /// A remark, for the person who waits; never part of a result.
 pub fn note(text: &str) {
     // Nobody can be told that stderr is gone.
