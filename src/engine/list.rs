@@ -4,7 +4,7 @@ use super::draft::{Draft, Fail};
 use super::index::Entry;
 use super::request::{Filter, Page};
 use super::settings::VISITS_PER_PAGE_MAX;
-use crate::model::{IdRange, Kind, Record, RecordId, State, Trigger};
+use crate::model::{IdRange, Kind, Record, RecordId, Trigger};
 use crate::store::{Direction, Stored, keys};
 
 /// Ids in a range, live or finished.
@@ -103,23 +103,13 @@ fn entry_matches(entry: &Entry, filter: &Filter) -> bool {
 
 fn matches(record: &Record, filter: &Filter) -> bool {
     let is = |wanted: &Option<String>, value: Option<&str>| wanted.is_none() || wanted.as_deref() == value;
-    let cause = match record.state {
-        State::DeadLettered { cause, .. } => Some(cause),
-        State::Queued { .. }
-        | State::Active { .. }
-        | State::RateLimited { .. }
-        | State::Backoff { .. }
-        | State::Draining { .. }
-        | State::Completed { .. }
-        | State::Cancelled { .. } => None,
-    };
     filter.state.is_none_or(|state| state == record.state.name())
         && is(&filter.org, Some(&record.org))
         && is(&filter.env, Some(&record.env))
         && is(&filter.runtime, Some(&record.runtime))
         && is(&filter.flow, record.flow.as_deref())
         && is(&filter.key, record.key.as_deref())
-        && (filter.cause.is_none() || filter.cause == cause)
+        && (filter.cause.is_none() || filter.cause == record.state.cause())
 }
 
 /// Accepted triggers, newest first.

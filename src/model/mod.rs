@@ -21,7 +21,7 @@ pub use effect::Effect;
 pub use event::{Command, Event, Rejected};
 pub use ids::{IdError, IdRange, Kind, RecordId, TriggerId};
 pub use limit::{Limit, LimitReport, Overage, Pause, Reset, Source};
-pub use outcome::{Fault, Report, code};
+pub use outcome::{Fault, Particulars, Report, code};
 pub use policy::{Curve, LimitPolicy, Policy, Retry, Timeouts};
 pub use record::{Action, Budget, Child, Record, Streak, Streaks, Submission, Work};
 pub use runtime::Runtime;

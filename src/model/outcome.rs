@@ -1,6 +1,6 @@
 //! What an executor (or a tool inside the attempt) says about attempt N.
 
-use super::{Child, LimitReport};
+use super::{Child, LimitReport, bounded};
 
 /// What went wrong, in the reporter's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct Fault {
 impl Fault {
     /// A fault with its text bounded.
     pub fn new(code: &str, message: &str) -> Fault {
-        Fault { code: super::bounded(code), message: super::bounded(message) }
+        Fault { code: bounded(code), message: bounded(message) }
     }
 }
 
@@ -34,6 +34,8 @@ pub mod code {
     pub const EXPIRED: &str = "expired";
     /// The engine that ran the attempt stopped or crashed.
     pub const INTERRUPTED: &str = "interrupted";
+    /// A report type that is not known.
+    pub const UNKNOWN_REPORT: &str = "unknown_report";
     /// A process that ended without any of what its adapter calls terminal.
     pub const SILENT: &str = "silent";
 }
@@ -84,7 +86,50 @@ pub enum Report {
     NotResumable(Fault),
 }
 
+/// What a reporter says beside a report's name. Which of it counts depends on the name.
+#[derive(Clone, Debug, Default)]
+pub struct Particulars {
+    /// A fault's code; else the report's name.
+    pub code: Option<String>,
+    /// A fault's message.
+    pub message: Option<String>,
+    /// The window, for the limit reports.
+    pub limit: LimitReport,
+    /// For `succeeded`.
+    pub result: Option<String>,
+    /// For `session`.
+    pub session: Option<String>,
+}
+
 impl Report {
+    /// The report of this name. One that is not known counts as failed, with `raw` kept; a session without an id is a
+    /// sign of life. `spawned` is not among them: only an executor can say it.
+    pub fn named(name: &str, about: Particulars, raw: &str) -> Report {
+        let fault = |about: &Particulars| {
+            Fault::new(about.code.as_deref().unwrap_or(name), about.message.as_deref().unwrap_or_default())
+        };
+        match name {
+            "heartbeat" => Report::Heartbeat,
+            "session" => about.session.map_or(Report::Heartbeat, |id| Report::Session { id: bounded(&id) }),
+            "succeeded" => Report::Succeeded { result: about.result.as_deref().map(bounded) },
+            "failed" => Report::Failed(fault(&about)),
+            "timed_out" => Report::TimedOut(fault(&about)),
+            "throttled" => Report::Throttled(fault(&about)),
+            "unavailable" => Report::Unavailable(fault(&about)),
+            "rate_limited" => Report::RateLimited(about.limit.clone(), fault(&about)),
+            "limit_warning" => Report::LimitWarning(about.limit),
+            "limit_cleared" => Report::LimitCleared,
+            "invalid" => Report::Invalid(fault(&about)),
+            "ingestion_failed" => Report::IngestionFailed(fault(&about)),
+            "needs_operator" => Report::NeedsOperator(fault(&about)),
+            "not_resumable" => Report::NotResumable(fault(&about)),
+            _ => {
+                let message = format!("unknown report {name:?}: {raw}");
+                Report::Failed(Fault::new(code::UNKNOWN_REPORT, &message))
+            }
+        }
+    }
+
     /// The name used in JSON, history and logs.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -157,6 +157,34 @@ impl State {
         }
     }
 
+    /// Why it is dead-lettered, if it is.
+    pub const fn cause(&self) -> Option<Cause> {
+        match self {
+            State::DeadLettered { cause, .. } => Some(*cause),
+            State::Queued { .. }
+            | State::Active { .. }
+            | State::RateLimited { .. }
+            | State::Backoff { .. }
+            | State::Draining { .. }
+            | State::Completed { .. }
+            | State::Cancelled { .. } => None,
+        }
+    }
+
+    /// Which queue it stands in, if it is queued.
+    pub const fn lane(&self) -> Option<Lane> {
+        match self {
+            State::Queued { lane } => Some(*lane),
+            State::Active { .. }
+            | State::RateLimited { .. }
+            | State::Backoff { .. }
+            | State::Draining { .. }
+            | State::DeadLettered { .. }
+            | State::Completed { .. }
+            | State::Cancelled { .. } => None,
+        }
+    }
+
     /// Whether an attempt is outstanding.
     pub const fn outstanding(&self) -> bool {
         matches!(self, State::Active { .. } | State::Draining { .. })

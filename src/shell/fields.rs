@@ -41,6 +41,11 @@ impl Fields {
         Ok(Fields { left, prefix: String::new() })
     }
 
+    /// What is left, as JSON text.
+    pub fn raw(&self) -> String {
+        Json::Object(self.left.clone()).to_string()
+    }
+
     /// Whatever is there; `null` is nothing.
     pub fn any(&mut self, name: &str) -> Option<Json> {
         self.left.remove(name).filter(|value| !value.is_null())

@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use super::time;
 use crate::engine::{Detail, Page, RuntimeView, Status, Triggered};
 use crate::model::{
-    Action, Budget, Fault, Record, Source, State, StateName, Streak, Time, Transition, Trigger,
+    Action, Budget, Cause, Fault, Lane, Record, Source, State, StateName, Streak, Time, Transition, Trigger,
 };
 
 /// An object whose absent members are left out.
@@ -62,26 +62,6 @@ pub fn admitted(of: &Detail, duplicate: bool) -> Json {
 }
 
 fn about(record: &Record) -> Object {
-    let lane = match &record.state {
-        State::Queued { lane } => Some(lane.as_str()),
-        State::Active { .. }
-        | State::RateLimited { .. }
-        | State::Backoff { .. }
-        | State::Draining { .. }
-        | State::DeadLettered { .. }
-        | State::Completed { .. }
-        | State::Cancelled { .. } => None,
-    };
-    let cause = match &record.state {
-        State::DeadLettered { cause, .. } => Some(cause.as_str()),
-        State::Queued { .. }
-        | State::Active { .. }
-        | State::RateLimited { .. }
-        | State::Backoff { .. }
-        | State::Draining { .. }
-        | State::Completed { .. }
-        | State::Cancelled { .. } => None,
-    };
     let streaks: Map<String, Json> = (Streak::ALL.iter())
         .map(|streak| (streak.as_str().to_owned(), json!(record.streaks.of(*streak))))
         .collect();
@@ -97,7 +77,7 @@ fn about(record: &Record) -> Object {
         .maybe("trigger", record.trigger.map(|id| id.to_string()))
         .maybe("rerun_of", record.rerun_of.map(|id| id.to_string()))
         .maybe("key", record.key.as_deref())
-        .maybe("lane", lane)
+        .maybe("lane", record.state.lane().map(Lane::as_str))
         .with("created_at", moment(record.created_at))
         .with("updated_at", moment(record.updated_at))
         .maybe("deadline", record.deadline().map(moment))
@@ -106,7 +86,7 @@ fn about(record: &Record) -> Object {
         .with("streaks", streaks)
         .maybe("budget", record.budget.map(budget_used))
         .maybe("wait", wait(&record.state))
-        .maybe("cause", cause)
+        .maybe("cause", record.state.cause().map(Cause::as_str))
         .maybe("last_error", record.last_error.as_ref().map(fault))
         .maybe("result", record.result.as_ref().map(|text| raw(text.as_bytes())))
         .maybe("resume_token", record.session.as_deref())

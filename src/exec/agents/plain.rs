@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::{Exit, Said, Standing, ended, reset_of};
-use crate::model::{Fault, LimitReport, Overage, Report, bounded, code};
+use crate::model::{self, Fault, LimitReport, Overage, Report, bounded, code};
 
 /// Reads a line of the protocol; `None` if it is none.
 pub fn line(line: &str) -> Option<Said> {
@@ -50,34 +50,17 @@ fn said(report: Report) -> Said {
 }
 
 /// A report by its name, with `code`, `message`, `result`, `id`, and for limits `reset_at`, `overage{status,reset_at}`
-/// and `using_overage`. A name that is not known is `failed`, and the raw text is kept.
+/// and `using_overage`. Odd fields are passed over: a tool's slip must not lose its report.
 pub fn report_of(kind: &str, fields: &Map<String, Value>) -> Report {
-    let fault = |code: &str| {
-        let message = text(fields, "message").or_else(|| text(fields, "error")).unwrap_or(kind);
-        Fault::new(text(fields, "code").unwrap_or(code), message)
+    let message = text(fields, "message").or_else(|| text(fields, "error")).unwrap_or(kind);
+    let said = model::Particulars {
+        code: text(fields, "code").map(str::to_owned),
+        message: Some(message.to_owned()),
+        limit: limit(fields),
+        result: fields.get("result").and_then(written),
+        session: text(fields, "id").filter(|id| !id.is_empty()).map(str::to_owned),
     };
-    match kind {
-        "heartbeat" => Report::Heartbeat,
-        "session" => text(fields, "id")
-            .filter(|id| !id.is_empty())
-            .map_or(Report::Heartbeat, |id| Report::Session { id: bounded(id) }),
-        "succeeded" => Report::Succeeded { result: fields.get("result").and_then(written) },
-        "failed" => Report::Failed(fault("failed")),
-        "timed_out" => Report::TimedOut(fault("timed_out")),
-        "throttled" => Report::Throttled(fault("throttled")),
-        "unavailable" => Report::Unavailable(fault("unavailable")),
-        "rate_limited" => Report::RateLimited(limit(fields), fault(code::RATE_LIMITED)),
-        "limit_warning" => Report::LimitWarning(limit(fields)),
-        "limit_cleared" => Report::LimitCleared,
-        "invalid" => Report::Invalid(fault("invalid")),
-        "ingestion_failed" => Report::IngestionFailed(fault("ingestion_failed")),
-        "needs_operator" => Report::NeedsOperator(fault("needs_operator")),
-        "not_resumable" => Report::NotResumable(fault("not_resumable")),
-        _ => {
-            let raw = serde_json::to_string(fields).unwrap_or_default();
-            Report::Failed(Fault::new("unknown_report", &format!("unknown report {kind:?}: {raw}")))
-        }
-    }
+    Report::named(kind, said, &serde_json::to_string(fields).unwrap_or_default())
 }
 
 /// What the exit code says: the sysexits(3) numbers that name a case, else success or failure.

@@ -9,13 +9,10 @@ use axum::response::Response;
 use super::Shared;
 use super::ask::{Input, answer, ask, record, resolve, unexpected};
 use crate::engine::{Answer, Request};
-use crate::model::{Fault, LimitReport, Overage, RecordId, Report, Time, bounded};
+use crate::model::{LimitReport, Overage, Particulars, RecordId, Report, Time, bounded, code};
 use crate::shell::fields::Fields;
 use crate::shell::problem::Problem;
 use crate::shell::view;
-
-/// The code of a report whose type nobody knows; it counts as `failed`, and its text is kept.
-const UNKNOWN_REPORT: &str = "unknown_report";
 
 /// `POST /v1/records/{id}/reports`.
 pub(super) async fn report(
@@ -68,39 +65,25 @@ fn prove(shared: &Shared, headers: &HeaderMap, id: RecordId, attempt: u32) -> Re
 
 fn read(mut fields: Fields, now: Time) -> Result<Report, Problem> {
     let kind = fields.required("type")?;
-    let report = match kind.as_str() {
-        "heartbeat" => Report::Heartbeat,
-        "session" => Report::Session { id: fields.required("id")? },
-        "succeeded" => Report::Succeeded { result: result(&mut fields) },
-        "failed" => Report::Failed(fault(&mut fields, &kind)?),
-        "timed_out" => Report::TimedOut(fault(&mut fields, &kind)?),
-        "throttled" => Report::Throttled(fault(&mut fields, &kind)?),
-        "unavailable" => Report::Unavailable(fault(&mut fields, &kind)?),
-        "rate_limited" => Report::RateLimited(limit(&mut fields, now)?, fault(&mut fields, &kind)?),
-        "limit_warning" => Report::LimitWarning(limit(&mut fields, now)?),
-        "limit_cleared" => Report::LimitCleared,
-        "invalid" => Report::Invalid(fault(&mut fields, &kind)?),
-        "ingestion_failed" => Report::IngestionFailed(fault(&mut fields, &kind)?),
-        "needs_operator" => Report::NeedsOperator(fault(&mut fields, &kind)?),
-        unknown => {
-            let message =
-                fields.any("message").map_or_else(|| unknown.to_owned(), |text| format!("{unknown}: {text}"));
-            return Ok(Report::Failed(Fault::new(UNKNOWN_REPORT, &message)));
-        }
+    let raw = fields.raw();
+    let said = Particulars {
+        code: fields.name("code")?,
+        message: fields.text("message")?,
+        limit: limit(&mut fields, now)?,
+        result: result(&mut fields),
+        session: fields.text("id")?,
     };
-    fields.finish()?;
+    let report = Report::named(&kind, said, &raw);
+    // An unknown type may come with fields of its own; they are in the raw text.
+    if !matches!(&report, Report::Failed(fault) if fault.code == code::UNKNOWN_REPORT) {
+        fields.finish()?;
+    }
     Ok(report)
 }
 
 fn result(fields: &mut Fields) -> Option<String> {
     let value = fields.any("result")?;
     Some(bounded(&value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
-}
-
-fn fault(fields: &mut Fields, kind: &str) -> Result<Fault, Problem> {
-    let code = fields.name("code")?;
-    let message = fields.text("message")?;
-    Ok(Fault::new(code.as_deref().unwrap_or(kind), message.as_deref().unwrap_or_default()))
 }
 
 fn limit(fields: &mut Fields, now: Time) -> Result<LimitReport, Problem> {
@@ -120,7 +103,7 @@ fn limit(fields: &mut Fields, now: Time) -> Result<LimitReport, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Reset;
+    use crate::model::{Fault, Reset};
 
     fn parse(json: &str) -> Result<Report, String> {
         read(Fields::parse(json.as_bytes()).unwrap(), Time::ZERO).map_err(|problem| problem.detail)
@@ -161,7 +144,10 @@ mod tests {
 
     #[test]
     fn an_unknown_type_counts_as_failed_and_keeps_its_text() {
-        let expected = Report::Failed(Fault::new("unknown_report", "exploded: \"boom\""));
+        let expected = Report::Failed(Fault::new(
+            "unknown_report",
+            r#"unknown report "exploded": {"message":"boom","x":1}"#,
+        ));
         assert_eq!(parse(r#"{"type":"exploded","message":"boom","x":1}"#), Ok(expected));
         assert_eq!(parse("{}"), Err("type: it is missing".to_owned()));
         assert_eq!(parse(r#"{"type":"heartbeat","x":1}"#), Err("x: unknown field".to_owned()));
