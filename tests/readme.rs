@@ -1,0 +1,54 @@
+//! What the README shows is true as far as a program can tell: its flow and configuration are accepted, and every file
+//! it cites is there.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::path::Path;
+
+use dwell::shell::config::{Config, Layers};
+
+fn readme() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// The fenced blocks of one language.
+fn blocks(language: &str) -> Vec<String> {
+    let text = readme();
+    let blocks: Vec<String> = text
+        .split(&format!("```{language}\n"))
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap().to_owned())
+        .collect();
+    assert!(!blocks.is_empty(), "the README shows no {language}");
+    blocks
+}
+
+#[test]
+fn the_flows_shown_are_flows() {
+    for text in blocks("yaml") {
+        dwell::flow::parse("README.md", &text).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
+    }
+}
+
+#[test]
+fn the_configuration_shown_is_accepted() {
+    for text in blocks("toml") {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("dwell.toml");
+        std::fs::write(&file, &text).unwrap();
+        let layers = Layers { file: Some(file), env: Vec::new(), flags: Vec::new() };
+        Config::load(&layers).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    }
+}
+
+#[test]
+fn every_file_it_cites_is_there() {
+    let text = readme();
+    let cited = text.split(['`', '(', ')']).filter(|word| {
+        ["src/", "tests/", "schema/"].iter().any(|top| word.starts_with(top)) && !word.contains([' ', '*'])
+    });
+    let cited: Vec<&str> = cited.collect();
+    assert!(cited.len() > 5, "{cited:?}");
+    for path in cited {
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(), "the README cites {path}");
+    }
+}
