@@ -21,7 +21,7 @@ mod history;
 mod journal;
 mod lock;
 mod overlay;
-mod replay;
+pub mod replay;
 mod retention;
 mod seal;
 mod segments;

@@ -1,5 +1,5 @@
 //! What the journal says after a crash. Owns the difference between a torn tail, which is cut off (it was never
-//! acknowledged), and damage, which is refused.
+//! acknowledged), and damage, which is refused. Public for `fuzz/` alone.
 
 use std::fs;
 use std::path::Path;
@@ -11,19 +11,19 @@ use crate::store::StoreError;
 
 /// Where the journal ends.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub struct Tail {
     /// The newest segment; `None` in a new store.
     pub(super) segment: Option<Segment>,
     /// The end of its last good frame.
-    pub(super) end: u64,
+    pub end: u64,
     /// The sequence of the next commit.
-    pub(super) next: u64,
+    pub next: u64,
     /// Whether there is something behind `end` that was never acknowledged.
-    pub(super) torn: bool,
+    pub torn: bool,
 }
 
 /// Hands every write after `checkpoint` to `apply`, in order, and answers where the journal ends.
-pub(super) fn replay(
+pub fn replay(
     journal: &Path,
     seed: u32,
     checkpoint: u64,
