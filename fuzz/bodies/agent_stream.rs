@@ -40,6 +40,9 @@ fn check_reader(mut reader: Reader, text: &str, exit: Exit) {
         }
         for said in reader.line(line) {
             let is_end = matches!(said, Said::Finished(_));
+            if let Said::Started { session } = &said {
+                assert!((1..=TEXT_BYTES_MAX).contains(&session.len()), "{} bytes", session.len());
+            }
             if let Some(report) = said.report() {
                 assert_eq!(report.is_terminal(), is_end, "{report:?}");
                 record = take(&record, report, &policy);
