@@ -17,9 +17,9 @@ pub(super) fn wait(curve: &Curve, n: u32, record: &Record) -> Duration {
         }
         delay = grown;
     }
-    let spread = u128::from(delay) * u128::from(curve.jitter_percent) / 100;
-    let jitter = (spread * u128::from(hash(record.id.ulid, record.attempt))) >> 64;
-    Duration::from_millis(delay.saturating_add(u64::try_from(jitter).unwrap_or(0)))
+    let spread = delay.saturating_mul(u64::from(curve.jitter_percent)) / 100;
+    let jitter = (u128::from(spread) * u128::from(hash(record.id.ulid, record.attempt))) >> 64;
+    Duration::from_millis(delay.saturating_add(u64::try_from(jitter).unwrap_or(u64::MAX)))
 }
 
 fn millis(span: Duration) -> u64 {
@@ -60,6 +60,13 @@ mod tests {
             ..Curve::doubling(Duration::from_secs(10), Duration::from_secs(300))
         };
         assert_eq!(seconds(&flat, 9), 10);
+    }
+
+    #[test]
+    fn the_longest_delay_and_the_largest_jitter_do_not_overflow() {
+        let endless = Duration::from_millis(u64::MAX);
+        let curve = Curve { jitter_percent: u32::MAX, ..Curve::doubling(endless, endless) };
+        assert_eq!(wait(&curve, 9, &queued()), endless);
     }
 
     #[test]
