@@ -48,7 +48,10 @@ pub fn run(config: &Config, options: &Options) -> anyhow::Result<ExitCode> {
     }
     let clock = options.test_clock.map_or(Clock::System, Clock::test);
     let running = Running::start(config, config.listen, &clock)?;
-    out::announce(&welcome(&running, config, options));
+    // Somebody waits for this server, not for its words: a closed stdout stops nothing.
+    if let Err(error) = out::offer(&welcome(&running, config, options)) {
+        tracing::warn!("stdout: {error}; listening on http://{} all the same", running.address());
+    }
     // Whoever starts dwell may not have asked to be told.
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
     running.wait()?;

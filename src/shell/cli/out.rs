@@ -11,10 +11,9 @@ pub fn line(text: &str) -> Result<(), Failure> {
     written(writeln!(io::stdout().lock(), "{text}"))
 }
 
-/// What a server says of itself when it starts: whether anybody reads it is not its concern.
-pub fn announce(text: &str) {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(format!("{text}\n").as_bytes()).and_then(|()| stdout.flush()).unwrap_or_default();
+/// A line that nobody has to read; unlike a result, it may fail without ending the process.
+pub fn offer(text: &str) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{text}")
 }
 
 /// A remark, for the person who waits; never part of a result.
