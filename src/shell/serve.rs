@@ -36,7 +36,8 @@ const RESULT_GRACE: Duration = Duration::from_secs(30);
 /// What only the command line says.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Stand still at this time, and move only by `POST /v1/clock/advance`.
+    /// Stand still at this time (or where the store's time was, if that is later), and move only by
+    /// `POST /v1/clock/advance`.
     pub test_clock: Option<Time>,
 }
 
@@ -49,7 +50,7 @@ pub fn run(config: &Config, options: &Options) -> anyhow::Result<ExitCode> {
     let clock = options.test_clock.map_or(Clock::System, Clock::test);
     let running = Running::start(config, config.listen, &clock)?;
     // Somebody waits for this server, not for its words: a closed stdout stops nothing.
-    if let Err(error) = out::offer(&welcome(&running, config, options)) {
+    if let Err(error) = out::offer(&welcome(&running, config, &clock)) {
         tracing::warn!("stdout: {error}; listening on http://{} all the same", running.address());
     }
     // Whoever starts dwell may not have asked to be told.
@@ -72,11 +73,11 @@ pub fn foreground_for_run(
     ended
 }
 
-fn welcome(running: &Running, config: &Config, options: &Options) -> String {
+fn welcome(running: &Running, config: &Config, clock: &Clock) -> String {
     let address = running.address();
     let mut text = format!("dwell is listening on http://{address}, its store is {}", config.data.display());
-    if let Some(at) = options.test_clock {
-        write!(text, ", its clock stands at {}", super::time::format(at)).unwrap_or_default();
+    if clock.is_test() {
+        write!(text, ", its clock stands at {}", super::time::format(clock.now())).unwrap_or_default();
     }
     text.push_str("\ntry: dwell run -- echo hi    dwell ls    dwell demo    dwell --help");
     text
@@ -145,6 +146,8 @@ impl Running {
             tracing::warn!(pids = ?reaped.stopped, "stopped what an earlier process left running");
         }
         let engine = opening.survivors_stopped();
+        // A test clock goes on where the store's time was: every `now` is the same one, and `advance` moves all of it.
+        clock.advance_to(engine.now());
 
         let exec = Arc::new(executor(config, &data, mark, address, &tokens, &handle));
         let policy = config.policy.clone();
