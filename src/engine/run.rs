@@ -43,7 +43,8 @@ pub fn run(
             drained();
         }
         let next = engine.next_wake();
-        let due = next.is_some_and(|at| at <= clock.now());
+        // The engine's own time may be ahead of a wall clock that was set back.
+        let due = next.is_some_and(|at| at <= clock.now().max(engine.now()));
         if !due {
             clock.arm(next);
         }
@@ -90,5 +91,75 @@ fn advance(
         if next.is_none() {
             return Ok((engine, advanced));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::collections::BTreeMap;
+
+    use super::super::request::Request;
+    use super::super::settings::{DEADLINES_PER_TICK_MAX, Settings};
+    use super::super::{Handle, channel};
+    use super::*;
+    use crate::model::{Action, RecordId, Submission, Work};
+    use crate::store::{Backend as _, Memory};
+
+    /// A wall clock that somebody sets back after two readings: the loop's look at what is due, and the tick's.
+    struct SetBack {
+        readings: Cell<u32>,
+        armed: RefCell<Vec<Option<Time>>>,
+        handle: Handle,
+    }
+
+    impl Clock for SetBack {
+        fn now(&self) -> Time {
+            let readings = self.readings.replace(self.readings.get() + 1);
+            Time::from_millis(if readings < 2 { 100_000 } else { 50_000 })
+        }
+
+        /// The loop would wait now, so it may end.
+        fn arm(&self, at: Option<Time>) {
+            self.armed.borrow_mut().push(at);
+            self.handle.close();
+        }
+
+        fn advance_to(&self, _: Time) {}
+    }
+
+    fn expiring(n: usize) -> Submission {
+        let action = Action::Command { argv: vec!["true".to_owned()], cwd: None };
+        Submission {
+            id: RecordId::session(n as u128),
+            org: "o".into(),
+            env: "e".into(),
+            key: None,
+            flow: None,
+            trigger: None,
+            rerun_of: None,
+            runtime: "r".into(),
+            budget: None,
+            retry: None,
+            timeouts: None,
+            expires: Some(Duration::from_secs(10)),
+            work: Work { action, payload: Vec::new(), task: None, labels: BTreeMap::new() },
+            invalid: None,
+        }
+    }
+
+    #[test]
+    fn what_a_full_tick_left_over_is_done_though_the_wall_clock_was_set_back() {
+        let store = Memory::new();
+        let (handle, inbox) = channel(store.history());
+        let settings = Settings { runtimes: BTreeMap::from([("r".into(), 0)]), ..Settings::default() };
+        let (opening, _) = Engine::open(Box::new(store), settings, Time::ZERO).unwrap();
+        let arrivals = (0..=DEADLINES_PER_TICK_MAX)
+            .map(|n| Arrival { request: Request::Submit(Box::new(expiring(n))), reply: Box::new(drop) });
+        let (engine, _) = opening.survivors_stopped().tick(Time::ZERO, arrivals.collect()).unwrap();
+
+        let clock = SetBack { readings: Cell::new(0), armed: RefCell::default(), handle };
+        run(engine, &inbox, &clock, &mut drop, &mut || {}).unwrap();
+        assert_eq!(clock.armed.into_inner(), [None], "it waits only when nothing is left");
     }
 }
