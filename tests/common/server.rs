@@ -1,8 +1,9 @@
 //! The real binary as a server on a real store, spoken to over HTTP.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
@@ -12,32 +13,37 @@ pub const DWELL: &str = env!("CARGO_BIN_EXE_dwell");
 pub struct Server {
     pub child: Child,
     pub url: String,
+    /// Open as long as the server runs, as a terminal would be.
+    _stdout: ChildStdout,
 }
 
 impl Server {
     /// Starts it on `<dir>/data` with `<dir>/dwell.toml` and a free port; returns when it accepts requests.
     pub fn start(dir: &Path, args: &[&str]) -> Server {
-        Server::spawn(
-            Command::new(DWELL).args(["serve", "--listen", "127.0.0.1:0"]).args(args).current_dir(dir),
-        )
+        Server::spawn(&mut Server::command(dir, args))
+    }
+
+    /// As [`Server::start`], with what it logs at the end of `<dir>/log`.
+    pub fn logged(dir: &Path, args: &[&str]) -> Server {
+        let log = File::options().create(true).append(true).open(dir.join("log")).unwrap();
+        Server::spawn(Server::command(dir, args).stderr(log))
+    }
+
+    /// How one is started, on a free port.
+    pub fn command(dir: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(DWELL);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(args).current_dir(dir);
+        command
     }
 
     pub fn spawn(command: &mut Command) -> Server {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut url = None;
-        for line in stdout.lines() {
-            let line = line.unwrap();
-            if let Some(at) = line.find("http://127.0.0.1:") {
-                url = line[at..]
-                    .split_whitespace()
-                    .next()
-                    .map(|url| url.trim_end_matches([',', '/']).to_owned());
-                break;
-            }
-        }
-        let url = url.expect("the server says where it listens");
-        Server { child, url }
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let at = line.find("http://127.0.0.1:").expect("the server says where it listens");
+        let url = line[at..].split_whitespace().next().unwrap().trim_end_matches([',', '/']).to_owned();
+        Server { child, url, _stdout: stdout.into_inner() }
     }
 
     /// SIGKILL, and gone.
@@ -46,10 +52,20 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and its exit.
-    pub fn terminate(mut self) -> ExitStatus {
+    /// SIGTERM, without waiting for what comes of it.
+    pub fn ask_to_stop(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// SIGTERM, and its exit.
+    pub fn terminate(self) -> ExitStatus {
+        self.ask_to_stop();
+        self.ended()
+    }
+
+    /// Its exit, when it has come to it.
+    pub fn ended(mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 
@@ -59,6 +75,39 @@ impl Server {
 
     pub fn post(&self, path: &str, body: &Value) -> Answer {
         request("POST", &format!("{}{path}", self.url), Some(body)).expect("an answer")
+    }
+
+    /// A webhook with its headers and raw body.
+    pub fn deliver(&self, source: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        send("POST", &format!("{}/hooks/{source}", self.url), headers, body).expect("an answer")
+    }
+
+    /// Submits a session and answers with its id.
+    pub fn session(&self, body: &Value) -> String {
+        let answer = self.post("/v1/sessions", body);
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.body["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The steps of a record's history.
+    pub fn history(&self, id: &str) -> Vec<Value> {
+        let answer = self.get(&format!("/v1/records/{id}/history"));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body["items"].as_array().unwrap().clone()
+    }
+
+    /// One runtime, as it is listed.
+    pub fn runtime(&self, name: &str) -> Value {
+        let rows = self.get("/v1/runtimes").body;
+        let row = rows["items"].as_array().unwrap().iter().find(|row| row["name"] == name);
+        row.unwrap_or_else(|| panic!("no runtime {name}: {rows:#}")).clone()
+    }
+
+    /// Moves the test clock, and answers with the steps that records made.
+    pub fn advance(&self, by: &str) -> u64 {
+        let answer = self.post("/v1/clock/advance", &serde_json::json!({ "by": by }));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body["transitions"].as_u64().unwrap()
     }
 
     /// Asks for the record until it is in `state`; each question waits in the server for a change.
@@ -97,11 +146,24 @@ pub fn request(method: &str, url: &str, body: Option<&Value>) -> Option<Answer> 
 
 /// One request with its headers and raw body.
 pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<Answer> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
+    send_by(&client(), method, url, headers, body)
+}
+
+/// A client that keeps its connection, for who has many requests.
+pub fn client() -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .timeout_global(Some(std::time::Duration::from_secs(60)))
-        .build()
-        .into();
+        .timeout_global(Some(std::time::Duration::from_secs(60)));
+    config.build().into()
+}
+
+pub fn send_by(
+    agent: &ureq::Agent,
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Option<Answer> {
     let mut request = ureq::http::Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -127,4 +189,23 @@ pub fn dwell(dir: &Path, args: &[&str]) -> std::process::Output {
 pub fn fixture(name: &str) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schema/examples/webhooks").join(name);
     std::fs::read(path).unwrap()
+}
+
+/// The hex of a body's HMAC-SHA256, as GitHub and Forgejo sign.
+pub fn hmac_hex(secret: &str, body: &[u8]) -> String {
+    hmac_sha256(secret.as_bytes(), body).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub fn hmac_sha256(key: &[u8], body: &[u8]) -> Vec<u8> {
+    use hmac::{KeyInit as _, Mac as _};
+    let mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(key).unwrap();
+    mac.chain_update(body).finalize().into_bytes().to_vec()
+}
+
+/// Flow files under `<dir>/flows`.
+pub fn flows(dir: &Path, files: &[(&str, &str)]) {
+    std::fs::create_dir_all(dir.join("flows")).unwrap();
+    for (name, text) in files {
+        std::fs::write(dir.join("flows").join(name), text).unwrap();
+    }
 }
