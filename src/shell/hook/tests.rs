@@ -110,7 +110,7 @@ fn a_form_is_signed_as_it_came_by_github_and_inside_by_forgejo() {
     check(HookKind::Forgejo, &[SECRET], &forgejo, form, "push/a b+c #");
     let wrong = [FORM, ("x-forgejo-signature", &*outer), ("x-forgejo-event", "push")];
     check(HookKind::Forgejo, &[SECRET], &wrong, form, "401 no configured secret signed it");
-    check(HookKind::Forgejo, &[SECRET], &forgejo, b"x=y", "400 no payload in the form");
+    check(HookKind::Forgejo, &[SECRET], &forgejo, b"x=y", "401 no payload in the form");
 }
 
 #[test]
