@@ -59,7 +59,8 @@ impl Rig {
             runtimes: BTreeMap::from([("plain".into(), plain), ("claude".into(), claude)]),
             logs: dir.path().join("logs"),
             hold: DWELL.into(),
-            mark: "a-test".to_owned(),
+            // Of its own: what an earlier attempt left is looked for on the whole machine.
+            mark: dir.path().display().to_string(),
             server: Some("http://127.0.0.1:1".to_owned()),
             token: Arc::new(|_, attempt| format!("token-{attempt}")),
             limit_prompt: "the window has reset".to_owned(),
@@ -104,7 +105,7 @@ impl Rig {
     }
 
     fn stop(&self, attempt: u32) {
-        self.exec.carry_out(durable(Effect::Stop { id: ID, attempt, child: None }));
+        self.exec.carry_out(durable(Effect::Stop { id: ID, attempt, child: None, grace: false }));
     }
 
     fn next(&self) -> (u32, Report) {
@@ -182,7 +183,7 @@ fn a_command_completes_and_its_log_holds_what_it_printed() {
     let log = rig.log(1);
     let mut lines: Vec<&str> = log.lines().collect();
     lines.sort_unstable();
-    assert_eq!(lines, [&format!("{ID}/1 token-1 a-test unset"), "{\"n\":1}"]);
+    assert_eq!(lines, [&format!("{ID}/1 token-1 {} unset", rig.dir.path().display()), "{\"n\":1}"]);
     let kept = logs::attempts(&rig.dir.path().join("logs"), ID).unwrap();
     assert_eq!((kept.len(), kept[0].attempt, kept[0].bytes), (1, 1, log.len() as u64));
 }
@@ -547,4 +548,42 @@ fn reap_never_ends_the_process_it_runs_in() {
     let me = identity(std::process::id());
     let reaped = reap("no-mark-of-mine", &[me], SHORT);
     assert!(!reaped.stopped.contains(&me.pid));
+}
+
+#[test]
+fn what_left_the_group_is_stopped_before_the_next_attempt() {
+    let rig = Rig::new(|setup| setup.kill_after = SHORT);
+    let fifo = rig.fifo("escaped");
+    // The grandchild has a session of its own: the group's signals do not reach it.
+    rig.held(1, &format!("setsid sh -c 'echo $$ > {}; exec sleep 100000' & wait", fifo.display()));
+    rig.release(1);
+    let escaped: u32 = first_line(&fifo).parse().unwrap();
+    rig.stop(1);
+    rig.held(2, "true");
+    assert!(!alive(escaped), "attempt 2 is spawned beside {escaped} of attempt 1");
+}
+
+#[test]
+fn an_attempt_that_reported_its_end_may_finish_what_it_does() {
+    let rig = Rig::new(|_| {});
+    let [begun, ended, done] = ["begun", "ended", "done"].map(|name| rig.fifo(name));
+    let [b, e, d] = [&begun, &ended, &done].map(|path| path.display());
+    let script = format!("echo on > {b}; read line < {e}; echo cleaned up > {d}");
+    rig.held(1, &script);
+    rig.release(1);
+    assert_eq!(first_line(&begun), "on");
+    rig.exec.carry_out(durable(Effect::Stop { id: ID, attempt: 1, child: None, grace: true }));
+    fs::write(&ended, "go\n").unwrap();
+    assert_eq!(first_line(&done), "cleaned up");
+}
+
+#[test]
+fn the_first_sign_of_life_is_told_at_once() {
+    let rig = Rig::new(|_| {});
+    let fifo = rig.fifo("hold");
+    rig.held(1, &format!("echo alive; read line < {}", fifo.display()));
+    rig.release(1);
+    // HEARTBEAT_EVERY is 5 s: a trailing one would come later than this.
+    let (_, report) = rig.told.recv_timeout(std::time::Duration::from_secs(3)).expect("a heartbeat");
+    assert_eq!(report, Report::Heartbeat);
 }

@@ -474,3 +474,45 @@ fn attempts_and_records_add_up() {
     assert_eq!(status.counts.values().sum::<u64>(), status.admitted);
     assert_eq!(status.counts[&StateName::Completed], 1);
 }
+
+#[test]
+fn what_was_invalid_as_submitted_is_never_started() {
+    let mut world = World::new();
+    let mut submission = world.submission("a", &[]);
+    submission.invalid = Some(dwell::model::Fault::new("template", "flow f: item.login is missing"));
+    world.tick(vec![Request::Submit(Box::new(submission))]).unwrap();
+    check_in(
+        &mut world,
+        "show a    -> dead_lettered invalid/0, 0 in a row
+         redrive a -> rejected illegal_transition
+         cancel a  -> a cancelled",
+    );
+}
+
+#[test]
+fn a_window_that_opens_wakes_the_engine_for_those_waiting_on_it() {
+    let mut world = World::new();
+    check_in(
+        &mut world,
+        "submit a               -> a queued, a active/1, start a/1 Original
+         submit b               -> b queued, b active/1, start b/1 Original
+         a/1 rate_limited       -> a rate_limited +1h, stop a/1
+         b/1 limit_warning +10m ->
+         +10m step              -> a queued, a active/2, start a/2 Original",
+    );
+}
+
+#[test]
+fn every_change_has_a_moment_of_its_own() {
+    let mut world = World::new();
+    check_in(&mut world, "submit a budget=20 -> a queued, a active/1, start a/1 Original");
+    let id = world.id("a");
+    let mut moments = std::collections::BTreeSet::new();
+    for _ in 0..5 {
+        world.tick(vec![Request::Charge { id, attempt: 1, calls: 1 }]).unwrap();
+        let (answers, _) = world.tick(vec![Request::Get { id }]).unwrap();
+        let Some(Ok(Answer::Detail(detail))) = answers.into_iter().next() else { panic!("no detail") };
+        moments.insert(detail.record.updated_at);
+    }
+    assert_eq!(moments.len(), 5, "a waiter would miss a change");
+}

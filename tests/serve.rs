@@ -67,6 +67,7 @@ fn a_second_server_on_one_store_names_the_first() {
 #[test]
 fn bad_configuration_and_bad_flows_stop_it_before_anything_is_made() {
     let good_flow = "name: x\non: { github: { push: } }\nrun: { command: [\"true\"] }\n";
+    let lost_flow = good_flow.replace("command: [\"true\"]", "agent: nobody, prompt: x");
     let bad_flow = good_flow.replace("name: x\n", "name: x\nbuget: 3\n");
     for (config, flow, said) in [
         (
@@ -80,6 +81,7 @@ fn bad_configuration_and_bad_flows_stop_it_before_anything_is_made() {
             "dwell: dwell.toml:2: drain.timeout 39s + 1s is not below",
         ),
         ("", &bad_flow, "dwell: ./flows/x.yaml:2"),
+        ("", &lost_flow, "dwell: ./flows/x.yaml: runtime nobody is not configured: known are "),
         (
             "[sources.gh]\nkind = \"github\"\nsecrets = [\"file:nowhere\"]\n",
             good_flow,
@@ -152,6 +154,28 @@ fn a_server_goes_on_when_nobody_reads_what_it_says() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(answer.map(|answer| answer.status), Some(200));
+}
+
+#[test]
+fn a_run_in_the_foreground_ends_on_a_signal_although_its_session_waits() {
+    let dir = directory("");
+    let mut run = std::process::Command::new(server::DWELL)
+        .args(["run", "--", "sh", "-c", "exit 1"])
+        .current_dir(dir.path())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = std::io::BufReader::new(run.stderr.take().unwrap());
+    let waits = std::io::BufRead::lines(said).any(|line| line.unwrap().contains("attempt 1 failed"));
+    assert!(waits, "it said nothing of its wait");
+    let pid = rustix::process::Pid::from_child(&run);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    // A run that waits on would be here for its backoff of 30 s, and then for ever.
+    let status = run.wait().unwrap();
+    assert!(status.code().is_some_and(|code| code != 0 && code != 130), "{status}");
+    let server = Server::start(dir.path(), &[]);
+    let sessions = server.get("/v1/sessions").body;
+    assert_eq!(sessions["items"][0]["state"], "backoff", "{sessions}");
 }
 
 #[test]

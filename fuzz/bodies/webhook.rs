@@ -29,6 +29,8 @@ pub fn check(bytes: &[u8]) {
         match answer(kind, &headers, &proof, body) {
             Ok(hook) => is_in_order(&hook),
             Err(HookRefusal::Malformed(what)) => assert!(!what.is_empty()),
+            // A form without its payload holds nothing that could be proven.
+            Err(HookRefusal::Signature(what)) if what == "no payload in the form" => {}
             Err(HookRefusal::Signature(what)) => panic!("{kind} refused a good signature: {what}"),
         }
     }

@@ -91,7 +91,7 @@ fn trigger_runs(draft: &mut Draft<'_>, mut trigger: Trigger, runs: Vec<Submissio
         draft.put(delivery, trigger.id.encode());
     }
     draft.put(keys::trigger(trigger.id), trigger.encode());
-    draft.core.oldest.trigger.get_or_insert(trigger.id.made_at());
+    draft.core.oldest.trigger.get_or_insert(trigger.at);
     Ok(Answer::Triggered(Triggered { trigger: trigger.id, duplicate: false, runs: trigger.runs }))
 }
 

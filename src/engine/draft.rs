@@ -1,6 +1,7 @@
 //! The draft of one commit: what a tick has decided so far. Reads see it, the disk does not yet.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::tick::{Core, EngineError};
 use crate::machine::{self, RuntimeChange};
@@ -109,7 +110,8 @@ impl<'a> Draft<'a> {
         let mut after = next.record;
         let changed = after != before;
         if changed {
-            after.updated_at = self.now;
+            // Two changes never share it, so whoever waits for the next one cannot miss it.
+            after.updated_at = self.now.max(before.updated_at.after(Duration::from_millis(1)));
             self.tell(&before, &after, event);
             self.core.count(&before, &after);
             self.core.index.set(&after);
@@ -203,7 +205,8 @@ impl<'a> Draft<'a> {
         let owed = machine::owed(change.before.as_ref(), &change.after);
         let (id, attempt) = (change.after.id, change.after.attempt);
         if let Some((attempt, child)) = owed.stop {
-            self.effects.push(Effect::Stop { id, attempt, child });
+            let grace = ended_by_report(&change.after);
+            self.effects.push(Effect::Stop { id, attempt, child, grace });
         }
         if owed.start {
             let work = match &change.work {
@@ -228,6 +231,21 @@ pub(super) fn read_record(disk: &dyn Backend, id: RecordId) -> Result<Option<Rec
     let bytes = disk.get(&keys::finished(Time::decode(&pointer)?, id))?;
     let bytes = bytes.ok_or(EngineError::Inconsistent(id, "its finished row is missing"))?;
     Ok(Some(Record::decode(&bytes)?))
+}
+
+/// Whether the record is where only its attempt's own report leads.
+fn ended_by_report(after: &Record) -> bool {
+    match after.state {
+        State::Completed { .. } | State::RateLimited { .. } => true,
+        State::Backoff { .. } => {
+            after.last_error.as_ref().is_none_or(|fault| fault.code != code::ATTEMPT_TIMEOUT)
+        }
+        State::Queued { .. }
+        | State::Active { .. }
+        | State::Draining { .. }
+        | State::DeadLettered { .. }
+        | State::Cancelled { .. } => false,
+    }
 }
 
 fn start(record: &Record, work: Work) -> Start {

@@ -1,13 +1,14 @@
 //! The way into the engine: a bounded queue, and a thread-safe handle on its near end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
 use super::request::{Answer, Arrival, Reply, Request};
-use super::settings::ARRIVALS_QUEUED_MAX;
+use super::settings::{ARRIVALS_QUEUED_MAX, REQUEST_BYTES_MAX, TICK_BYTES_MAX, WAITING_BYTES_MAX};
 use crate::model::{Rejected, Time};
 use crate::store::History;
 
@@ -40,20 +41,25 @@ pub enum Closed {
     #[error("the engine has stopped")]
     Stopped,
     /// Too many requests wait for it.
-    #[error("the engine has {ARRIVALS_QUEUED_MAX} requests waiting; come back later")]
+    #[error("too many requests wait for the engine; come back later")]
     Full,
+    /// One request with more in it than a commit holds.
+    #[error("the request and what it makes are larger than {REQUEST_BYTES_MAX} bytes")]
+    TooLarge,
 }
 
 /// The near end; cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     letters: SyncSender<Letter>,
+    waiting_bytes: Arc<AtomicUsize>,
     history: Arc<dyn History>,
 }
 
 /// The far end, for the engine's thread.
 pub struct Inbox {
     letters: Receiver<Letter>,
+    waiting_bytes: Arc<AtomicUsize>,
 }
 
 /// Both ends, with the history that the handle lets others read.
@@ -61,17 +67,32 @@ pub fn channel(history: Arc<dyn History>) -> (Handle, Inbox) {
     // std's queue, not crossbeam's: it drops what is left in it with its far end, so a request that arrives as the
     // loop ends is answered [`Closed::Stopped`] and does not wait for ever.
     let (near, far) = sync_channel(ARRIVALS_QUEUED_MAX);
-    (Handle { letters: near, history }, Inbox { letters: far })
+    let waiting_bytes = Arc::new(AtomicUsize::new(0));
+    (
+        Handle { letters: near, waiting_bytes: Arc::clone(&waiting_bytes), history },
+        Inbox { letters: far, waiting_bytes },
+    )
 }
 
 impl Handle {
     /// Asks; `reply` is called once, on the engine's thread, after the commit. Never blocks.
     pub fn send(&self, request: Request, reply: Reply) -> Result<(), Closed> {
-        self.post(Letter::Arrival(Arrival { request, reply }))
+        let bytes = request.bytes();
+        if bytes > REQUEST_BYTES_MAX {
+            return Err(Closed::TooLarge);
+        }
+        if self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) > WAITING_BYTES_MAX {
+            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(Closed::Full);
+        }
+        self.post(Letter::Arrival(Arrival { request, reply })).inspect_err(|_| {
+            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        })
     }
 
     /// Asks, and waits for room in the queue if it is full; for who may not lose the request and can wait.
     pub fn deliver(&self, request: Request, reply: Reply) -> Result<(), Closed> {
+        self.waiting_bytes.fetch_add(request.bytes(), Ordering::Relaxed);
         self.letters.send(Letter::Arrival(Arrival { request, reply })).map_err(|_| Closed::Stopped)
     }
 
@@ -121,14 +142,26 @@ impl Handle {
 }
 
 impl Inbox {
-    /// The next letters, at most `max`; blocks until there is one, unless something is `due` already. `None`: every
-    /// handle is gone, so none will come.
+    /// The next letters, at most `max` and not much more than a tick's bytes; blocks until there is one, unless
+    /// something is `due` already. `None`: every handle is gone, so none will come.
     pub(super) fn wait(&self, due: bool, max: usize) -> Option<Vec<Letter>> {
         let mut letters = Vec::new();
-        if !due {
-            letters.push(self.letters.recv().ok()?);
+        let mut bytes = 0;
+        while letters.len() < max && bytes < TICK_BYTES_MAX {
+            let letter = if letters.is_empty() && !due {
+                self.letters.recv().ok()?
+            } else {
+                match self.letters.try_recv() {
+                    Ok(letter) => letter,
+                    Err(_) => break,
+                }
+            };
+            if let Letter::Arrival(arrival) = &letter {
+                bytes += arrival.request.bytes();
+            }
+            letters.push(letter);
         }
-        letters.extend(self.letters.try_iter().take(max.saturating_sub(letters.len())));
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
         Some(letters)
     }
 }
@@ -149,5 +182,36 @@ mod tests {
         drop(inbox);
         assert!(matches!(answered.try_recv(), Err(mpsc::TryRecvError::Disconnected)));
         assert_eq!(handle.send(Request::Status, Box::new(drop)), Err(Closed::Stopped));
+    }
+
+    fn trigger(bytes: usize) -> Request {
+        let trigger = crate::model::Trigger {
+            id: crate::model::TriggerId(1),
+            at: Time::ZERO,
+            source: "s".into(),
+            kind: "s".into(),
+            event: "e".to_owned(),
+            action: None,
+            dedup: None,
+            org: "o".into(),
+            env: "e".into(),
+            payload: vec![b' '; bytes],
+            runs: Vec::new(),
+        };
+        Request::Trigger { trigger: Box::new(trigger), runs: Vec::new() }
+    }
+
+    #[test]
+    fn a_tick_and_the_queue_are_bounded_in_bytes_as_well() {
+        let (handle, inbox) = channel(Memory::new().history());
+        let send = |bytes| handle.send(trigger(bytes), Box::new(drop));
+        assert_eq!(send(REQUEST_BYTES_MAX + 1), Err(Closed::TooLarge));
+        (0..3).for_each(|_| send(TICK_BYTES_MAX / 2).unwrap());
+        assert_eq!(inbox.wait(false, 100).unwrap().len(), 2, "a tick holds its bytes and no more");
+        assert_eq!(inbox.wait(false, 100).unwrap().len(), 1);
+        let taken = (0..100).take_while(|_| send(TICK_BYTES_MAX).is_ok()).count();
+        assert_eq!(taken, WAITING_BYTES_MAX / TICK_BYTES_MAX + 1);
+        while inbox.wait(true, 100).is_some_and(|letters| !letters.is_empty()) {}
+        assert_eq!(send(TICK_BYTES_MAX), Ok(()), "what was taken makes room");
     }
 }

@@ -3,7 +3,7 @@
 use super::draft::{Draft, Fail};
 use super::index::Entry;
 use super::request::{Filter, Page};
-use super::settings::VISITS_PER_PAGE_MAX;
+use super::settings::{READS_PER_PAGE_MAX, VISITS_PER_PAGE_MAX};
 use crate::model::{IdRange, Kind, Record, RecordId, Trigger};
 use crate::store::{Direction, Stored, keys};
 
@@ -28,7 +28,11 @@ pub(super) fn page(draft: &Draft<'_>, filter: &Filter) -> Result<Page, Fail> {
     let mut pointers = Pointers { from, to, chunk: Vec::new(), done: filter.state.is_some_and(is_live) };
     let mut live = draft.core.index.newest(low, high).peekable();
     let mut page = Page::default();
+    let mut reads = 0;
     for _ in 0..VISITS_PER_PAGE_MAX {
+        if reads == READS_PER_PAGE_MAX {
+            break;
+        }
         let finished = pointers.newest(draft)?;
         let (id, entry) = match (live.peek().map(|(id, _)| *id), finished) {
             (None, None) => return Ok(Page { next: None, ..page }),
@@ -45,6 +49,7 @@ pub(super) fn page(draft: &Draft<'_>, filter: &Filter) -> Result<Page, Fail> {
         if entry.is_some_and(|entry| !entry_matches(entry, filter)) {
             continue;
         }
+        reads += 1;
         if let Some(record) = draft.record(id)?.filter(|record| matches(record, filter)) {
             page.records.push(record);
             if page.records.len() == wanted {

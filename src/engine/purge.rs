@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::draft::Draft;
 use super::settings::PURGES_PER_TICK_MAX;
 use super::tick::EngineError;
-use crate::model::{Effect, Record, Time, Trigger, TriggerId};
+use crate::model::{Effect, Record, Time, Trigger};
 use crate::store::{Backend, Direction, Pair, Stored, keys};
 
-/// When the oldest finished record finished, and when the oldest trigger was made.
+/// When the oldest finished record finished, and when the oldest trigger was accepted.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Oldest {
     pub(super) finished: Option<Time>,
@@ -22,7 +22,11 @@ impl Oldest {
             (front(disk, keys::all_finished(), 1)?, front(disk, keys::all_triggers(), 1)?);
         Ok(Oldest {
             finished: finished.first().and_then(|(key, _)| keys::finished_id(key)).map(|(at, _)| at),
-            trigger: triggers.first().and_then(|(key, _)| keys::trigger_id(key)).map(TriggerId::made_at),
+            trigger: triggers
+                .first()
+                .map(|(_, value)| Trigger::decode(value))
+                .transpose()?
+                .map(|trigger| trigger.at),
         })
     }
 
@@ -72,16 +76,15 @@ fn finished(draft: &mut Draft<'_>, due: impl Fn(Time) -> bool) -> Result<Option<
     Ok(None)
 }
 
-/// Answers when the oldest trigger that stays was made.
+/// Answers when the oldest trigger that stays was accepted: by the engine's time, not by the clock of its id's maker.
 fn triggers(draft: &mut Draft<'_>, due: impl Fn(Time) -> bool) -> Result<Option<Time>, EngineError> {
     for (count, (key, value)) in
         front(draft.disk, keys::all_triggers(), PURGES_PER_TICK_MAX + 1)?.iter().enumerate()
     {
-        let Some(id) = keys::trigger_id(key) else { break };
-        if count == PURGES_PER_TICK_MAX || !due(id.made_at()) {
-            return Ok(Some(id.made_at()));
-        }
         let trigger = Trigger::decode(value)?;
+        if count == PURGES_PER_TICK_MAX || !due(trigger.at) {
+            return Ok(Some(trigger.at));
+        }
         if let Some(dedup) = &trigger.dedup {
             draft.delete(keys::delivery(&trigger.source, dedup));
         }

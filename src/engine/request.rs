@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    Budget, Cause, Command, IdRange, Kind, Name, Record, RecordId, Rejected, Report, Runtime, StateName,
-    Submission, Time, Trigger, Work,
+    Action, Budget, Cause, Command, IdRange, Kind, Name, Record, RecordId, Rejected, Report, Runtime,
+    StateName, Submission, Time, Trigger, Work,
 };
 use crate::store::Durable;
 
@@ -97,6 +97,35 @@ pub enum Request {
         /// The deadline.
         until: Time,
     },
+}
+
+impl Request {
+    /// About how much of a commit it fills.
+    pub(super) fn bytes(&self) -> usize {
+        let of = |submission: &Submission| {
+            let action = match &submission.work.action {
+                Action::Command { argv, .. } => argv.iter().map(String::len).sum(),
+                Action::Agent { prompt, .. } => prompt.len(),
+            };
+            submission.work.payload.len() + action
+        };
+        match self {
+            Request::Submit(submission) => of(submission),
+            Request::Trigger { trigger, runs } => trigger.payload.len() + runs.iter().map(of).sum::<usize>(),
+            Request::Command { .. }
+            | Request::Report { .. }
+            | Request::Charge { .. }
+            | Request::PauseRuntime { .. }
+            | Request::ResumeRuntime { .. }
+            | Request::Get { .. }
+            | Request::Resolve { .. }
+            | Request::List(_)
+            | Request::Triggers { .. }
+            | Request::Runtimes
+            | Request::Status
+            | Request::Drain { .. } => 0,
+        }
+    }
 }
 
 /// Which records to list. Every `None` matches all.

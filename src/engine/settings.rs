@@ -28,6 +28,12 @@ impl Default for Settings {
 
 /// Arrivals taken into one tick, and so into one commit.
 pub const ARRIVALS_PER_TICK_MAX: usize = 1024;
+/// A tick takes no more arrivals once it holds this many bytes of payload.
+pub const TICK_BYTES_MAX: usize = 64 << 20;
+/// The most bytes of payload in one request: a trigger with all the runs it makes.
+pub const REQUEST_BYTES_MAX: usize = 256 << 20;
+/// Bytes of payload that may wait for the engine; beyond them callers are told to come back.
+pub const WAITING_BYTES_MAX: usize = 512 << 20;
 /// Due deadlines taken into one tick.
 pub const DEADLINES_PER_TICK_MAX: usize = 1024;
 /// Records freed by a cleared limit in one tick.
@@ -38,6 +44,8 @@ pub const DISPATCHES_PER_TICK_MAX: usize = 1024;
 pub const PURGES_PER_TICK_MAX: usize = 256;
 /// Index entries looked at for one page of a list.
 pub const VISITS_PER_PAGE_MAX: usize = 50_000;
+/// Records read for one page of a list: a filter on what the index does not hold ends the page here.
+pub const READS_PER_PAGE_MAX: usize = 2_000;
 /// Records read at a time while the store is opened.
 pub const RECORDS_PER_SCAN: usize = 4096;
 /// Requests that may wait for the engine; beyond them callers are told to come back.

@@ -104,7 +104,9 @@ impl Engine {
         let reopened =
             core.index.lanes().filter(|(name, lane)| !lane.queue.is_empty() && core.free(name) > 0);
         let reopened = reopened.filter_map(|(name, _)| core.runtimes.get(name)?.held_until(core.now)).min();
-        [deadline, reopened, core.oldest.due_at(core.settings.retention)].into_iter().flatten().min()
+        let opened = core.index.lanes().filter(|(_, lane)| !lane.limited.is_empty());
+        let opened = opened.filter_map(|(name, _)| Some(core.runtimes.get(name)?.limited?.limit.until)).min();
+        [deadline, reopened, opened, core.oldest.due_at(core.settings.retention)].into_iter().flatten().min()
     }
 
     /// Decides what `arrivals` and the time make of things, commits it, and hands out what may now leave. An error

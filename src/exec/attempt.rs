@@ -20,10 +20,10 @@ use super::agents::{Exit, Reader, Said, Standing};
 use super::launch::Launch;
 use super::lines::{self, Output, Stream};
 use super::logs::Log;
-use super::{Setup, Tell, held, process};
+use super::{Setup, Tell, held, process, reap};
 use crate::model::{Fault, Report, Start};
 
-/// At most one heartbeat in this time, and none without a sign of life in it.
+/// At most one heartbeat in this time, and none without a sign of life.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 
 /// Lines read and not yet looked at, of both streams; a child that writes faster waits in its pipe.
@@ -37,8 +37,10 @@ const PIPE_BYTES_MIN: usize = 4096;
 pub(super) enum Control {
     /// The child's identity is durable.
     Release,
-    /// The attempt is over for the engine.
-    Stop,
+    /// The attempt is over for the engine. With `grace` its own report ended it: it may finish what it is doing.
+    Stop { grace: bool },
+    /// A later attempt of the record waits for this one to be gone.
+    Superseded,
     /// The engine did not take a report: the attempt is not outstanding.
     Refused,
     /// dwell ends: this long until SIGKILL.
@@ -63,6 +65,11 @@ impl Attempt {
         if !self.earlier_are_gone() {
             return;
         }
+        if self.start.attempt > 1
+            && let Err(report) = self.leftovers_are_gone()
+        {
+            return self.tell(report);
+        }
         let launch = match Launch::of(&self.start, &self.setup) {
             Ok(launch) => launch,
             Err(report) => return self.tell(report),
@@ -81,12 +88,26 @@ impl Attempt {
                     recv(gone) -> _ => break,
                     recv(self.control) -> message => match message {
                         Ok(Control::Release) => {}
-                        Ok(Control::Stop | Control::Refused | Control::Shutdown(_)) | Err(_) => return false,
+                        Ok(Control::Stop { .. } | Control::Superseded | Control::Refused | Control::Shutdown(_))
+                        | Err(_) => return false,
                     },
                 }
             }
         }
         true
+    }
+
+    /// What an earlier attempt started outside its process group (a session of its own) is still that attempt.
+    fn leftovers_are_gone(&self) -> Result<(), Report> {
+        let reaped = reap::reap_record(&self.setup.mark, self.start.id, self.setup.kill_after);
+        if !reaped.stopped.is_empty() {
+            tracing::warn!(record = %self.start.id, pids = ?reaped.stopped, "stopped what an earlier attempt left");
+        }
+        if reaped.surviving.is_empty() {
+            return Ok(());
+        }
+        let message = format!("processes {:?} of an earlier attempt cannot be stopped", reaped.surviving);
+        Err(Report::Unavailable(Fault::new("not_stopped", &message)))
     }
 
     fn tell(&self, report: Report) {
@@ -135,7 +156,10 @@ struct Supervisor<'a> {
     payload: Vec<u8>,
     phase: Phase,
     deadline: Receiver<Instant>,
-    heartbeat: Option<Receiver<Instant>>,
+    /// Running since the last heartbeat was told.
+    pace: Option<Receiver<Instant>>,
+    /// A sign of life since then, to be told when the pace allows.
+    alive: bool,
     /// `None` once there is nothing more to tell.
     reader: Option<Reader>,
     session: Option<String>,
@@ -167,7 +191,8 @@ impl<'a> Supervisor<'a> {
             payload: launch.payload.unwrap_or_default(),
             phase: Phase::Held,
             deadline: never(),
-            heartbeat: None,
+            pace: None,
+            alive: false,
             reader: Some(Reader::new(launch.adapter, launch.agent)),
             session: launch.session.clone(),
             rejected: false,
@@ -182,7 +207,7 @@ impl<'a> Supervisor<'a> {
         let attempt = self.attempt;
         let mut streams = 2;
         while streams > 0 {
-            let heartbeat = self.heartbeat.clone().unwrap_or_else(never);
+            let pace = self.pace.clone().unwrap_or_else(never);
             select! {
                 recv(attempt.control) -> message => if let Ok(message) = message { self.controlled(&message) },
                 recv(output) -> message => match message {
@@ -191,9 +216,11 @@ impl<'a> Supervisor<'a> {
                     Err(_) => streams = 0,
                 },
                 recv(self.deadline) -> _ => self.overdue(),
-                recv(heartbeat) -> _ => {
-                    self.heartbeat = None;
-                    attempt.tell(Report::Heartbeat);
+                recv(pace) -> _ => {
+                    self.pace = None;
+                    if self.alive {
+                        self.beat();
+                    }
                 }
             }
         }
@@ -218,16 +245,24 @@ impl<'a> Supervisor<'a> {
     fn controlled(&mut self, message: &Control) {
         match (message, self.phase) {
             (Control::Release, Phase::Held) => self.release(),
-            (Control::Stop | Control::Refused | Control::Shutdown(_), Phase::Held) => {
+            (
+                Control::Stop { .. } | Control::Superseded | Control::Refused | Control::Shutdown(_),
+                Phase::Held,
+            ) => {
                 self.reader = None;
                 self.kill();
             }
-            (Control::Stop, Phase::Running) | (Control::Refused, Phase::Running | Phase::Lingering) => {
+            (Control::Stop { grace: true }, Phase::Running) => {
+                self.reader = None;
+                self.linger();
+            }
+            (Control::Stop { grace: false }, Phase::Running)
+            | (Control::Superseded | Control::Refused, Phase::Running | Phase::Lingering) => {
                 self.end_quietly();
             }
             // After its own result the process keeps the grace it has: an agent may still be writing its session.
-            (Control::Stop, Phase::Lingering | Phase::Ending)
-            | (Control::Refused, Phase::Ending)
+            (Control::Stop { .. }, Phase::Lingering | Phase::Ending)
+            | (Control::Superseded | Control::Refused, Phase::Ending)
             | (Control::Release, Phase::Running | Phase::Lingering | Phase::Ending) => {}
             (Control::Shutdown(grace), Phase::Running | Phase::Lingering | Phase::Ending) => {
                 self.kill_after = self.kill_after.min(*grace);
@@ -289,26 +324,30 @@ impl<'a> Supervisor<'a> {
         if self.reader.is_none() {
             return;
         }
-        self.heartbeat.get_or_insert_with(|| after(HEARTBEAT_EVERY));
         if let Said::Limit { standing, limit } = &said {
             self.stands(*standing == Standing::Rejected && !limit.using_overage);
         }
         match said.report() {
-            None => {}
-            Some(Report::Session { id }) if self.session.as_ref() == Some(&id) => {}
+            None => self.lives(),
+            Some(Report::Session { id }) if self.session.as_ref() == Some(&id) => self.lives(),
             Some(report) => {
                 if let Report::Session { id } = &report {
                     self.session = Some(id.clone());
                 }
                 if report.is_terminal() {
                     self.reader = None;
-                    self.heartbeat = None;
-                    self.phase = Phase::Lingering;
-                    self.deadline = after(self.attempt.setup.result_grace);
+                    self.linger();
                 }
                 self.attempt.tell(report);
             }
         }
+    }
+
+    /// The result is told; what is left may finish.
+    fn linger(&mut self) {
+        self.alive = false;
+        self.phase = Phase::Lingering;
+        self.deadline = after(self.attempt.setup.result_grace);
     }
 
     /// A rejection is followed by a result, or by the end; some versions linger instead, and say nothing more.
@@ -335,9 +374,24 @@ impl<'a> Supervisor<'a> {
         }
     }
 
+    /// The first sign of life is told at once, the next ones at [`HEARTBEAT_EVERY`]. A report is one by itself.
+    fn lives(&mut self) {
+        if self.pace.is_none() {
+            self.beat();
+        } else {
+            self.alive = true;
+        }
+    }
+
+    fn beat(&mut self) {
+        self.alive = false;
+        self.pace = Some(after(HEARTBEAT_EVERY));
+        self.attempt.tell(Report::Heartbeat);
+    }
+
     fn end_quietly(&mut self) {
         self.reader = None;
-        self.heartbeat = None;
+        self.alive = false;
         process::signal_group(self.group, Signal::TERM);
         self.deadline = after(self.kill_after);
         self.phase = Phase::Ending;

@@ -36,6 +36,9 @@ pub use reap::{Reaped, reap};
 /// The environment variable that marks every process of a store's attempts, and is inherited by what they start.
 pub const MARK_VAR: &str = "DWELL_HELD_BY";
 
+/// The environment variable with the record's id.
+pub const ID_VAR: &str = "DWELL_ID";
+
 /// Records whose logs wait to be removed; beyond it they are removed on the spot.
 const FORGET_QUEUED_MAX: usize = 1024;
 
@@ -165,7 +168,9 @@ impl Exec {
         match effect.into_inner() {
             Effect::Start(start) => self.start(*start),
             Effect::Release { id, attempt } => self.control(id, attempt, Control::Release),
-            Effect::Stop { id, attempt, child: _ } => self.control(id, attempt, Control::Stop),
+            Effect::Stop { id, attempt, grace, child: _ } => {
+                self.control(id, attempt, Control::Stop { grace });
+            }
             Effect::Forget { id } => {
                 let sweeper = lock(&self.sweeper);
                 if sweeper.as_ref().is_none_or(|sweeper| sweeper.forget.try_send(id).is_err()) {
@@ -212,8 +217,12 @@ impl Exec {
             if roster.closed || roster.seats.contains_key(&(id, attempt)) {
                 return;
             }
-            let earlier =
-                roster.seats.range((id, 0)..(id, attempt)).map(|(_, seat)| seat.gone.clone()).collect();
+            let mut earlier = Vec::new();
+            for (_, seat) in roster.seats.range((id, 0)..(id, attempt)) {
+                // It may be ending by itself at this moment.
+                seat.control.send(Control::Superseded).ok();
+                earlier.push(seat.gone.clone());
+            }
             roster.seats.insert((id, attempt), Seat { control: answers.clone(), gone });
             earlier
         };

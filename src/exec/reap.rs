@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::MARK_VAR;
 use super::process::{self, Timer};
-use crate::model::Child;
+use super::{ID_VAR, MARK_VAR};
+use crate::model::{Child, RecordId};
 
 /// Rounds of SIGKILL, each on what is there then: a process may have forked since the last look.
 const KILL_ROUNDS_MAX: usize = 20;
@@ -32,7 +32,17 @@ pub struct Reaped {
 /// still the same processes, their groups, and whatever carries the mark. SIGTERM, SIGKILL after `kill_after`, and
 /// returns when they are gone. Never this process or its ancestors, and never a process that only has the pid.
 pub fn reap(mark: &str, known: &[Child], kill_after: Duration) -> Reaped {
-    let search = Search { mark: format!("{MARK_VAR}={mark}"), known, spared: own_line() };
+    end(&Search { marks: vec![format!("{MARK_VAR}={mark}")], known, spared: own_line() }, kill_after)
+}
+
+/// Stops whatever earlier attempts of a record left outside their process groups. To be called while no attempt of it
+/// is spawned.
+pub(super) fn reap_record(mark: &str, id: RecordId, kill_after: Duration) -> Reaped {
+    let marks = vec![format!("{MARK_VAR}={mark}"), format!("{ID_VAR}={id}")];
+    end(&Search { marks, known: &[], spared: own_line() }, kill_after)
+}
+
+fn end(search: &Search<'_>, kill_after: Duration) -> Reaped {
     let mut seen: BTreeMap<u32, u64> = BTreeMap::new();
     let mut left = search.left(&seen);
     seen.extend(&left);
@@ -59,7 +69,8 @@ fn stop(found: &BTreeMap<u32, u64>, signal: Signal, within: Duration) {
 }
 
 struct Search<'a> {
-    mark: String,
+    /// All of them in one environment.
+    marks: Vec<String>,
     known: &'a [Child],
     spared: BTreeSet<u32>,
 }
@@ -101,7 +112,8 @@ impl Search<'_> {
     fn is_marked(&self, pid: u32) -> bool {
         // Another user's environment cannot be read, and its processes are none of ours.
         let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return false };
-        environment.split(|byte| *byte == 0).any(|entry| entry == self.mark.as_bytes())
+        let has = |mark: &String| environment.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes());
+        self.marks.iter().all(has)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Next, RuntimeChange, backoff, budget, illegal, limit, moved};
 use crate::model::{
     Cause, Child, Curve, Fault, Lane, LimitReport, Policy, Record, Rejected, Report, State, Streak, Streaks,
-    Time, bounded,
+    Time, bounded, code,
 };
 
 /// The engine's turn: attempt+1 under a fresh lease.
@@ -62,7 +62,10 @@ pub(super) fn report(
         return Ok(Next::to(dead(record, Cause::BudgetExhausted, Some(fault), now)));
     }
     Ok(match report {
-        Report::Spawned { child, session } => return spawned(record, *child, session.as_deref()),
+        // Its lease begins anew: it may have waited for an earlier attempt to be gone.
+        Report::Spawned { child, session } => {
+            return spawned(&alive(record, now), *child, session.as_deref());
+        }
         Report::Heartbeat => Next::to(alive(record, now)),
         Report::Session { id } => Next::to(Record { session: Some(bounded(id)), ..alive(record, now) }),
         Report::Succeeded { result } => Next::to(Record {
@@ -154,7 +157,9 @@ fn unavailable(record: &Record, fault: &Fault, policy: &Policy, now: Time) -> Re
 fn rate_limited(record: &Record, reported: &LimitReport, fault: &Fault, now: Time, policy: &Policy) -> Next {
     let (limit, warning) = limit::resolve(reported, now, &policy.limits);
     let state = State::RateLimited { until: limit.until, source: limit.source };
-    let record = Record { last_error: Some(fault.clone()), ..moved(record, state) };
+    // One code, whatever the reporter calls it: the resume asks for it.
+    let fault = Fault::new(code::RATE_LIMITED, &fault.message);
+    let record = Record { last_error: Some(fault), ..moved(record, state) };
     Next { record, runtime: Some(RuntimeChange::Limited(limit)), warning }
 }
 

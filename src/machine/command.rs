@@ -1,7 +1,7 @@
 //! What operators and clients may ask, and drains.
 
 use super::{Next, attempt, illegal, moved};
-use crate::model::{Budget, Lane, Record, Rejected, State, Streaks, Time};
+use crate::model::{Budget, Cause, Lane, Record, Rejected, State, Streaks, Time};
 
 /// Ends it for good; what was outstanding is stopped and may report nothing more.
 pub(super) fn cancel(record: &Record, now: Time) -> Result<Next, Rejected> {
@@ -34,6 +34,10 @@ pub(super) fn resume_now(record: &Record) -> Result<Next, Rejected> {
 /// stays refused; the expiry has had its say.
 pub(super) fn redrive(record: &Record) -> Result<Next, Rejected> {
     match record.state {
+        // Refused at admission: what it would start was never complete.
+        State::DeadLettered { cause: Cause::Invalid, .. } if record.attempt == 0 => {
+            Err(illegal(record, "redrive", "invalid as it was submitted; submit it anew"))
+        }
         State::DeadLettered { .. } => Ok(Next::to(Record {
             streaks: Streaks::default(),
             budget: record.budget.map(|budget| Budget { used: 0, ..budget }),

@@ -22,6 +22,8 @@ pub enum Effect {
         attempt: u32,
         /// Its process, if one was spawned.
         child: Option<Child>,
+        /// Its own report ended it, so its process may finish what it is doing.
+        grace: bool,
     },
     /// The record is purged: drop what was captured for it.
     Forget {

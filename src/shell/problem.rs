@@ -104,11 +104,12 @@ impl From<Rejected> for Problem {
 
 impl From<Closed> for Problem {
     fn from(closed: Closed) -> Problem {
-        let code = match closed {
-            Closed::Stopped => "stopping",
-            Closed::Full => "busy",
+        let (status, code) = match closed {
+            Closed::Stopped => (503, "stopping"),
+            Closed::Full => (503, "busy"),
+            Closed::TooLarge => (413, "too_large"),
         };
-        Problem::new(503, code, closed.to_string())
+        Problem::new(status, code, closed.to_string())
     }
 }
 

@@ -33,6 +33,8 @@ const HTTP_GRACE: Duration = Duration::from_secs(2);
 /// How long an agent may go on after its result, and how long a result may take after a rejection.
 const RESULT_GRACE: Duration = Duration::from_secs(30);
 
+const ENGINE_THREAD: &str = "engine";
+
 /// What only the command line says.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -67,9 +69,12 @@ pub fn foreground_for_run(
     let quiet = config::Log { level: "warn".to_owned(), ..config.log.clone() };
     super::log::start(&quiet)?;
     let running = Running::start(config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &Clock::System)?;
-    let ended = session(&format!("http://{}", running.address()));
-    running.stop();
-    running.wait()?;
+    let (url, stop) = (format!("http://{}", running.address()), Arc::clone(&running.stop));
+    // A signal drains the server while the session waits for it: then its questions must find nobody, not wait on.
+    let waiting = std::thread::spawn(move || running.wait());
+    let ended = session(&url);
+    stop();
+    waiting.join().map_err(|_| anyhow!("the server panicked; see the log"))??;
     ended
 }
 
@@ -93,7 +98,8 @@ pub struct Running {
     engine: JoinHandle<Result<Engine, EngineError>>,
     drained: Receiver<()>,
     exec: Arc<Exec>,
-    http: http::Server,
+    /// Set once the first tick is done.
+    http: Option<http::Server>,
 }
 
 /// Time as the engine's loop needs it.
@@ -125,6 +131,7 @@ impl Running {
         let flows = super::flows::load(config.flows.as_deref())?;
         let unusable = |error: anyhow::Error| Failure { exit: exit::CONFIG, message: error.to_string() };
         let sources = super::sources::open(&config.sources).map_err(unusable)?;
+        configured(&flows, config).map_err(unusable)?;
         let backend = local::Local::open(&config.data, options(config))?;
         let data = fs::canonicalize(&config.data)?;
         let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
@@ -168,15 +175,23 @@ impl Running {
         let (tell_drained, drained) = bounded(1);
         let thread = Thread { exec: Arc::clone(&exec), shared: Arc::clone(&shared), tell_drained };
         let engine = thread.start(engine, inbox)?;
-        // Answered by the first tick, so nothing is accepted before it.
-        handle
-            .call(Request::Status)
-            .map_err(|closed| anyhow!(closed))?
-            .map_err(|rejected| anyhow!(rejected))?;
-        let http = http::Server::start(listener, shared)?;
-        address::write(&data, &format!("http://{address}"))?;
         let kill_after = config.kill_after;
-        Ok(Running { address, handle, data, kill_after, stop, engine, drained, exec, http })
+        let mut running =
+            Running { address, handle, data, kill_after, stop, engine, drained, exec, http: None };
+        match running.accept(listener, shared) {
+            Ok(()) => Ok(running),
+            // What the engine died of says more than that it is gone.
+            Err(error) => Err(running.take_apart().err().unwrap_or(error)),
+        }
+    }
+
+    /// Accepts requests, once the first tick is done.
+    fn accept(&mut self, listener: TcpListener, shared: Arc<Shared>) -> anyhow::Result<()> {
+        // Answered by the first tick.
+        self.handle.call(Request::Status)??;
+        self.http = Some(http::Server::start(listener, shared)?);
+        address::write(&self.data, &format!("http://{}", self.address))
+            .context("cannot write the address file")
     }
 
     /// Where it listens.
@@ -184,17 +199,19 @@ impl Running {
         self.address
     }
 
-    /// Stops it: nothing new starts, what is outstanding may finish for the drain timeout.
-    pub fn stop(&self) {
-        (self.stop)();
-    }
-
-    /// Waits until the engine is drained (or broke), then takes everything apart. The engine answers until nobody can
-    /// ask any more; the store is closed last, when no child is left that a next process would have to stop.
+    /// Waits until the engine is drained (or broke), then takes everything apart.
     pub fn wait(self) -> anyhow::Result<()> {
         // An error is the engine's end: its thread dropped the other side.
         self.drained.recv().ok();
-        self.http.stop(HTTP_GRACE);
+        self.take_apart()
+    }
+
+    /// The engine answers until nobody can ask any more; the store is closed last, when no child is left that a next
+    /// process would have to stop.
+    fn take_apart(self) -> anyhow::Result<()> {
+        if let Some(http) = self.http {
+            http.stop(HTTP_GRACE);
+        }
         self.exec.shutdown(self.kill_after);
         self.handle.close();
         let ended = self.engine.join().map_err(|_| anyhow!("the engine panicked; see the log"))?;
@@ -208,8 +225,8 @@ fn stopper(handle: &Handle, clock: &Clock, timeout: Duration) -> Arc<dyn Fn() + 
     let (handle, clock) = (handle.clone(), clock.clone());
     Arc::new(move || {
         let until = clock.now().after(timeout);
-        // Already stopped is as good.
-        handle.send(Request::Drain { until }, Box::new(drop)).ok();
+        // Waits for room if the queue is full; already stopped is as good.
+        handle.deliver(Request::Drain { until }, Box::new(drop)).ok();
     })
 }
 
@@ -225,7 +242,7 @@ impl Thread {
         let (wake, clock) = (self.shared.handle.clone(), self.shared.clock.clone());
         let alarm = Alarm::start(&clock, move || wake.wake())?;
         let ticking = Ticking { clock, alarm };
-        let named = std::thread::Builder::new().name("engine".to_owned());
+        let named = std::thread::Builder::new().name(ENGINE_THREAD.to_owned());
         Ok(named.spawn(move || {
             let mut drained = || self.tell_drained.send(()).unwrap_or_default();
             engine::run(engine, &inbox, &ticking, &mut |released| self.release(released), &mut drained)
@@ -243,6 +260,18 @@ impl Thread {
         for transition in released.transitions.get() {
             log(transition);
             self.shared.feed.publish(transition);
+        }
+    }
+}
+
+/// A flow on a runtime that is not there would make runs that never start.
+fn configured(flows: &[Flow], config: &Config) -> anyhow::Result<()> {
+    match flows.iter().find(|flow| !config.runtimes.contains_key(flow.runtime())) {
+        None => Ok(()),
+        Some(flow) => {
+            let known: Vec<&str> = config.runtimes.keys().map(|name| &**name).collect();
+            let (file, name) = (flow.file(), flow.runtime());
+            bail!("{file}: runtime {name} is not configured: known are {}", known.join(", "))
         }
     }
 }
@@ -315,7 +344,11 @@ fn executor(
         setup,
         Arc::new(move |id, attempt, report, done| {
             let reply: engine::Reply = Box::new(move |answer| done(answer.into_inner().is_ok()));
-            if let Err(closed) = handle.deliver(Request::Report { id, attempt, report }, reply) {
+            let request = Request::Report { id, attempt, report };
+            // The engine's own thread (no thread could be made for an attempt) must not wait for itself.
+            let on_engine = std::thread::current().name() == Some(ENGINE_THREAD);
+            let told = if on_engine { handle.send(request, reply) } else { handle.deliver(request, reply) };
+            if let Err(closed) = told {
                 tracing::error!(record = %id, attempt, "a report is lost: {closed}");
             }
         }),

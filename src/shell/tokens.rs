@@ -32,9 +32,14 @@ impl Tokens {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 key.extend(uuid::Uuid::new_v4().as_bytes());
                 key.extend(uuid::Uuid::new_v4().as_bytes());
-                let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+                // Put in place whole: a crash in between leaves no half of a key.
+                let partial = data.join("attempt.key.new");
+                let mut file =
+                    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
                 file.write_all(&key)?;
                 file.sync_all()?;
+                std::fs::rename(&partial, &path)?;
+                File::open(data)?.sync_all()?;
             }
             Err(error) => return Err(error),
         }
