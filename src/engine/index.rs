@@ -136,7 +136,7 @@ impl Index {
 
     /// Takes the record of `runtime` whose turn it is out of its queue; [`Index::set`] puts it where it then belongs.
     pub(super) fn take(&mut self, runtime: &Name) -> Option<RecordId> {
-        self.lanes.get_mut(runtime)?.queue.take()
+        self.lanes.get_mut(runtime)?.queue.take(|_| 1)
     }
 
     /// Live records up to and without `before`, newest first.
