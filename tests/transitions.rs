@@ -119,9 +119,10 @@ fn events() -> Vec<(&'static str, Event)> {
         ("cancel", Event::Command(Command::Cancel)),
         ("resume_now", Event::Command(Command::ResumeNow)),
         ("redrive", Event::Command(Command::Redrive)),
+        ("burst_drained", Event::BurstDrained),
     ];
     let covered = events.iter().map(|(_, event)| event.name()).collect::<std::collections::BTreeSet<_>>();
-    assert!(covered.len() >= 24, "an event is missing from the table: {covered:?}");
+    assert!(covered.len() >= 25, "an event is missing from the table: {covered:?}");
     events
 }
 
@@ -212,6 +213,10 @@ fn table() -> String {
             let outcome = machine::step(&record, &event, now, &policy());
             writeln!(text, "| {state} | {} |", cell(&record, outcome, now)).unwrap();
         }
+        let burst = machine::divert(in_state(StateName::Queued));
+        let now = moment(&burst, &event);
+        let outcome = machine::step(&burst, &event, now, &policy());
+        writeln!(text, "| queued, lane burst | {} |", cell(&burst, outcome, now)).unwrap();
     }
     text.push_str(&bounds());
     text

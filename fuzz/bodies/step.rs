@@ -121,6 +121,7 @@ impl Life {
             b'C' => Event::Command(Command::Cancel),
             b'Z' => Event::Command(Command::ResumeNow),
             b'Y' => Event::Command(Command::Redrive),
+            b'B' => Event::BurstDrained,
             b'$' => Event::Charge { attempt: self.named(), calls: CALLS[digit(script)] },
             _ => {
                 let report = self.report(symbol, script)?;
@@ -194,7 +195,8 @@ impl Life {
             | Event::LimitCleared
             | Event::Drain { .. }
             | Event::Undrain
-            | Event::Command(_) => None,
+            | Event::Command(_)
+            | Event::BurstDrained => None,
         };
         if named.is_some_and(|named| !before.state.outstanding() || named != before.attempt) {
             assert!(matches!(answer, Err(Rejected::StaleAttempt { .. })), "{event:?} on {before:?}");

@@ -11,10 +11,11 @@ use crate::model::{
 /// The engine's turn: attempt+1 under a fresh lease.
 pub(super) fn dispatch(record: &Record, now: Time) -> Result<Next, Rejected> {
     match record.state {
-        State::Queued { .. } => {
+        State::Queued { lane: Lane::Ready } => {
             let state = active(record, now, None);
             Ok(Next::to(Record { attempt: record.attempt.saturating_add(1), ..moved(record, state) }))
         }
+        State::Queued { lane: Lane::Burst } => Err(illegal(record, "dispatch", "but in the burst lane")),
         State::Active { .. }
         | State::RateLimited { .. }
         | State::Backoff { .. }

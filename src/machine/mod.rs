@@ -7,6 +7,7 @@ mod admit;
 mod attempt;
 mod backoff;
 mod budget;
+mod burst;
 mod command;
 mod elapsed;
 mod limit;
@@ -15,6 +16,7 @@ mod owed;
 mod testing;
 
 pub use admit::admit;
+pub use burst::divert;
 pub use limit::{merge, resolve};
 pub use owed::{Owed, owed};
 
@@ -60,6 +62,7 @@ pub fn step(record: &Record, event: &Event, now: Time, policy: &Policy) -> Resul
         Event::Command(Command::Cancel) => command::cancel(record, now),
         Event::Command(Command::ResumeNow) => command::resume_now(record),
         Event::Command(Command::Redrive) => command::redrive(record),
+        Event::BurstDrained => burst::drained(record),
     }
 }
 

@@ -58,6 +58,8 @@ pub enum Event {
     Undrain,
     /// An operator's or client's command.
     Command(Command),
+    /// The drainer's turn: out of the burst lane, into the ready one.
+    BurstDrained,
 }
 
 impl Event {
@@ -73,6 +75,7 @@ impl Event {
             Event::Drain { .. } => "drain",
             Event::Undrain => "undrain",
             Event::Command(command) => command.name(),
+            Event::BurstDrained => "burst_drained",
         }
     }
 }
