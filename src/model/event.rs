@@ -122,6 +122,15 @@ pub enum Rejected {
         /// What was named.
         name: Name,
     },
+    /// As many records are queued as may be.
+    QueueFull {
+        /// Where: an org and env, or all of dwell.
+        scope: String,
+        /// Queued there now.
+        queued: u64,
+        /// As many as may be.
+        limit: u64,
+    },
 }
 
 impl Rejected {
@@ -133,6 +142,7 @@ impl Rejected {
             Rejected::BudgetExhausted { .. } => "budget_exhausted",
             Rejected::NotFound { .. } => "not_found",
             Rejected::UnknownRuntime { .. } => "unknown_runtime",
+            Rejected::QueueFull { .. } => "queue_full",
         }
     }
 }
@@ -155,6 +165,9 @@ impl std::fmt::Display for Rejected {
             ),
             Rejected::NotFound { id } => write!(f, "no record {id}"),
             Rejected::UnknownRuntime { name } => write!(f, "runtime {name} is not configured"),
+            Rejected::QueueFull { scope, queued, limit } => {
+                write!(f, "{queued} of {limit} records are queued in {scope}; come back later")
+            }
         }
     }
 }

@@ -84,7 +84,7 @@ impl From<Rejected> for Problem {
             Rejected::NotFound { .. } => 404,
             Rejected::Illegal { .. } | Rejected::StaleAttempt { .. } => 409,
             Rejected::UnknownRuntime { .. } => 422,
-            Rejected::BudgetExhausted { .. } => 429,
+            Rejected::BudgetExhausted { .. } | Rejected::QueueFull { .. } => 429,
         };
         let problem = Problem::new(status, rejected.code(), rejected.to_string());
         match rejected {
@@ -96,6 +96,9 @@ impl From<Rejected> for Problem {
             }
             Rejected::BudgetExhausted { used, limit } => {
                 problem.with("used", json!(used)).with("limit", json!(limit))
+            }
+            Rejected::QueueFull { scope, queued, limit } => {
+                problem.with("scope", json!(scope)).with("queued", json!(queued)).with("limit", json!(limit))
             }
             Rejected::NotFound { .. } | Rejected::UnknownRuntime { .. } => problem,
         }
@@ -133,6 +136,7 @@ mod tests {
             (Rejected::BudgetExhausted { used: 20, limit: 20 }, 429, "budget_exhausted"),
             (Rejected::NotFound { id: id.to_string() }, 404, "not_found"),
             (Rejected::UnknownRuntime { name: "x".into() }, 422, "unknown_runtime"),
+            (Rejected::QueueFull { scope: "o/e".to_owned(), queued: 2, limit: 2 }, 429, "queue_full"),
         ];
         for (rejected, status, code) in table {
             let text = rejected.to_string();

@@ -58,7 +58,7 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(self.document())).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if status == StatusCode::SERVICE_UNAVAILABLE || self.code == "queue_full" {
             headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
         }
         response
@@ -116,4 +116,26 @@ pub(super) async fn resolve(shared: &Shared, text: &str) -> Result<RecordId, Pro
 /// A JSON answer.
 pub(super) fn answer(status: StatusCode, document: Value) -> Response {
     (status, Json(document)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Rejected;
+
+    #[test]
+    fn who_may_come_back_is_told_when() {
+        let full = Rejected::QueueFull { scope: "o/e".to_owned(), queued: 2, limit: 2 };
+        let spent = Rejected::BudgetExhausted { used: 2, limit: 2 };
+        for (problem, status, after) in [
+            (Problem::from(full), 429, Some("1")),
+            (Problem::from(Closed::Full), 503, Some("1")),
+            (Problem::from(spent), 429, None),
+        ] {
+            let response = problem.into_response();
+            assert_eq!(response.status(), status);
+            let told = response.headers().get(header::RETRY_AFTER).map(|value| value.to_str().unwrap());
+            assert_eq!(told, after);
+        }
+    }
 }
