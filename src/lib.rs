@@ -6,7 +6,7 @@
 //! - [`model`]   L0 the nouns: record, state, event, report, trigger, policy, ids, time
 //! - [`machine`] L1 the rule, pure: `admit`, `step`, one file per family of events
 //! - [`flow`]    L1 flow files: parse, validate, match, expand; pure
-//! - [`pace`]    L1 who goes next: fair rotation; pure
+//! - [`pace`]    L1 who goes next: fair rotation, the burst gate; pure
 //! - [`store`]   L1 bytes and durability: backend, batch, codec, keys, `Durable`, the journal, sled, memory
 //! - [`engine`]  L2 one thread: open, tick, inbox, indexes, dispatch
 //! - [`exec`]    L3 carries attempts out: child processes, agents, captured logs

@@ -10,6 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dwell::engine::{Burst, Org, QUEUED_MAX};
 use dwell::shell::config::{Adapter, Config, Layers, Origin, keys};
 
 fn in_file(text: &str) -> (tempfile::NamedTempFile, Layers) {
@@ -32,6 +33,9 @@ fn no_file_is_needed() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:7070");
     assert_eq!(config.data, Path::new("./dwell-data"));
     assert_eq!(config.policy, dwell::model::Policy::default());
+    assert_eq!(config.burst, Burst::default());
+    assert_eq!(config.queued_max, QUEUED_MAX);
+    assert!(config.orgs.is_empty());
     assert_eq!(config.runtimes["claude"].adapter, Adapter::Claude);
     assert_eq!(config.runtimes["claude"].concurrency, 5);
     assert_eq!(config.runtimes["shell"].adapter, Adapter::Plain);
@@ -54,6 +58,24 @@ fn each_layer_wins_over_the_one_below() {
     assert_eq!(config.origin("limits.max_wait"), Some(&Origin::Env("DWELL_LIMITS_MAX_WAIT".to_owned())));
     assert_eq!(config.origin("store.url"), Some(&Origin::Flag("--data")));
     assert_eq!(config.origin("retry.attempts"), Some(&Origin::Default));
+}
+
+#[test]
+fn an_org_that_is_named_has_the_defaults_of_what_it_does_not_say() {
+    let (_file, mut layers) = in_file("[orgs.acme]\nburst = true\n[orgs.big]\nweight = 3\nmax_queued = 7\n");
+    layers.env = vec![("DWELL_BURST_SHADOW".to_owned(), "true".to_owned())];
+    let config = Config::load(&layers).unwrap();
+    assert_eq!(config.orgs["acme"], Org { burst: true, ..Org::default() });
+    assert_eq!(config.orgs["big"], Org { weight: 3, queued_max: 7, ..Org::default() });
+    assert!(config.burst.switches.enabled && config.burst.switches.shadow);
+    assert_eq!(
+        problems("[burst]\nenabled = \"yes\"\nshadow = 1\n[orgs.a]\nburst = \"true\"\n"),
+        [
+            "dwell.toml:2: burst.enabled: string is not accepted here: expected true or false",
+            "dwell.toml:3: burst.shadow: integer is not accepted here: expected true or false",
+            "dwell.toml:5: orgs.a.burst: string is not accepted here: expected true or false",
+        ]
+    );
 }
 
 #[test]
@@ -146,7 +168,7 @@ fn what_config_check_prints_shows_where_each_value_came_from() {
     let line = |key: &str| shown.lines().find(|line| line.starts_with(key)).unwrap();
     assert!(line("run.budget = 7 ").contains(":2"), "{shown}");
     assert!(line("limits.max_wait = \"8d\" ").ends_with("# default"), "{shown}");
-    assert_eq!(shown.lines().count(), keys::KEYS.len() - 8 + 2 * 6, "{shown}");
+    assert_eq!(shown.lines().count(), keys::KEYS.len() - 11 + 2 * 6, "{shown}");
 }
 
 #[test]
@@ -157,6 +179,8 @@ fn the_example_is_accepted_and_shows_every_key() {
     assert_eq!(config.policy, defaults.policy);
     assert_eq!(config.resume_prompt, defaults.resume_prompt);
     assert_eq!(config.continue_prompt, defaults.continue_prompt);
+    assert_eq!((config.burst, config.queued_max), (defaults.burst, defaults.queued_max));
+    assert_eq!(config.orgs["acme"], Org::default());
     let text = std::fs::read_to_string(path).unwrap();
     for key in keys::KEYS {
         let last = key.path.rsplit('.').next().unwrap();

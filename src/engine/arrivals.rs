@@ -1,18 +1,22 @@
 //! What each request makes of things, and its answer.
 
+use std::collections::BTreeMap;
+
+use super::burst;
 use super::draft::{Draft, Fail};
 use super::list;
-use super::request::{Answer, Counts, Detail, Request, RuntimeView, Status, Triggered};
+use super::request::{Answer, BurstStatus, Counts, Detail, Request, RuntimeView, Status, Triggered};
 use crate::model::{
-    Event, Name, RecordId, Rejected, Report, Runtime, StateName, Submission, Time, Trigger, TriggerId,
+    Event, Lane, Name, RecordId, Rejected, Report, Runtime, StateName, Submission, Time, Trigger, TriggerId,
 };
+use crate::pace::Outcome;
 use crate::store::{Stored, keys};
 
 /// Decides one request.
 pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, Fail> {
     match request {
         Request::Submit(submission) => submit(draft, *submission),
-        Request::Trigger { trigger, runs } => trigger_runs(draft, *trigger, runs),
+        Request::Trigger { trigger, runs, spool } => trigger_runs(draft, *trigger, runs, spool),
         Request::Command { id, command } => record(draft, id, &Event::Command(command)),
         Request::Report { id, attempt, report } => reported(draft, id, attempt, report),
         Request::Charge { id, attempt, calls } => {
@@ -58,8 +62,9 @@ fn submit(draft: &mut Draft<'_>, submission: Submission) -> Result<Answer, Fail>
         return Ok(Answer::Admitted { detail: Box::new(detail(draft, first)?), duplicate: true });
     }
     configured(draft, &submission.runtime)?;
+    room(draft, std::slice::from_ref(&submission))?;
     let work = submission.work.clone();
-    let record = draft.admit(submission);
+    let record = draft.admit(submission, Lane::Ready);
     if let Some(name) = name {
         draft.put(name, record.id.encode());
     }
@@ -73,8 +78,35 @@ fn configured(draft: &Draft<'_>, runtime: &Name) -> Result<(), Rejected> {
     Err(Rejected::UnknownRuntime { name: runtime.clone() })
 }
 
+/// Whether the queues hold as many more: of each env, and in all.
+fn room(draft: &Draft<'_>, submissions: &[Submission]) -> Result<(), Rejected> {
+    let core = &draft.core;
+    let check = |scope: &dyn Fn() -> String, queued: u64, more: u64, limit: u32| {
+        let limit = u64::from(limit);
+        if more == 0 || queued.saturating_add(more) <= limit {
+            return Ok(());
+        }
+        Err(Rejected::QueueFull { scope: scope(), queued, limit })
+    };
+    let mut envs: BTreeMap<(&Name, &Name), u64> = BTreeMap::new();
+    for submission in submissions.iter().filter(|submission| submission.invalid.is_none()) {
+        *envs.entry((&submission.org, &submission.env)).or_default() += 1;
+    }
+    for ((org, env), more) in &envs {
+        let limit = core.settings.org(org).queued_max;
+        check(&|| format!("{org}/{env}"), core.index.queued(org, env), *more, limit)?;
+    }
+    let queued = core.index.counts().get(&StateName::Queued).copied().unwrap_or(0);
+    check(&|| "dwell".to_owned(), queued, envs.values().sum(), core.settings.queued_max)
+}
+
 /// A trigger with its runs, in this one commit: no orphan of either.
-fn trigger_runs(draft: &mut Draft<'_>, mut trigger: Trigger, runs: Vec<Submission>) -> Result<Answer, Fail> {
+fn trigger_runs(
+    draft: &mut Draft<'_>,
+    mut trigger: Trigger,
+    runs: Vec<Submission>,
+    spool: bool,
+) -> Result<Answer, Fail> {
     let delivery = trigger.dedup.as_ref().map(|dedup| keys::delivery(&trigger.source, dedup));
     if let Some(delivery) = &delivery
         && let Some(first) = draft.row(delivery)?
@@ -83,16 +115,25 @@ fn trigger_runs(draft: &mut Draft<'_>, mut trigger: Trigger, runs: Vec<Submissio
         let row = draft.row(&keys::trigger(first))?;
         let runs =
             row.map(|row| Trigger::decode(&row)).transpose()?.map(|first| first.runs).unwrap_or_default();
-        return Ok(Answer::Triggered(Triggered { trigger: first, duplicate: true, runs }));
+        let outcome = Outcome::PassThrough;
+        return Ok(Answer::Triggered(Triggered { trigger: first, duplicate: true, runs, outcome }));
+    }
+    if !spool {
+        room(draft, &runs)?;
     }
     trigger.at = draft.now;
-    trigger.runs = runs.into_iter().map(|run| draft.admit(run).id).collect();
+    let verdict = burst::judge(draft.core, &runs);
+    for run in runs {
+        let diverted = verdict.get(&(run.org.clone(), run.env.clone())) == Some(&Outcome::Mollify);
+        trigger.runs.push(draft.admit(run, if diverted { Lane::Burst } else { Lane::Ready }).id);
+    }
+    let outcome = verdict.into_values().max().unwrap_or(Outcome::PassThrough);
     if let Some(delivery) = delivery {
         draft.put(delivery, trigger.id.encode());
     }
     draft.put(keys::trigger(trigger.id), trigger.encode());
     draft.core.oldest.trigger.get_or_insert(trigger.at);
-    Ok(Answer::Triggered(Triggered { trigger: trigger.id, duplicate: false, runs: trigger.runs }))
+    Ok(Answer::Triggered(Triggered { trigger: trigger.id, duplicate: false, runs: trigger.runs, outcome }))
 }
 
 fn set_runtime(
@@ -115,7 +156,7 @@ fn view(draft: &Draft<'_>, name: &Name) -> RuntimeView {
         runtime: draft.core.runtime(name),
         concurrency: draft.core.settings.runtimes.get(name).copied().unwrap_or(0),
         outstanding: u32::try_from(lane.map_or(0, |lane| lane.outstanding.len())).unwrap_or(u32::MAX),
-        queued: lane.map_or(0, |lane| lane.queue.len()),
+        queued: lane.map_or(0, |lane| lane.queue.len() + lane.burst.len()),
     }
 }
 
@@ -143,6 +184,11 @@ fn status(draft: &Draft<'_>) -> Status {
         draining_until: core.draining,
         ticks: core.ticks,
         commits: core.commits,
+        burst: BurstStatus {
+            decisions: core.gate.decisions.clone(),
+            queued: core.index.lanes().map(|(_, lane)| lane.burst.len()).sum(),
+            released: core.index.lanes().map(|(_, lane)| lane.released.len() as u64).sum(),
+        },
     }
 }
 

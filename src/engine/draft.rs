@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::tick::{Core, EngineError};
 use crate::machine::{self, RuntimeChange};
 use crate::model::{
-    Effect, Event, Pause, Prompt, Record, RecordId, Rejected, Report, Runtime, Start, State, Submission,
-    Time, Transition, Work, code,
+    Effect, Event, Lane, Pause, Prompt, Record, RecordId, Rejected, Report, Runtime, Start, State,
+    Submission, Time, Transition, Work, code,
 };
 use crate::store::{Backend, Batch, Stored, keys};
 
@@ -88,10 +88,14 @@ impl<'a> Draft<'a> {
         Ok(Work::decode(&bytes)?)
     }
 
-    /// Admits a record at the end of the queue.
-    pub(super) fn admit(&mut self, submission: Submission) -> Record {
+    /// Admits a record at the end of a queue.
+    pub(super) fn admit(&mut self, submission: Submission, lane: Lane) -> Record {
         let order = self.core.index.next_order();
         let (record, work) = machine::admit(submission, order, self.now, &self.core.settings.policy);
+        let record = match lane {
+            Lane::Ready => record,
+            Lane::Burst => machine::divert(record),
+        };
         self.core.tally.admitted += 1;
         self.core.index.set(&record);
         let detail = record.last_error.as_ref().map(|fault| format!("{}: {}", fault.code, fault.message));

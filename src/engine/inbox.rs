@@ -198,7 +198,7 @@ mod tests {
             payload: vec![b' '; bytes],
             runs: Vec::new(),
         };
-        Request::Trigger { trigger: Box::new(trigger), runs: Vec::new() }
+        Request::Trigger { trigger: Box::new(trigger), runs: Vec::new(), spool: true }
     }
 
     #[test]

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::request::Counts;
-use crate::model::{Name, Record, RecordId, StateName, Time};
+use super::settings::Settings;
+use crate::model::{Lane as Queue, Name, Record, RecordId, StateName, Time};
 use crate::pace::Rotation;
 
 /// What the indexes know of one live record.
@@ -15,6 +16,8 @@ pub(super) struct Entry {
     pub(super) flow: Option<Name>,
     pub(super) runtime: Name,
     pub(super) state: StateName,
+    /// Which of the two queues it stands in, if it is queued.
+    queue: Option<Queue>,
     order: u64,
     deadline: Option<Time>,
 }
@@ -24,6 +27,10 @@ pub(super) struct Entry {
 pub(super) struct Lane {
     /// Waiting for their turn.
     pub(super) queue: Rotation,
+    /// Held back by the burst gate.
+    pub(super) burst: Rotation,
+    /// Released from there by the drainer: queued, or with an outstanding attempt.
+    pub(super) released: BTreeSet<RecordId>,
     /// With an outstanding attempt.
     pub(super) outstanding: BTreeSet<RecordId>,
     /// Waiting for its window.
@@ -31,9 +38,19 @@ pub(super) struct Lane {
 }
 
 impl Lane {
+    const fn rotation(&mut self, queue: Queue) -> &mut Rotation {
+        match queue {
+            Queue::Ready => &mut self.queue,
+            Queue::Burst => &mut self.burst,
+        }
+    }
+
     /// Whether no record waits for or runs on the runtime.
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.outstanding.is_empty() && self.limited.is_empty()
+        self.queue.is_empty()
+            && self.burst.is_empty()
+            && self.outstanding.is_empty()
+            && self.limited.is_empty()
     }
 }
 
@@ -44,6 +61,8 @@ pub(super) struct Index {
     deadlines: BTreeSet<(Time, RecordId)>,
     lanes: BTreeMap<Name, Lane>,
     counts: Counts,
+    /// By org and env, those that have any.
+    queued: BTreeMap<(Name, Name), u64>,
     names: BTreeSet<Name>,
     order_max: u64,
 }
@@ -52,6 +71,11 @@ impl Index {
     /// Makes the indexes say what `record` says; a finished record leaves them.
     pub(super) fn set(&mut self, record: &Record) {
         self.remove(record.id);
+        if !matches!(record.state.name(), StateName::Queued | StateName::Active | StateName::Draining)
+            && let Some(lane) = self.lanes.get_mut(&record.runtime)
+        {
+            lane.released.remove(&record.id);
+        }
         if record.state.finished_at().is_some() {
             return;
         }
@@ -61,6 +85,7 @@ impl Index {
             flow: record.flow.as_ref().map(|flow| self.intern(flow)),
             runtime: self.intern(&record.runtime),
             state: record.state.name(),
+            queue: record.state.lane(),
             order: record.order,
             deadline: record.deadline(),
         };
@@ -70,15 +95,22 @@ impl Index {
             self.deadlines.insert((deadline, record.id));
         }
         let lane = self.lanes.entry(entry.runtime.clone()).or_default();
+        if let Some(queue) = entry.queue {
+            lane.rotation(queue).insert(&entry.org, &entry.env, entry.order, record.id);
+            *self.queued.entry((entry.org.clone(), entry.env.clone())).or_default() += 1;
+        }
         match entry.state {
-            StateName::Queued => lane.queue.insert(&entry.org, &entry.env, entry.order, record.id),
             StateName::Active | StateName::Draining => {
                 lane.outstanding.insert(record.id);
             }
             StateName::RateLimited => {
                 lane.limited.insert(record.id);
             }
-            StateName::Backoff | StateName::DeadLettered | StateName::Completed | StateName::Cancelled => {}
+            StateName::Queued
+            | StateName::Backoff
+            | StateName::DeadLettered
+            | StateName::Completed
+            | StateName::Cancelled => {}
         }
         self.entries.insert(record.id, entry);
     }
@@ -92,15 +124,29 @@ impl Index {
             self.deadlines.remove(&(deadline, id));
         }
         let lane = self.lanes.entry(entry.runtime).or_default();
+        if let Some(queue) = entry.queue {
+            lane.rotation(queue).remove(&entry.org, &entry.env, entry.order);
+            if let std::collections::btree_map::Entry::Occupied(mut queued) =
+                self.queued.entry((entry.org, entry.env))
+            {
+                *queued.get_mut() -= 1;
+                if *queued.get() == 0 {
+                    queued.remove();
+                }
+            }
+        }
         match entry.state {
-            StateName::Queued => lane.queue.remove(&entry.org, &entry.env, entry.order),
             StateName::Active | StateName::Draining => {
                 lane.outstanding.remove(&id);
             }
             StateName::RateLimited => {
                 lane.limited.remove(&id);
             }
-            StateName::Backoff | StateName::DeadLettered | StateName::Completed | StateName::Cancelled => {}
+            StateName::Queued
+            | StateName::Backoff
+            | StateName::DeadLettered
+            | StateName::Completed
+            | StateName::Cancelled => {}
         }
     }
 
@@ -135,8 +181,32 @@ impl Index {
     }
 
     /// Takes the record of `runtime` whose turn it is out of its queue; [`Index::set`] puts it where it then belongs.
-    pub(super) fn take(&mut self, runtime: &Name) -> Option<RecordId> {
-        self.lanes.get_mut(runtime)?.queue.take(|_| 1)
+    pub(super) fn take(&mut self, runtime: &Name, settings: &Settings) -> Option<RecordId> {
+        self.lanes.get_mut(runtime)?.queue.take(|org| settings.org(org).weight)
+    }
+
+    /// Takes the burst records of `runtime` that this tick releases; [`Index::set`] puts them where they then belong.
+    pub(super) fn drain(&mut self, runtime: &Name, settings: &Settings) -> Vec<RecordId> {
+        let Some(lane) = self.lanes.get_mut(runtime) else { return Vec::new() };
+        let burst = &settings.burst;
+        let mut room = (burst.drain_concurrency as usize).saturating_sub(lane.released.len());
+        let orgs = lane.burst.slice(room.min(burst.orgs_per_tick as usize));
+        let mut drained = Vec::new();
+        for (served, org) in orgs.iter().enumerate() {
+            // Every org of the slice is served, so each that follows keeps a place.
+            let following = orgs.len() - served - 1;
+            let batch = burst.drain_batch.saturating_mul(settings.org(org).weight.max(1)) as usize;
+            let ids = lane.burst.take_of(org, batch.clamp(1, room.saturating_sub(following).max(1)));
+            room = room.saturating_sub(ids.len());
+            lane.released.extend(&ids);
+            drained.extend(ids);
+        }
+        drained
+    }
+
+    /// How many are queued in an env, in both lanes.
+    pub(super) fn queued(&self, org: &Name, env: &Name) -> u64 {
+        self.queued.get(&(org.clone(), env.clone())).copied().unwrap_or(0)
     }
 
     /// Live records up to and without `before`, newest first.

@@ -4,10 +4,11 @@
 //! is an argument), processes, sockets, and any wait that is not a deadline in a record or a runtime's row.
 //!
 //! A tick: purge; what was found interrupted at open; arrivals in order; due deadlines, earliest first; records freed
-//! by an open window; fair dispatch; one commit; release. Two events for one record fold into one write, and what is
+//! by an open window; the burst drainer; fair dispatch; one commit; release. Two events for one record fold into one write, and what is
 //! owed to the outside follows from the record before and after.
 
 mod arrivals;
+mod burst;
 mod draft;
 mod inbox;
 mod index;
@@ -19,15 +20,17 @@ mod run;
 mod settings;
 mod tick;
 
+pub use crate::pace::{Outcome, Rate, Reason, Switches};
 pub use inbox::{Advanced, Closed, Handle, Inbox, channel};
 pub use open::{Opening, Survivor};
 pub use request::{
-    Answer, Arrival, Counts, Detail, Filter, Page, Reply, Request, RuntimeView, Status, Triggered,
+    Answer, Arrival, BurstStatus, Counts, Detail, Filter, Page, Reply, Request, RuntimeView, Status,
+    Triggered,
 };
 pub use run::{Clock, run};
 pub use settings::{
-    ARRIVALS_PER_TICK_MAX, ARRIVALS_QUEUED_MAX, CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX,
-    DISPATCHES_PER_TICK_MAX, PURGES_PER_TICK_MAX, READS_PER_PAGE_MAX, RECORDS_PER_SCAN, Settings,
-    VISITS_PER_PAGE_MAX,
+    ARRIVALS_PER_TICK_MAX, ARRIVALS_QUEUED_MAX, Burst, CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX,
+    DISPATCHES_PER_TICK_MAX, Org, PURGES_PER_TICK_MAX, QUEUED_MAX, READS_PER_PAGE_MAX, RECORDS_PER_SCAN,
+    Settings, VISITS_PER_PAGE_MAX,
 };
 pub use tick::{Engine, EngineError, Released};

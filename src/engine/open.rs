@@ -1,5 +1,6 @@
 //! Open: rebuild what is derived, and find what an earlier process left outstanding.
 
+use super::burst::Gate;
 use super::index::Index;
 use super::purge::Oldest;
 use super::settings::{RECORDS_PER_SCAN, Settings};
@@ -65,6 +66,7 @@ impl Engine {
             }
         }
         let core = Core {
+            gate: Gate::new(&settings),
             settings,
             index,
             runtimes,

@@ -7,6 +7,7 @@ use crate::model::{
     Action, Budget, Cause, Command, IdRange, Kind, Name, Record, RecordId, Rejected, Report, Runtime,
     StateName, Submission, Time, Trigger, Work,
 };
+use crate::pace::{Outcome, Reason};
 use crate::store::Durable;
 
 /// One request with the way back.
@@ -31,6 +32,8 @@ pub enum Request {
         trigger: Box<Trigger>,
         /// What the flows that match it make of it.
         runs: Vec<Submission>,
+        /// Admit it however many are queued: who sends it never tries again.
+        spool: bool,
     },
     /// Cancel, resume or redrive -> [`Answer::Record`].
     Command {
@@ -111,7 +114,9 @@ impl Request {
         };
         match self {
             Request::Submit(submission) => of(submission),
-            Request::Trigger { trigger, runs } => trigger.payload.len() + runs.iter().map(of).sum::<usize>(),
+            Request::Trigger { trigger, runs, spool: _ } => {
+                trigger.payload.len() + runs.iter().map(of).sum::<usize>()
+            }
             Request::Command { .. }
             | Request::Report { .. }
             | Request::Charge { .. }
@@ -208,6 +213,8 @@ pub struct Triggered {
     pub duplicate: bool,
     /// The runs it made, then or now.
     pub runs: Vec<RecordId>,
+    /// What the burst gate made of it; a duplicate is not judged, so it passes.
+    pub outcome: Outcome,
 }
 
 /// A page of records.
@@ -258,4 +265,17 @@ pub struct Status {
     pub ticks: u64,
     /// Commits since open.
     pub commits: u64,
+    /// The burst gate and its drainer.
+    pub burst: BurstStatus,
+}
+
+/// The burst gate and its drainer.
+#[derive(Clone, Debug, Default)]
+pub struct BurstStatus {
+    /// The gate's decisions since open.
+    pub decisions: BTreeMap<(Outcome, Option<Reason>), u64>,
+    /// Records in the burst lane.
+    pub queued: u64,
+    /// Records released from it that wait for their start or are outstanding.
+    pub released: u64,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{Name, Policy};
+use crate::pace::{Rate, Switches};
 
 /// Numbers and names the engine works with.
 #[derive(Clone, Debug)]
@@ -14,6 +15,63 @@ pub struct Settings {
     pub runtimes: BTreeMap<Name, u32>,
     /// How long finished records and accepted triggers are kept.
     pub retention: Duration,
+    /// Records that may be queued in all; beyond them callers are told to come back.
+    pub queued_max: u32,
+    /// The burst gate and its drainer.
+    pub burst: Burst,
+    /// What differs for an org; one that is not here has the defaults.
+    pub orgs: BTreeMap<Name, Org>,
+}
+
+/// The burst gate and its drainer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Burst {
+    /// The gate's own switches.
+    pub switches: Switches,
+    /// How fast an env may call.
+    pub rate: Rate,
+    /// Records of an org that are released in one tick, times its weight.
+    pub drain_batch: u32,
+    /// Released records of a runtime that may wait for their start or be outstanding.
+    pub drain_concurrency: u32,
+    /// Orgs of a runtime that are served in one tick.
+    pub orgs_per_tick: u32,
+}
+
+impl Default for Burst {
+    fn default() -> Self {
+        Burst {
+            switches: Switches { enabled: true, shadow: false },
+            rate: Rate::default(),
+            drain_batch: 10,
+            drain_concurrency: 50,
+            orgs_per_tick: 500,
+        }
+    }
+}
+
+/// One tenant's own settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Org {
+    /// Whether its bursts are diverted.
+    pub burst: bool,
+    /// Turns it has a round.
+    pub weight: u32,
+    /// Records that may be queued in each of its envs.
+    pub queued_max: u32,
+}
+
+impl Default for Org {
+    fn default() -> Self {
+        Org { burst: false, weight: 1, queued_max: QUEUED_MAX }
+    }
+}
+
+impl Settings {
+    /// An org's settings.
+    pub fn org(&self, name: &Name) -> Org {
+        self.orgs.get(name).copied().unwrap_or_default()
+    }
 }
 
 impl Default for Settings {
@@ -22,10 +80,15 @@ impl Default for Settings {
             policy: Policy::default(),
             runtimes: BTreeMap::new(),
             retention: Duration::from_secs(7 * 24 * 3600),
+            queued_max: QUEUED_MAX,
+            burst: Burst::default(),
+            orgs: BTreeMap::new(),
         }
     }
 }
 
+/// Records that may be queued unless configuration says otherwise: ten times what an engine is laid out for.
+pub const QUEUED_MAX: u32 = 10_000_000;
 /// Arrivals taken into one tick, and so into one commit.
 pub const ARRIVALS_PER_TICK_MAX: usize = 1024;
 /// A tick takes no more arrivals once it holds this many bytes of payload.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::arrivals;
+use super::burst::{self, Gate};
 use super::draft::{Draft, Fail};
 use super::index::Index;
 use super::purge::{self, Oldest};
@@ -42,6 +43,7 @@ pub struct Engine {
 pub(super) struct Core {
     pub(super) settings: Settings,
     pub(super) index: Index,
+    pub(super) gate: Gate,
     pub(super) runtimes: BTreeMap<Name, Runtime>,
     pub(super) tally: Tally,
     pub(super) now: Time,
@@ -101,8 +103,10 @@ impl Engine {
             return Some(core.now);
         }
         let deadline = core.index.first_deadline().map(|(deadline, _)| deadline);
-        let reopened =
-            core.index.lanes().filter(|(name, lane)| !lane.queue.is_empty() && core.free(name) > 0);
+        let reopened = core
+            .index
+            .lanes()
+            .filter(|(name, lane)| !lane.burst.is_empty() || !lane.queue.is_empty() && core.free(name) > 0);
         let reopened = reopened.filter_map(|(name, _)| core.runtimes.get(name)?.held_until(core.now)).min();
         let opened = core.index.lanes().filter(|(_, lane)| !lane.limited.is_empty());
         let opened = opened.filter_map(|(name, _)| Some(core.runtimes.get(name)?.limited?.limit.until)).min();
@@ -130,6 +134,7 @@ impl Engine {
         }
         deadlines(&mut draft)?;
         cleared(&mut draft)?;
+        burst::drain(&mut draft)?;
         dispatch(&mut draft)?;
         let (batch, effects, transitions) = draft.finish()?;
         core.commits += u64::from(!batch.is_empty());
@@ -141,9 +146,9 @@ impl Engine {
 }
 
 /// A step the indexes promised. A refusal here is a bug, and stopping is better than turning in circles.
-fn must(draft: &mut Draft<'_>, id: RecordId, event: &Event) -> Result<(), EngineError> {
+pub(super) fn must(draft: &mut Draft<'_>, id: RecordId, event: &Event) -> Result<Record, EngineError> {
     match draft.apply(id, event) {
-        Ok(_) => Ok(()),
+        Ok(record) => Ok(record),
         Err(Fail::Broken(error)) => Err(error),
         Err(Fail::Rejected(rejected)) => {
             tracing::error!(record = %id, "{rejected}");
@@ -162,7 +167,9 @@ fn interrupted(draft: &mut Draft<'_>) -> Result<(), EngineError> {
 fn deadlines(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     for _ in 0..DEADLINES_PER_TICK_MAX {
         match draft.core.index.first_deadline() {
-            Some((deadline, id)) if deadline <= draft.now => must(draft, id, &Event::Elapsed)?,
+            Some((deadline, id)) if deadline <= draft.now => {
+                must(draft, id, &Event::Elapsed)?;
+            }
             Some(_) | None => return Ok(()),
         }
     }
@@ -200,7 +207,8 @@ fn dispatch(draft: &mut Draft<'_>) -> Result<(), EngineError> {
                 draft.core.more = true;
                 return Ok(());
             }
-            let Some(id) = draft.core.index.take(&runtime) else { break };
+            let Core { index, settings, .. } = &mut *draft.core;
+            let Some(id) = index.take(&runtime, settings) else { break };
             must(draft, id, &Event::Dispatch)?;
             left -= 1;
         }

@@ -297,6 +297,9 @@ fn settings(config: &Config) -> engine::Settings {
         policy: config.policy.clone(),
         runtimes: runtimes.collect(),
         retention: config.finished_for,
+        queued_max: config.queued_max,
+        burst: config.burst,
+        orgs: config.orgs.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::time;
-use crate::engine::{Detail, Page, RuntimeView, Status, Triggered};
+use crate::engine::{BurstStatus, Detail, Page, Reason, RuntimeView, Status, Triggered};
 use crate::model::{
     Action, Budget, Cause, Fault, Lane, Record, Source, State, StateName, Streak, Time, Transition, Trigger,
 };
@@ -208,7 +208,7 @@ pub fn triggered(triggered: &Triggered) -> Json {
     json!({
         "trigger": triggered.trigger.to_string(),
         "duplicate": triggered.duplicate,
-        "outcome": "pass_through",
+        "outcome": triggered.outcome.as_str(),
         "runs": runs,
     })
 }
@@ -230,7 +230,21 @@ pub fn status(status: &Status) -> Json {
         .maybe("draining_until", status.draining_until.map(moment))
         .with("ticks", status.ticks)
         .with("commits", status.commits)
+        .with("burst", burst(&status.burst))
         .done()
+}
+
+/// The gate's decisions by outcome and reason, as the counters of a metric would be.
+fn burst(burst: &BurstStatus) -> Json {
+    let decisions = burst.decisions.iter().map(|((outcome, reason), count)| {
+        Object::default()
+            .with("outcome", outcome.as_str())
+            .maybe("reason", reason.map(Reason::as_str))
+            .with("count", *count)
+            .done()
+    });
+    let decisions: Vec<Json> = decisions.collect();
+    json!({ "decisions": decisions, "queued": burst.queued, "released": burst.released })
 }
 
 /// One step of a record's history.

@@ -30,6 +30,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A whole number, at least this.
     Number(u32),
+    /// `true` or `false`.
+    Flag,
     /// A humantime duration, or whole seconds.
     Span,
     /// A duration, or `off`.
@@ -69,6 +71,20 @@ pub const KEYS: &[Key] = &[
         "You were interrupted. Continue working on the task where you left off.",
         "what an agent is told when its session goes on after an interruption",
     ),
+    key(
+        "limits.max_queued",
+        Kind::Number(1),
+        "10000000",
+        "records queued in all; then 429, except for webhooks",
+    ),
+    key("burst.enabled", Kind::Flag, "true", "false: the burst gate asks nobody and lets everything pass"),
+    key("burst.shadow", Kind::Flag, "false", "judge every org, and only log what would have been diverted"),
+    key("burst.window", Kind::Span, "200ms", "triggers of an env are counted over this"),
+    key("burst.threshold", Kind::Number(1), "100", "so many within the window are fine; one more is a burst"),
+    key("burst.hold", Kind::Span, "500ms", "how long an env is diverted before it is judged again"),
+    key("burst.drain_batch", Kind::Number(1), "10", "diverted runs released of one org in one tick"),
+    key("burst.drain_concurrency", Kind::Number(1), "50", "released runs of a runtime that are not over yet"),
+    key("burst.orgs_per_tick", Kind::Number(1), "500", "orgs that are served in one tick"),
     key("drain.timeout", Kind::Span, "30s", "how long outstanding attempts may finish when dwell stops"),
     key("drain.kill_after", Kind::Span, "5s", "between SIGTERM and SIGKILL of an attempt's process group"),
     key("shutdown.timeout", Kind::Span, "40s", "the whole stop; more than drain.timeout + 1s"),
@@ -109,6 +125,14 @@ pub const KEYS: &[Key] = &[
         Kind::Secrets,
         "",
         "any of these proves a webhook: file:PATH, env:NAME or plain:TEXT",
+    ),
+    key("orgs.*.burst", Kind::Flag, "false", "whether the org's bursts are diverted"),
+    key("orgs.*.weight", Kind::Number(1), "1", "turns the org has where another has one"),
+    key(
+        "orgs.*.max_queued",
+        Kind::Number(1),
+        "10000000",
+        "records queued in each env of the org; then 429, except for webhooks",
     ),
     key("log.format", Kind::Choice(&["text", "json"]), "text", "how log lines look, on stderr"),
     key("log.level", Kind::Text, "info", "off, error, warn, info, debug, trace, or target=level,..."),
@@ -201,6 +225,7 @@ fn key_schema(key: &Key) -> Json {
             let default = default.parse::<u32>().ok();
             json!({ "description": doc, "default": default, "type": "integer", "minimum": min })
         }
+        Kind::Flag => json!({ "description": doc, "default": default == "true", "type": "boolean" }),
         Kind::Span | Kind::SpanOrOff | Kind::Percent => {
             json!({ "description": doc, "default": default, "type": ["string", "integer"] })
         }

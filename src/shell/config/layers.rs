@@ -103,7 +103,7 @@ impl Settings {
         settings
     }
 
-    /// The names under `section` (`runtimes`, `sources`), in order.
+    /// The names under `section` (`runtimes`, `sources`, `orgs`), in order.
     pub fn names(&self, section: &str) -> Vec<&str> {
         let prefix = format!("{section}.");
         let mut names: Vec<&str> = (self.values.keys())
@@ -183,7 +183,7 @@ impl Settings {
         }
     }
 
-    /// Defaults of a name under `runtimes` or `sources` that was not there.
+    /// Defaults of a name under `runtimes`, `sources` or `orgs` that was not there.
     fn fill(&mut self, section: &str, name: &str) {
         let prefix = format!("{section}.*.");
         for key in KEYS {

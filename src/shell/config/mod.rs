@@ -19,6 +19,7 @@ pub use layers::{Layers, Origin, Problem, Setting, Settings};
 pub use secret::SecretRef;
 pub use value::Value;
 
+use crate::engine;
 use crate::model::{Curve, LimitPolicy, Name, Policy, Retry, Timeouts};
 
 /// The file that is read when none is named and it is there.
@@ -100,6 +101,12 @@ pub struct Config {
     pub runtimes: BTreeMap<Name, Runtime>,
     /// By name.
     pub sources: BTreeMap<Name, Source>,
+    /// Records that may be queued in all.
+    pub queued_max: u32,
+    /// The burst gate and its drainer.
+    pub burst: engine::Burst,
+    /// By name, those that differ from the defaults.
+    pub orgs: BTreeMap<Name, engine::Org>,
     /// How log lines look.
     pub log: Log,
     /// To be said at start, one line each.
@@ -185,7 +192,7 @@ fn check(settings: &mut Settings) {
     {
         problems.push((origin, format!("flows.dir: {} is not a directory", dir.display())));
     }
-    for name in settings.names("runtimes").into_iter().chain(settings.names("sources")) {
+    for name in ["runtimes", "sources", "orgs"].into_iter().flat_map(|section| settings.names(section)) {
         if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
             let message = format!("{name:?} is not a name here: expected letters, digits, - and _");
             problems.push((Origin::Default, message));
@@ -225,6 +232,11 @@ impl<'a> Read<'a> {
         *number
     }
 
+    fn flag(&self, path: &str) -> bool {
+        let Value::Flag(flag) = self.value(path) else { unreachable!("{path} is not a flag") };
+        *flag
+    }
+
     fn text(&self, path: &str) -> &'a str {
         let Value::Text(text) = self.value(path) else { unreachable!("{path} is not a text") };
         text
@@ -259,6 +271,31 @@ impl<'a> Read<'a> {
             unreachable!("secrets are not secrets")
         };
         Source { kind: self.text(&format!("sources.{name}.kind")).to_owned(), secrets: secrets.clone() }
+    }
+
+    fn burst(&self) -> engine::Burst {
+        engine::Burst {
+            switches: engine::Switches {
+                enabled: self.flag("burst.enabled"),
+                shadow: self.flag("burst.shadow"),
+            },
+            rate: engine::Rate {
+                window: self.span("burst.window"),
+                threshold: self.number("burst.threshold"),
+                hold: self.span("burst.hold"),
+            },
+            drain_batch: self.number("burst.drain_batch"),
+            drain_concurrency: self.number("burst.drain_concurrency"),
+            orgs_per_tick: self.number("burst.orgs_per_tick"),
+        }
+    }
+
+    fn org(&self, name: &str) -> engine::Org {
+        engine::Org {
+            burst: self.flag(&format!("orgs.{name}.burst")),
+            weight: self.number(&format!("orgs.{name}.weight")),
+            queued_max: self.number(&format!("orgs.{name}.max_queued")),
+        }
     }
 
     fn policy(&self) -> Policy {
@@ -322,6 +359,9 @@ fn build(values: BTreeMap<String, Setting>) -> Config {
             .map(|name| (Name::from(name), read.runtime(name)))
             .collect(),
         sources,
+        queued_max: read.number("limits.max_queued"),
+        burst: read.burst(),
+        orgs: settings.names("orgs").into_iter().map(|name| (Name::from(name), read.org(name))).collect(),
         log: Log { json: read.text("log.format") == "json", level: read.text("log.level").to_owned() },
         warnings,
         settings: settings.values,

@@ -23,6 +23,8 @@ pub enum Value {
     Text(String),
     /// Of `Number`, and of `Percent` and `Factor` in percent.
     Number(u32),
+    /// Of `Flag`.
+    Flag(bool),
     /// Of `Span`, and of `SpanOrOff`, where `None` is off.
     Span(Option<Duration>),
     /// Of `Texts`.
@@ -48,6 +50,10 @@ pub fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
         Kind::Number(min) => {
             let wrong = || format!("{text:?} is not a whole number of at least {min}");
             text.parse().ok().filter(|number| *number >= min).map(Value::Number).ok_or_else(wrong)
+        }
+        Kind::Flag => {
+            let flag = text.parse().map(Value::Flag);
+            flag.map_err(|_| format!("{text:?} is not a flag: expected true or false"))
         }
         Kind::SpanOrOff if text == "off" => Ok(Value::Span(None)),
         Kind::Span | Kind::SpanOrOff => {
@@ -89,6 +95,8 @@ pub fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
         (Kind::Table, _) => Err(mismatch("a table of strings")),
         (Kind::Number(_), DeValue::Integer(number)) => from_text(kind, number.as_str()),
         (Kind::Number(_), _) => Err(mismatch("an integer")),
+        (Kind::Flag, DeValue::Boolean(flag)) => Ok(Value::Flag(*flag)),
+        (Kind::Flag, _) => Err(mismatch("true or false")),
         (_, DeValue::String(text)) => from_text(kind, text),
         (Kind::Span | Kind::SpanOrOff | Kind::Percent | Kind::Factor, DeValue::Integer(number)) => {
             from_text(kind, number.as_str())
@@ -140,6 +148,7 @@ impl fmt::Display for Shown<'_> {
             (Kind::Factor, Value::Number(percent)) if percent % 100 == 0 => write!(f, "{}", percent / 100),
             (Kind::Factor, Value::Number(percent)) => write!(f, "{}.{:02}", percent / 100, percent % 100),
             (_, Value::Number(number)) => write!(f, "{number}"),
+            (_, Value::Flag(flag)) => write!(f, "{flag}"),
             (_, Value::Span(None)) => f.write_str("\"off\""),
             (_, Value::Span(Some(span))) => write!(f, "\"{}\"", time::format_span(*span)),
             (_, Value::Texts(texts)) => write!(f, "{texts:?}"),

@@ -58,7 +58,7 @@ pub(super) async fn trigger(
         runs: Vec::new(),
     };
     fields.finish()?;
-    admit(&shared, trigger).await
+    admit(&shared, trigger, false).await
 }
 
 /// `POST /hooks/{source}`.
@@ -96,12 +96,13 @@ pub(super) async fn hook(
         payload: hook.payload,
         runs: Vec::new(),
     };
-    admit(&shared, trigger).await
+    // A forge never retries what it was refused, or gives the hook up.
+    admit(&shared, trigger, true).await
 }
 
-async fn admit(shared: &Shared, trigger: Trigger) -> Result<Response, Problem> {
+async fn admit(shared: &Shared, trigger: Trigger, spool: bool) -> Result<Response, Problem> {
     let runs = block_in_place(|| (shared.expand)(&trigger));
-    let asked = Request::Trigger { trigger: Box::new(trigger), runs };
+    let asked = Request::Trigger { trigger: Box::new(trigger), runs, spool };
     let Answer::Triggered(triggered) = ask(shared, asked).await? else { return Err(unexpected()) };
     let status = if triggered.duplicate { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok(answer(status, view::triggered(&triggered)))
