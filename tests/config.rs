@@ -44,6 +44,21 @@ fn no_file_is_needed() {
 }
 
 #[test]
+fn every_agent_has_its_adapter() {
+    let all = [
+        ("plain", Adapter::Plain),
+        ("claude", Adapter::Claude),
+        ("codex", Adapter::Codex),
+        ("gemini", Adapter::Gemini),
+        ("opencode", Adapter::Opencode),
+    ];
+    for (name, adapter) in all {
+        let (_file, layers) = in_file(&format!("[runtimes.r]\nadapter = \"{name}\"\n"));
+        assert_eq!(Config::load(&layers).unwrap().runtimes["r"].adapter, adapter);
+    }
+}
+
+#[test]
 fn each_layer_wins_over_the_one_below() {
     let (file, mut layers) = in_file("[limits]\nestimate = \"2h\"\nmax_wait = 60\n\n[retry]\nfactor = 1.5\n");
     layers.env =

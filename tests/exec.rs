@@ -65,6 +65,7 @@ impl Rig {
             token: Arc::new(|_, attempt| format!("token-{attempt}")),
             limit_prompt: "the window has reset".to_owned(),
             continue_prompt: "go on".to_owned(),
+            now: Arc::new(|| Time::ZERO),
             kill_after: PATIENCE,
             result_grace: PATIENCE,
         };
@@ -408,6 +409,24 @@ fn an_agent_that_hits_its_limit_is_rate_limited() {
     let (_, reports) = rig.agent(&format!("{INIT}\n{REJECTED}\n{result}"), None);
     assert_eq!(reports.len(), 1);
     limited_until(&reports[0]);
+}
+
+#[test]
+fn codex_names_a_reset_by_the_time_of_day_at_which_it_is_read() {
+    let rig = Rig::new(|setup| {
+        setup.now = Arc::new(|| Time::from_millis(1_773_144_000_000));
+        setup.runtimes.get_mut("claude").unwrap().adapter = Adapter::Codex;
+    });
+    let script = r#"echo "$TZ $@" > args
+        echo '{"type":"thread.started","thread_id":"t1"}'
+        echo '{"type":"turn.failed","error":{"message":"You have hit your usage limit. try again at 3:42 PM."}}'"#;
+    let (session, reports) = rig.agent(script, Some("t0"));
+    assert_eq!(session.as_deref(), Some("t0"));
+    assert_eq!(reports[0], Report::Session { id: "t1".to_owned() });
+    let Report::RateLimited(limit, _) = &reports[1] else { panic!("{reports:?}") };
+    assert_eq!(limit.reset, Reset::At(Time::from_millis(1_773_157_380_000)));
+    let args = fs::read_to_string(rig.dir.path().join("args")).unwrap();
+    assert_eq!(args, "UTC exec --json resume t0 -- the window has reset\n");
 }
 
 #[test]

@@ -12,17 +12,21 @@ use dwell::model::{Action, Event, Policy, Record, RecordId, Report, Submission, 
 
 const NOW: Time = Time::from_millis(1_790_000_000_000);
 
-const EXITS: [Exit; 5] = [
+const EXITS: [Exit; 9] = [
     Exit { code: None, signal: None },
     Exit { code: Some(0), signal: None },
     Exit { code: Some(1), signal: None },
+    Exit { code: Some(41), signal: None },
+    Exit { code: Some(42), signal: None },
+    Exit { code: Some(53), signal: None },
     Exit { code: Some(75), signal: None },
+    Exit { code: Some(173), signal: None },
     Exit { code: None, signal: Some(9) },
 ];
 
 pub fn check(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    for adapter in [Adapter::Claude, Adapter::Plain] {
+    for adapter in [Adapter::Claude, Adapter::Codex, Adapter::Gemini, Adapter::Opencode, Adapter::Plain] {
         for (nth, exit) in EXITS.into_iter().enumerate() {
             // An agent and a command in turn, so that both meet a good and a bad end.
             check_reader(Reader::new(adapter, nth % 2 == 0), &text, exit);
@@ -38,7 +42,7 @@ fn check_reader(mut reader: Reader, text: &str, exit: Exit) {
             reader.error_line(error);
             continue;
         }
-        for said in reader.line(line) {
+        for said in reader.line(line, NOW) {
             let is_end = matches!(said, Said::Finished(_));
             if let Said::Started { session } = &said {
                 assert!((1..=TEXT_BYTES_MAX).contains(&session.len()), "{} bytes", session.len());
@@ -52,7 +56,7 @@ fn check_reader(mut reader: Reader, text: &str, exit: Exit) {
             }
         }
     }
-    let report = reader.exited(exit);
+    let report = reader.exited(exit, NOW);
     assert!(report.is_terminal(), "{report:?}");
     take(&record, report, &policy);
 }

@@ -237,7 +237,7 @@ impl<'a> Supervisor<'a> {
                 |_| Exit::default(),
                 |status| Exit { code: status.code(), signal: status.signal() },
             );
-            self.attempt.tell(reader.exited(exit));
+            self.attempt.tell(reader.exited(exit, (self.attempt.setup.now)()));
         }
         process::wait_group_gone(self.group, self.kill_after);
     }
@@ -296,7 +296,10 @@ impl<'a> Supervisor<'a> {
         let Some(mut reader) = self.reader.take() else { return self.log(output) };
         self.log(output);
         let said = match output {
-            Output::Line(Stream::Stdout, line) => reader.line(String::from_utf8_lossy(line).trim_end()),
+            Output::Line(Stream::Stdout, line) => {
+                let now = (self.attempt.setup.now)();
+                reader.line(String::from_utf8_lossy(line).trim_end(), now)
+            }
             Output::Line(Stream::Stderr, line) => {
                 reader.error_line(&String::from_utf8_lossy(line));
                 vec![Said::Activity]
@@ -365,7 +368,7 @@ impl<'a> Supervisor<'a> {
             Phase::Held => {}
             Phase::Running => {
                 if let Some(reader) = self.reader.take() {
-                    self.attempt.tell(reader.exited(Exit::default()));
+                    self.attempt.tell(reader.exited(Exit::default(), (self.attempt.setup.now)()));
                 }
                 self.end_quietly();
             }

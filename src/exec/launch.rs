@@ -26,11 +26,39 @@ pub(super) struct Launch {
     pub adapter: Adapter,
 }
 
-/// What Claude Code is started with, beside its program: one prompt, one stream, a session id of our choice.
-const CLAUDE_FIRST: [&str; 7] =
-    ["-p", "{prompt}", "--output-format", "stream-json", "--verbose", "--session-id", "{session}"];
-const CLAUDE_RESUME: [&str; 7] =
-    ["-p", "{prompt}", "--output-format", "stream-json", "--verbose", "--resume", "{session}"];
+/// What an agent's program is started with, and resumed with. The session id is of our choice only with Claude Code; the
+/// others name theirs. A prompt that begins with a dash must not be taken for a flag, nor one that is a subcommand's name
+/// for that, so where the CLI allows it is the value of its flag or stands behind `--`.
+const fn appended(adapter: Adapter, resumes: bool) -> &'static [&'static str] {
+    match (adapter, resumes) {
+        (Adapter::Plain, _) => &[],
+        (Adapter::Claude, false) => {
+            &["-p", "{prompt}", "--output-format", "stream-json", "--verbose", "--session-id", "{session}"]
+        }
+        (Adapter::Claude, true) => {
+            &["-p", "{prompt}", "--output-format", "stream-json", "--verbose", "--resume", "{session}"]
+        }
+        (Adapter::Codex, false) => &["--json", "--", "{prompt}"],
+        (Adapter::Codex, true) => &["--json", "resume", "{session}", "--", "{prompt}"],
+        (Adapter::Gemini, false) => &["--prompt={prompt}", "--output-format", "stream-json"],
+        (Adapter::Gemini, true) => {
+            &["--prompt={prompt}", "--output-format", "stream-json", "--resume", "{session}"]
+        }
+        (Adapter::Opencode, false) => &["--format", "json", "--", "{prompt}"],
+        (Adapter::Opencode, true) => &["--format", "json", "--session", "{session}", "--", "{prompt}"],
+    }
+}
+
+/// The agent's own program, and the subcommand that its flags follow.
+const fn program(adapter: Adapter) -> (Option<&'static str>, Option<&'static str>) {
+    match adapter {
+        Adapter::Plain => (None, None),
+        Adapter::Claude => (Some("claude"), None),
+        Adapter::Codex => (Some("codex"), Some("exec")),
+        Adapter::Gemini => (Some("gemini"), None),
+        Adapter::Opencode => (Some("opencode"), Some("run")),
+    }
+}
 
 impl Launch {
     /// What `start` asks for; the refusal is the report to make of it.
@@ -87,6 +115,10 @@ impl Launch {
         if let Some(runtime) = setup.runtimes.get(&start.runtime) {
             command.envs(&runtime.env);
         }
+        if self.adapter == Adapter::Codex {
+            // It names resets in local time, without the zone.
+            command.env("TZ", "UTC");
+        }
         command.envs(environment(start, setup));
         if self.payload.is_none() {
             command.env(STDIN_VAR, "null");
@@ -99,13 +131,13 @@ fn agent(start: &Start, runtime: &RuntimeSetup, prompt: &str, cwd: Option<PathBu
     let resumes = start.session.is_some();
     let configured = runtime.resume_argv.as_ref().filter(|_| resumes).unwrap_or(&runtime.argv);
     let mut template: Vec<&str> = configured.iter().map(String::as_str).collect();
-    if runtime.adapter == Adapter::Claude {
-        if template.is_empty() {
-            template.push("claude");
-        }
-        if !template.iter().any(|element| element.contains("{prompt}")) {
-            template.extend(if resumes { CLAUDE_RESUME } else { CLAUDE_FIRST });
-        }
+    let (name, subcommand) = program(runtime.adapter);
+    if template.is_empty() {
+        template.extend(name);
+    }
+    if !template.iter().any(|element| element.contains("{prompt}")) {
+        template.extend(subcommand.filter(|word| !template.contains(word)));
+        template.extend(appended(runtime.adapter, resumes));
     }
     let takes_session = template.iter().any(|element| element.contains("{session}"));
     let fresh = || takes_session.then(|| uuid::Uuid::new_v4().to_string());
@@ -113,7 +145,7 @@ fn agent(start: &Start, runtime: &RuntimeSetup, prompt: &str, cwd: Option<PathBu
     let named = session.as_deref().unwrap_or_default();
     let argv = template.iter().map(|element| filled(element, prompt, named)).collect();
     let payload = match runtime.adapter {
-        Adapter::Claude => None,
+        Adapter::Claude | Adapter::Codex | Adapter::Gemini | Adapter::Opencode => None,
         Adapter::Plain => Some(start.work.payload.clone()),
     };
     Launch { argv, cwd, session, payload, agent: true, adapter: runtime.adapter }
@@ -169,7 +201,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{RecordId, Work};
+    use crate::model::{RecordId, Time, Work};
 
     fn setup(runtime: RuntimeSetup) -> Setup {
         Setup {
@@ -181,6 +213,7 @@ mod tests {
             token: Arc::new(|id, attempt| format!("{id}.{attempt}")),
             limit_prompt: "go on, it has reset".to_owned(),
             continue_prompt: "go on".to_owned(),
+            now: Arc::new(|| Time::ZERO),
             kill_after: Duration::ZERO,
             result_grace: Duration::ZERO,
         }
@@ -243,6 +276,43 @@ mod tests {
             Launch::of(&agent_start(None), &setup(runtime(Adapter::Claude, &["env", "./fake"]))).unwrap();
         assert_eq!(program.argv[..4], ["env", "./fake", "-p", "do {session}"]);
         check(runtime(Adapter::Claude, &["c", "--ask={prompt}"]), None, &["c", "--ask=do {session}"]);
+    }
+
+    #[test]
+    fn the_other_agents_are_started_without_a_session_and_resumed_by_theirs() {
+        let check = |adapter, argv: &[&str], resume, expected: &[&str]| {
+            check(runtime(adapter, argv), resume, expected);
+        };
+        let resume = Some(("s1", Prompt::Continue));
+        let prompt = "do {session}";
+        let codex = ["codex", "exec", "--json"];
+        check(Adapter::Codex, &[], None, &[&codex[..], &["--", prompt]].concat());
+        check(Adapter::Codex, &[], resume, &[&codex[..], &["resume", "ID", "--", "go on"]].concat());
+        let flags = ["c", "exec", "--full-auto"];
+        check(Adapter::Codex, &flags, None, &[&flags[..], &["--json", "--", prompt]].concat());
+        let gemini = ["--output-format", "stream-json"];
+        check(Adapter::Gemini, &[], None, &[&["gemini", "--prompt=do {session}"], &gemini[..]].concat());
+        check(
+            Adapter::Gemini,
+            &["g", "--yolo"],
+            resume,
+            &[&["g", "--yolo", "--prompt=go on"], &gemini[..], &["--resume", "ID"]].concat(),
+        );
+        let opencode = ["opencode", "run", "--format", "json"];
+        check(Adapter::Opencode, &[], None, &[&opencode[..], &["--", prompt]].concat());
+        check(Adapter::Opencode, &[], resume, &[&opencode[..], &["--session", "ID", "--", "go on"]].concat());
+    }
+
+    #[test]
+    fn codex_tells_the_time_in_utc() {
+        let mut runtime = runtime(Adapter::Codex, &[]);
+        runtime.env.insert("TZ".to_owned(), "Asia/Tokyo".to_owned());
+        let setup = setup(runtime);
+        let launch = Launch::of(&agent_start(None), &setup).unwrap();
+        assert_eq!((launch.session.as_deref(), launch.payload.as_deref()), (None, None));
+        let command = launch.command(&agent_start(None), &setup);
+        let zone = command.get_envs().find(|(key, _)| *key == "TZ").and_then(|(_, value)| value);
+        assert_eq!(zone.unwrap(), "UTC");
     }
 
     #[test]

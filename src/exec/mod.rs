@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::model::{Effect, Fault, Name, RecordId, Report, Start};
+use crate::model::{Effect, Fault, Name, RecordId, Report, Start, Time};
 use crate::store::Durable;
 pub use attempt::HEARTBEAT_EVERY;
 use attempt::{Attempt, Control};
@@ -60,6 +60,8 @@ pub struct Setup {
     pub limit_prompt: String,
     /// What an agent is told when it was interrupted.
     pub continue_prompt: String,
+    /// What time it is.
+    pub now: Arc<dyn Fn() -> Time + Send + Sync>,
     /// From SIGTERM to SIGKILL.
     pub kill_after: Duration,
     /// How long a process may go on after its result, and how long a result may take after a rejection.
@@ -73,14 +75,19 @@ pub enum Adapter {
     Plain,
     /// Claude Code.
     Claude,
+    /// OpenAI's Codex.
+    Codex,
+    /// Gemini CLI.
+    Gemini,
+    /// opencode.
+    Opencode,
 }
 
 /// How a provider account is started.
 ///
-/// In `argv` and `resume_argv`, `{prompt}` and `{session}` are replaced inside each element. With [`Adapter::Claude`]
-/// an argv without `{prompt}` is only the program (default `claude`), and `-p PROMPT --output-format stream-json
-/// --verbose --session-id UUID` (or `--resume ID`) is appended. A relative program is looked up from the attempt's
-/// working directory.
+/// In `argv` and `resume_argv`, `{prompt}` and `{session}` are replaced inside each element. Where the adapter is an
+/// agent's, an argv without `{prompt}` is only the program, with flags that go first (default: the agent's own name),
+/// and the rest of the command line is appended. A relative program is looked up from the attempt's working directory.
 #[derive(Clone, Debug)]
 pub struct RuntimeSetup {
     /// Who reads its stream.

@@ -156,7 +156,7 @@ impl Running {
         // A test clock goes on where the store's time was: every `now` is the same one, and `advance` moves all of it.
         clock.advance_to(engine.now());
 
-        let exec = Arc::new(executor(config, &data, mark, address, &tokens, &handle));
+        let exec = Arc::new(executor(config, &data, mark, address, &tokens, &handle, clock));
         let policy = config.policy.clone();
         let shared = Arc::new(Shared {
             handle: handle.clone(),
@@ -315,11 +315,15 @@ fn executor(
     address: SocketAddr,
     tokens: &Tokens,
     handle: &Handle,
+    clock: &Clock,
 ) -> Exec {
     let runtimes = config.runtimes.iter().map(|(name, runtime)| {
         let adapter = match runtime.adapter {
             config::Adapter::Plain => exec::Adapter::Plain,
             config::Adapter::Claude => exec::Adapter::Claude,
+            config::Adapter::Codex => exec::Adapter::Codex,
+            config::Adapter::Gemini => exec::Adapter::Gemini,
+            config::Adapter::Opencode => exec::Adapter::Opencode,
         };
         let setup = exec::RuntimeSetup {
             adapter,
@@ -330,7 +334,7 @@ fn executor(
         };
         (name.clone(), setup)
     });
-    let (tokens, handle) = (tokens.clone(), handle.clone());
+    let (tokens, handle, clock) = (tokens.clone(), handle.clone(), clock.clone());
     let setup = exec::Setup {
         runtimes: runtimes.collect(),
         logs: logs(data),
@@ -340,6 +344,7 @@ fn executor(
         token: Arc::new(move |id, attempt| tokens.token(id, attempt)),
         limit_prompt: config.resume_prompt.clone(),
         continue_prompt: config.continue_prompt.clone(),
+        now: Arc::new(move || clock.now()),
         kill_after: config.kill_after,
         result_grace: RESULT_GRACE,
     };

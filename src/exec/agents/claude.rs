@@ -8,8 +8,8 @@
 use serde_json::{Map, Value};
 
 use super::reset::written;
-use super::{Exit, Said, Standing, reset_of, silent};
-use crate::model::{Fault, LimitReport, Overage, Report, Reset, bounded, code};
+use super::{Exit, Said, Standing, Stream, by_status, fields, renamed, reset_of, silent, text};
+use crate::model::{Fault, LimitReport, Overage, Report, Reset, Time, bounded, code};
 
 /// How the CLI begins the text of a result that a used-up window ended.
 const LIMIT_TEXTS: [&str; 4] = ["You've hit your", "You've reached your", "You're out of ", LIMIT_REACHED];
@@ -29,20 +29,19 @@ pub struct Claude {
     error: Option<String>,
 }
 
-impl Claude {
-    /// Whether a line of its stream was seen.
-    pub const fn spoke(&self) -> bool {
+impl Stream for Claude {
+    fn spoke(&self) -> bool {
         self.spoke
     }
 
-    /// Reads a line; what is no line of the stream, or of an unknown type, is activity.
-    pub fn line(&mut self, line: &str) -> Vec<Said> {
-        let Ok(Value::Object(fields)) = serde_json::from_str(line) else { return vec![Said::Activity] };
+    fn line(&mut self, line: &str, _now: Time) -> Vec<Said> {
+        let Some(fields) = fields(line) else { return vec![Said::Activity] };
         let Some(kind) = text(&fields, "type") else { return vec![Said::Activity] };
         match (kind, text(&fields, "subtype")) {
             ("system", Some("init")) => {
                 self.spoke = true;
-                self.started(&fields)
+                let session = text(&fields, "session_id");
+                vec![renamed(&mut self.session, session).unwrap_or(Said::Activity)]
             }
             ("system", Some("api_retry")) => vec![Said::Retrying],
             ("rate_limit_event", _) => {
@@ -62,8 +61,7 @@ impl Claude {
         }
     }
 
-    /// The result when no line was one.
-    pub fn exited(self, exit: Exit, errors: &str) -> Report {
+    fn exited(self: Box<Self>, exit: Exit, errors: &str, _now: Time) -> Report {
         if let Some(limit) = self.rejected {
             let message = "the window is used up, and no result followed";
             return Report::RateLimited(limit, Fault::new(code::RATE_LIMITED, message));
@@ -73,18 +71,9 @@ impl Claude {
         }
         self.error.and_then(|kind| by_kind(&kind, errors)).unwrap_or_else(|| silent(exit, errors))
     }
+}
 
-    fn started(&mut self, fields: &Map<String, Value>) -> Vec<Said> {
-        // Each init may bring another id (a resume can branch): the newest is the one to resume with.
-        match text(fields, "session_id").filter(|id| !id.is_empty()).map(bounded) {
-            Some(session) if self.session.as_ref() != Some(&session) => {
-                self.session = Some(session.clone());
-                vec![Said::Started { session }]
-            }
-            Some(_) | None => vec![Said::Activity],
-        }
-    }
-
+impl Claude {
     fn limit(&mut self, fields: &Map<String, Value>) -> Said {
         let Some(told) = fields.get("rate_limit_info").and_then(Value::as_object) else {
             return Said::Activity;
@@ -148,10 +137,6 @@ impl Claude {
     }
 }
 
-fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
-    fields.get(name).and_then(Value::as_str)
-}
-
 fn is_limit(message: &str) -> bool {
     // Some versions print a typographic apostrophe.
     let start: String = message.chars().take(40).map(|c| if c == '\u{2019}' { '\'' } else { c }).collect();
@@ -165,17 +150,6 @@ fn with_text(limit: LimitReport, message: &str) -> LimitReport {
             LimitReport { reset: written(epoch.trim()), ..limit }
         }
         (Reset::Absent | Reset::Unusable(_) | Reset::At(_), _) => limit,
-    }
-}
-
-/// The provider's HTTP status; 529 is its own for "overloaded".
-fn by_status(status: u64, message: &str) -> Option<Report> {
-    let fault = Fault::new(&format!("api_{status}"), message);
-    match status {
-        401..=403 => Some(Report::NeedsOperator(fault)),
-        429 | 529 => Some(Report::Throttled(fault)),
-        500..=599 => Some(Report::Unavailable(fault)),
-        _ => None,
     }
 }
 
@@ -195,8 +169,8 @@ fn by_kind(kind: &str, message: &str) -> Option<Report> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{NOW, reports};
     use super::*;
-    use crate::model::Time;
 
     const INIT: &str = r#"{"type":"system","subtype":"init","cwd":"/w","session_id":"s1","tools":[]}"#;
     const ALLOWED: &str = r#"{"type":"rate_limit_event","rate_limit_info":{"status":"allowed","resetsAt":1771390800,
@@ -210,42 +184,8 @@ mod tests {
     const LIMITED: &str = r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":429,
         "result":"You've hit your limit · resets 5am (UTC)","session_id":"s1"}"#;
 
-    /// The reports of a stream, one line each: its name, and the code of its fault. With an exit at the end where no
-    /// line was terminal.
     fn check(lines: &[&str], expected: &str) {
-        let mut claude = Claude::default();
-        let mut reports: Vec<Report> = Vec::new();
-        for line in lines {
-            reports.extend(claude.line(line).into_iter().filter_map(Said::report));
-        }
-        if !reports.iter().any(Report::is_terminal) {
-            reports.push(claude.exited(Exit { code: Some(1), signal: None }, ""));
-        }
-        let named: Vec<String> = reports.iter().map(named).collect();
-        assert_eq!(named.join(", "), expected, "{lines:#?}");
-    }
-
-    fn named(report: &Report) -> String {
-        match report {
-            Report::Session { id } => format!("session {id}"),
-            Report::Succeeded { result } => format!("succeeded {}", result.as_deref().unwrap_or("-")),
-            Report::RateLimited(limit, _) => match &limit.reset {
-                Reset::At(at) => format!("rate_limited {}", at.millis() / 1000),
-                Reset::Absent => "rate_limited".to_owned(),
-                Reset::Unusable(raw) => format!("rate_limited ?{raw}"),
-            },
-            Report::Failed(fault)
-            | Report::TimedOut(fault)
-            | Report::Throttled(fault)
-            | Report::Unavailable(fault)
-            | Report::Invalid(fault)
-            | Report::IngestionFailed(fault)
-            | Report::NeedsOperator(fault)
-            | Report::NotResumable(fault) => format!("{} {}", report.name(), fault.code),
-            Report::Spawned { .. } | Report::Heartbeat | Report::LimitWarning(_) | Report::LimitCleared => {
-                report.name().to_owned()
-            }
-        }
+        assert_eq!(reports(Claude::default(), lines, 1, ""), expected, "{lines:#?}");
     }
 
     fn result(rest: &str) -> String {
@@ -273,8 +213,10 @@ mod tests {
     #[test]
     fn a_limit_stop_brings_both_windows() {
         let mut claude = Claude::default();
-        claude.line(REJECTED);
-        let [Said::Finished(Report::RateLimited(limit, fault))] = &claude.line(LIMITED)[..] else { panic!() };
+        claude.line(REJECTED, NOW);
+        let [Said::Finished(Report::RateLimited(limit, fault))] = &claude.line(LIMITED, NOW)[..] else {
+            panic!()
+        };
         let overage = Overage { rejected: true, reset: Reset::At(Time::from_millis(1_772_323_200_000)) };
         assert_eq!(limit.overage, Some(overage));
         assert_eq!((fault.code.as_str(), limit.using_overage), ("rate_limited", false));
@@ -367,9 +309,8 @@ mod tests {
         let result = r#"{"type":"result","subtype":"error_during_execution","is_error":true,"num_turns":0,
             "errors":["No conversation found with session ID: 1b"],"session_id":"1b"}"#;
         check(&[result], "not_resumable not_resumable");
-        let on_stderr =
-            Claude::default().exited(Exit::default(), "No conversation found with session ID: 1b");
-        assert_eq!(on_stderr.name(), "not_resumable");
+        let on_stderr = reports(Claude::default(), &[], 1, "No conversation found with session ID: 1b");
+        assert_eq!(on_stderr, "not_resumable not_resumable");
     }
 
     #[test]
@@ -381,7 +322,7 @@ mod tests {
     #[test]
     fn a_retry_is_no_failure_and_the_unknown_is_skipped() {
         let retry = r#"{"type":"system","subtype":"api_retry","attempt":1,"error_status":529}"#;
-        assert_eq!(Claude::default().line(retry), [Said::Retrying]);
+        assert_eq!(Claude::default().line(retry, NOW), [Said::Retrying]);
         check(&[retry, "not json", r#"{"type":"new"}"#, r#"{"n":1}"#, "[]", SUCCESS], "succeeded done");
         check(&[r#"{"type":"rate_limit_event"}"#, SUCCESS], "succeeded done");
     }

@@ -4,16 +4,24 @@
 //! runtime's adapter knows one, then the exit code. Absent on purpose: processes and time; and the agents' prose, which
 //! is never searched for words: agents talk about limits.
 
-pub mod claude;
-pub mod plain;
+mod claude;
+mod codex;
+mod gemini;
+mod opencode;
+mod plain;
 mod reset;
 
 use std::collections::VecDeque;
 
-use crate::model::{Fault, LimitReport, Report, TEXT_BYTES_MAX, bounded};
+use serde_json::{Map, Value};
+
+use crate::model::{Fault, LimitReport, Report, TEXT_BYTES_MAX, Time, bounded};
 
 use super::Adapter;
 use claude::Claude;
+use codex::Codex;
+use gemini::Gemini;
+use opencode::Opencode;
 pub use plain::report_of;
 pub use reset::reset_of;
 
@@ -77,9 +85,22 @@ pub struct Exit {
     pub signal: Option<i32>,
 }
 
+/// An agent's own stream.
+trait Stream: Send {
+    /// Reads a line; what is no line of the stream, or of an unknown type, is activity.
+    fn line(&mut self, line: &str, now: Time) -> Vec<Said>;
+
+    /// Whether a line of the stream was seen.
+    fn spoke(&self) -> bool;
+
+    /// The result when no line was one.
+    fn exited(self: Box<Self>, exit: Exit, errors: &str, now: Time) -> Report;
+}
+
 /// Reads one attempt's output.
 pub struct Reader {
-    claude: Option<Claude>,
+    /// `None`: it speaks dwell's own protocol, or nothing.
+    stream: Option<Box<dyn Stream>>,
     /// An agent must say how it went; a command may leave that to its exit code.
     agent: bool,
     errors: Tail,
@@ -89,18 +110,21 @@ impl Reader {
     /// For an attempt on a runtime with this adapter: of an agent, or of a command (which may wrap the agent, so the
     /// agent's stream is understood there too).
     pub fn new(adapter: Adapter, agent: bool) -> Reader {
-        let claude = match adapter {
-            Adapter::Claude => Some(Claude::default()),
+        let stream: Option<Box<dyn Stream>> = match adapter {
             Adapter::Plain => None,
+            Adapter::Claude => Some(Box::new(Claude::default())),
+            Adapter::Codex => Some(Box::new(Codex::default())),
+            Adapter::Gemini => Some(Box::new(Gemini::default())),
+            Adapter::Opencode => Some(Box::new(Opencode::default())),
         };
-        Reader { claude, agent, errors: Tail::default() }
+        Reader { stream, agent, errors: Tail::default() }
     }
 
-    /// One line of stdout, without its line break.
-    pub fn line(&mut self, line: &str) -> Vec<Said> {
-        match (plain::line(line), &mut self.claude) {
+    /// One line of stdout, without its line break, read at `now` (some agents name a reset by the time of day only).
+    pub fn line(&mut self, line: &str, now: Time) -> Vec<Said> {
+        match (plain::line(line), &mut self.stream) {
             (Some(said), _) => vec![said],
-            (None, Some(claude)) => claude.line(line),
+            (None, Some(stream)) => stream.line(line, now),
             (None, None) => vec![Said::Activity],
         }
     }
@@ -111,12 +135,50 @@ impl Reader {
     }
 
     /// The result, where no line was one.
-    pub fn exited(self, exit: Exit) -> Report {
+    pub fn exited(self, exit: Exit, now: Time) -> Report {
         let errors = self.errors.text();
-        match self.claude {
-            Some(claude) if self.agent || claude.spoke() => claude.exited(exit, &errors),
+        match self.stream {
+            Some(stream) if self.agent || stream.spoke() => stream.exited(exit, &errors, now),
             Some(_) | None => plain::exited(exit, &errors),
         }
+    }
+}
+
+/// The fields of a line that is a JSON object.
+fn fields(line: &str) -> Option<Map<String, Value>> {
+    match serde_json::from_str(line) {
+        Ok(Value::Object(fields)) => Some(fields),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    fields.get(name).and_then(Value::as_str)
+}
+
+fn object<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Map<String, Value>> {
+    fields.get(name).and_then(Value::as_object)
+}
+
+/// The session a line names, if that is news: each may bring another one (a resume can branch), and the newest is the
+/// one to resume with.
+fn renamed(known: &mut Option<String>, id: Option<&str>) -> Option<Said> {
+    let session = id.filter(|id| !id.is_empty()).map(bounded)?;
+    if known.as_ref() == Some(&session) {
+        return None;
+    }
+    *known = Some(session.clone());
+    Some(Said::Started { session })
+}
+
+/// The provider's HTTP status; 529 is its own for "overloaded".
+fn by_status(status: u64, message: &str) -> Option<Report> {
+    let fault = Fault::new(&format!("api_{status}"), message);
+    match status {
+        401..=403 => Some(Report::NeedsOperator(fault)),
+        429 | 529 => Some(Report::Throttled(fault)),
+        500..=599 => Some(Report::Unavailable(fault)),
+        _ => None,
     }
 }
 
@@ -168,6 +230,9 @@ fn silent(exit: Exit, errors: &str) -> Report {
 }
 
 #[cfg(test)]
+mod testing;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -184,20 +249,20 @@ mod tests {
         let succeeded = Report::Succeeded { result: None };
         let zero = Exit { code: Some(0), signal: None };
         let mut command = Reader::new(Adapter::Claude, false);
-        command.line("hello");
-        assert_eq!(command.exited(zero), succeeded);
+        command.line("hello", Time::ZERO);
+        assert_eq!(command.exited(zero, Time::ZERO), succeeded);
         let mut agent = Reader::new(Adapter::Claude, true);
-        agent.line("hello");
-        assert_eq!(agent.exited(zero).name(), "failed");
+        agent.line("hello", Time::ZERO);
+        assert_eq!(agent.exited(zero, Time::ZERO).name(), "failed");
         let mut wrapper = Reader::new(Adapter::Claude, false);
-        wrapper.line(r#"{"type":"system","subtype":"init","session_id":"s"}"#);
-        assert_eq!(wrapper.exited(zero).name(), "failed");
+        wrapper.line(r#"{"type":"system","subtype":"init","session_id":"s"}"#, Time::ZERO);
+        assert_eq!(wrapper.exited(zero, Time::ZERO).name(), "failed");
     }
 
     #[test]
     fn a_line_of_the_native_protocol_comes_before_the_agents_stream() {
         let mut reader = Reader::new(Adapter::Claude, true);
-        let said = reader.line(r#"{"dwell":"invalid","message":"no such repository"}"#);
+        let said = reader.line(r#"{"dwell":"invalid","message":"no such repository"}"#, Time::ZERO);
         assert_eq!(said, [Said::Finished(Report::Invalid(Fault::new("invalid", "no such repository")))]);
     }
 }

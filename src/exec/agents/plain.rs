@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Exit, Said, Standing, ended, reset_of};
+use super::{Exit, Said, Standing, ended, reset_of, text};
 use crate::model::{self, Fault, LimitReport, Overage, Report, bounded, code};
 
 /// Reads a line of the protocol; `None` if it is none.
@@ -75,10 +75,6 @@ pub fn exited(exit: Exit, errors: &str) -> Report {
         (None, Some(signal)) => Report::Failed(Fault::new(&format!("signal_{signal}"), &message)),
         (None, None) => Report::Failed(Fault::new(code::SILENT, &message)),
     }
-}
-
-fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
-    fields.get(name).and_then(Value::as_str)
 }
 
 /// A text as it is, anything else as JSON.

@@ -100,7 +100,7 @@ pub const KEYS: &[Key] = &[
     key("run.budget", Kind::Number(0), "20", "mutating calls of a flow run that names no budget"),
     key(
         "runtimes.*.adapter",
-        Kind::Choice(&["plain", "claude"]),
+        Kind::Choice(&["plain", "claude", "codex", "gemini", "opencode"]),
         "plain",
         "how the program's output is read",
     ),

@@ -35,6 +35,25 @@ pub enum Adapter {
     Plain,
     /// Claude Code's stream.
     Claude,
+    /// Codex's stream.
+    Codex,
+    /// Gemini CLI's stream.
+    Gemini,
+    /// opencode's stream.
+    Opencode,
+}
+
+impl Adapter {
+    /// Of a text that the key table has checked.
+    fn named(text: &str) -> Adapter {
+        match text {
+            "claude" => Adapter::Claude,
+            "codex" => Adapter::Codex,
+            "gemini" => Adapter::Gemini,
+            "opencode" => Adapter::Opencode,
+            _ => Adapter::Plain,
+        }
+    }
 }
 
 /// How attempts of a runtime are started.
@@ -257,7 +276,7 @@ impl<'a> Read<'a> {
         let Value::Table(env) = self.value(&key("env")) else { unreachable!("env is not a table") };
         let cwd = self.path(&key("cwd"));
         Runtime {
-            adapter: if self.text(&key("adapter")) == "claude" { Adapter::Claude } else { Adapter::Plain },
+            adapter: Adapter::named(self.text(&key("adapter"))),
             argv: self.texts(&key("argv")),
             resume_argv: self.texts(&key("resume_argv")),
             concurrency: self.number(&key("concurrency")),
