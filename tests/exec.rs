@@ -66,6 +66,7 @@ impl Rig {
             limit_prompt: "the window has reset".to_owned(),
             continue_prompt: "go on".to_owned(),
             now: Arc::new(|| Time::ZERO),
+            answer_within: PATIENCE,
             kill_after: PATIENCE,
             result_grace: PATIENCE,
         };

@@ -150,6 +150,10 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
     let action = Action::Agent { prompt: "review it".into(), cwd: None };
     let work = Work { action, payload: Vec::new(), task: None, labels: [].into() };
     check(&mut seen, "work-agent.1.hex", &work);
+    let headers = [("Authorization".to_owned(), "Bearer x".to_owned())].into();
+    let request = HttpRequest { url: "https://example.org/do".into(), method: "POST".into(), headers };
+    let work = Work { action: Action::Http(request), payload: b"{}".to_vec(), task: None, labels: [].into() };
+    check(&mut seen, "work-http.1.hex", &work);
 
     let pause =
         Pause { limit: Limit { until: LATER, source: Source::Estimated }, since: AT, by: Some(run()) };

@@ -20,8 +20,8 @@ use super::agents::{Exit, Reader, Said, Standing};
 use super::launch::Launch;
 use super::lines::{self, Output, Stream};
 use super::logs::Log;
-use super::{Setup, Tell, held, process, reap};
-use crate::model::{Fault, Report, Start};
+use super::{Setup, Tell, held, http, process, reap};
+use crate::model::{Action, Fault, Report, Start};
 
 /// At most one heartbeat in this time, and none without a sign of life.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
@@ -64,6 +64,9 @@ impl Attempt {
     pub fn run(self) {
         if !self.earlier_are_gone() {
             return;
+        }
+        if let Action::Http(request) = &self.start.work.action {
+            return http::carry_out(&self, request);
         }
         if self.start.attempt > 1
             && let Err(report) = self.leftovers_are_gone()
@@ -110,7 +113,7 @@ impl Attempt {
         Err(Report::Unavailable(Fault::new("not_stopped", &message)))
     }
 
-    fn tell(&self, report: Report) {
+    pub fn tell(&self, report: Report) {
         let answers = self.answers.clone();
         // A refused limit or session report says nothing about the attempt.
         let fences = report.is_terminal() || matches!(report, Report::Heartbeat | Report::Spawned { .. });

@@ -84,6 +84,9 @@ impl Launch {
                 };
                 agent(start, runtime, prompt, directory(cwd.as_deref(), runtime))
             }
+            Action::Http(_) => {
+                return Err(Report::Invalid(Fault::new("no_process", "a request has no process")));
+            }
         };
         if launch.argv.is_empty() {
             let message =
@@ -214,6 +217,7 @@ mod tests {
             limit_prompt: "go on, it has reset".to_owned(),
             continue_prompt: "go on".to_owned(),
             now: Arc::new(|| Time::ZERO),
+            answer_within: Duration::ZERO,
             kill_after: Duration::ZERO,
             result_grace: Duration::ZERO,
         }

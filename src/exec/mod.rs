@@ -1,16 +1,19 @@
-//! L3, the executor: carries out what the engine has made durable, as child processes.
+//! L3, the executor: carries out what the engine has made durable, as child processes and as HTTP requests.
 //!
 //! Owns: the held start, the children, their process groups, what they print and what it means. It is told by
 //! [`Durable`] effects only, and tells by reports about an attempt number; it decides nothing about a record. Absent
 //! on purpose: the engine (the shell wires [`Tell`] to it), and any memory of a record beyond its running attempts.
 //!
 //! What holds here: nothing of the work runs before its child's identity is durable; an attempt is spawned only when
-//! the whole process group of the record's earlier attempts is gone; and no thread outlives its attempt.
+//! the whole process group of the record's earlier attempts is gone; and no thread outlives its attempt, but for a
+//! request whose answer nobody waits for any more when dwell stops.
 
 pub mod agents;
 mod attempt;
 mod held;
+pub mod http;
 mod launch;
+mod limits;
 mod lines;
 pub mod logs;
 mod process;
@@ -62,6 +65,8 @@ pub struct Setup {
     pub continue_prompt: String,
     /// What time it is.
     pub now: Arc<dyn Fn() -> Time + Send + Sync>,
+    /// How long an `http` attempt waits for its answer.
+    pub answer_within: Duration,
     /// From SIGTERM to SIGKILL.
     pub kill_after: Duration,
     /// How long a process may go on after its result, and how long a result may take after a rejection.

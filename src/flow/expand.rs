@@ -8,7 +8,8 @@ use super::condition::hears;
 use super::template::{Scope, Template};
 use super::{Calls, Flow, Retries, Run};
 use crate::model::{
-    Action, Curve, Fault, Name, Policy, RecordId, Retry, Submission, Timeouts, Trigger, Work, bounded,
+    Action, Curve, Fault, HttpRequest, Name, Policy, RecordId, Retry, Submission, Timeouts, Trigger, Work,
+    bounded,
 };
 
 /// The most runs one flow makes of one trigger.
@@ -171,6 +172,14 @@ impl Filler<'_> {
                 let argv = argv.iter().enumerate();
                 let argv = argv.map(|(n, one)| self.fill(&format!("run.command[{n}]"), one)).collect();
                 Action::Command { argv, cwd: cwd.as_ref().map(|cwd| self.directory(cwd)) }
+            }
+            Run::Http { url, method, headers, .. } => {
+                let url = self.fill("run.http.url", url);
+                let headers = headers.iter().map(|(name, value)| {
+                    (name.clone(), self.fill(&format!("run.http.headers.{name}"), value))
+                });
+                let headers = headers.collect();
+                Action::Http(HttpRequest { url, method: method.clone(), headers })
             }
         }
     }

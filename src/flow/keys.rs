@@ -20,11 +20,14 @@ pub(super) const RETRY: Table =
 
 pub(super) const TIMEOUT: Table = Table { path: "timeout", keys: &["attempt", "silence", "expires"] };
 
-pub(super) const RUN: Table = Table { path: "run", keys: &["agent", "prompt", "command", "runtime", "cwd"] };
+pub(super) const RUN: Table =
+    Table { path: "run", keys: &["agent", "prompt", "command", "http", "runtime", "cwd"] };
+
+pub(super) const HTTP: Table = Table { path: "run.http", keys: &["url", "method", "headers"] };
 
 /// Designed, and not built yet: refused, so that nobody relies on what does not happen.
 pub(super) const LATER: &[&str] =
-    &["concurrency", "debounce", "mode", "on.schedule", "on_dead_letter", "run.http", "run.worker"];
+    &["concurrency", "debounce", "mode", "on.schedule", "on_dead_letter", "run.worker"];
 
 /// `retry.attempts`; the key alone where nothing is above it.
 pub(super) fn dotted(path: &str, key: &str) -> String {
@@ -73,12 +76,15 @@ mod tests {
         }
         let mut run = named(&schema, "/properties/run/oneOf/0/properties");
         run.extend(named(&schema, "/properties/run/oneOf/1/properties"));
+        run.extend(named(&schema, "/properties/run/oneOf/2/properties"));
         assert_eq!(run, RUN.keys.iter().copied().collect());
+        let http = named(&schema, "/properties/run/oneOf/2/properties/http/properties");
+        assert_eq!(http, HTTP.keys.iter().copied().collect());
     }
 
     #[test]
     fn no_key_is_both_read_and_refused() {
-        for table in [FLOW, RETRY, TIMEOUT, RUN] {
+        for table in [FLOW, RETRY, TIMEOUT, RUN, HTTP] {
             assert!(!table.keys.iter().any(|key| is_later(table.path, key)));
         }
     }

@@ -85,6 +85,7 @@ struct Spans {
 enum Run {
     Agent { runtime: Name, prompt: Template, cwd: Option<Template> },
     Command { runtime: Name, argv: Vec<Template>, cwd: Option<Template> },
+    Http { runtime: Name, url: Template, method: String, headers: BTreeMap<String, Template> },
 }
 
 impl Flow {
@@ -93,10 +94,10 @@ impl Flow {
         &self.name
     }
 
-    /// The runtime its runs start on: the agent, or the command's, `shell` by default.
+    /// The runtime its runs start on: the agent, or the command's or request's, `shell` or `http` by default.
     pub const fn runtime(&self) -> &Name {
         match &self.run {
-            Run::Agent { runtime, .. } | Run::Command { runtime, .. } => runtime,
+            Run::Agent { runtime, .. } | Run::Command { runtime, .. } | Run::Http { runtime, .. } => runtime,
         }
     }
 

@@ -7,20 +7,23 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::condition::{Condition, Event, Expected, Source};
-use super::keys::{FLOW, RETRY, RUN, TIMEOUT, is_later};
+use super::keys::{FLOW, HTTP, RETRY, RUN, TIMEOUT, is_later};
 use super::path::Path;
 use super::problem::{Problem, Problems};
 use super::read::{Fields, Reader, is_name, later};
 use super::template::Template;
 use super::tree::{Node, Tree, read};
 use super::{Calls, Flow, Retries, Run, Spans};
-use crate::model::Name;
+use crate::model::{HttpRequest, Name};
 
 /// Time is kept in milliseconds; less than one is no time at all.
 const MOMENT: Duration = Duration::from_millis(1);
 
 /// The runtime of a command that names none.
 const RUNTIME_DEFAULT: &str = "shell";
+
+/// The runtime of a request that names none.
+const HTTP_RUNTIME_DEFAULT: &str = "http";
 
 /// More failures in a row than this are not patience.
 const ATTEMPTS_MAX: u32 = 1_000;
@@ -46,7 +49,7 @@ impl Reader<'_> {
         let name = name.and_then(|node| Some((self.name(node, "name")?, node.at)));
         let on = self.required(root, &fields, "on", "sources, each with the events that start a run");
         let on = on.map(|node| self.sources(node));
-        let run = self.required(root, &fields, "run", "an agent or a command");
+        let run = self.required(root, &fields, "run", "an agent, a command or a request");
         let run = run.and_then(|node| self.run(node));
         let conditions = fields.get("if").map(|(node, _)| self.conditions(node)).unwrap_or_default();
         let for_each = fields.get("for_each").and_then(|(node, _)| self.for_each(node));
@@ -257,35 +260,75 @@ impl Reader<'_> {
                 reader.problems.add(at, format!("key \"run.{key}\" goes with run.{with} only"));
             }
         };
-        match (fields.get("agent"), fields.get("command")) {
-            (Some((agent, key)), None) => {
+        match (fields.get("agent"), fields.get("command"), fields.get("http")) {
+            (Some((agent, key)), None, None) => {
                 let runtime = self.name(agent, &key);
-                misplaced(self, "runtime", "command");
+                misplaced(self, "runtime", "command or run.http");
                 let prompt = self.required(node, &fields, "prompt", "what the agent is asked");
                 let prompt = self.template(prompt?, "run.prompt");
                 Some(Run::Agent { runtime: runtime?, prompt: prompt?, cwd })
             }
-            (None, Some((command, key))) => {
+            (None, Some((command, key)), None) => {
                 let argv = self.argv(command, &key);
                 misplaced(self, "prompt", "agent");
-                let runtime = match fields.get("runtime") {
-                    Some((node, key)) => self.name(node, &key),
-                    None => Some(Name::from(RUNTIME_DEFAULT)),
-                };
+                let runtime = self.runtime(&fields, RUNTIME_DEFAULT);
                 Some(Run::Command { runtime: runtime?, argv: argv?, cwd })
             }
-            (Some(_), Some(_)) => {
-                self.problems.add(node.at, "run has both agent and command: expected one of them");
-                None
+            (None, None, Some((http, _))) => {
+                misplaced(self, "prompt", "agent");
+                misplaced(self, "cwd", "agent or run.command");
+                let runtime = self.runtime(&fields, HTTP_RUNTIME_DEFAULT);
+                self.http(http, runtime?)
             }
-            (None, None) => {
-                let foreseen = ["http", "worker"].into_iter().any(|key| fields.get(key).is_some());
-                if !foreseen {
-                    self.problems.add(node.at, "run has neither agent nor command: expected one of them");
+            (None, None, None) => {
+                if fields.get("worker").is_none() {
+                    let message = "run has neither agent, command nor http: expected one of them";
+                    self.problems.add(node.at, message.to_owned());
                 }
                 None
             }
+            (agent, command, http) => {
+                let all = [("agent", agent), ("command", command), ("http", http)];
+                let given: Vec<&str> =
+                    all.iter().filter(|(_, found)| found.is_some()).map(|(key, _)| *key).collect();
+                let message = format!("run has both {}: expected one of them", given.join(" and "));
+                self.problems.add(node.at, message);
+                None
+            }
         }
+    }
+
+    fn runtime(&mut self, fields: &Fields, default: &str) -> Option<Name> {
+        match fields.get("runtime") {
+            Some((node, key)) => self.name(node, &key),
+            None => Some(Name::from(default)),
+        }
+    }
+
+    fn http(&mut self, node: &Node, runtime: Name) -> Option<Run> {
+        let fields = self.fields(node, &HTTP)?;
+        let url = self.required(node, &fields, "url", "where the request goes");
+        let url = url.and_then(|node| self.template(node, "run.http.url"));
+        let method = match fields.get("method") {
+            None => Some("POST".to_owned()),
+            Some((node, key)) => {
+                let expected = HttpRequest::METHODS.join(", ");
+                let method = self.text(node, &key, &expected)?;
+                let known = HttpRequest::METHODS.contains(&method);
+                if !known {
+                    self.wrong(node, &key, &format!("one of {expected}"));
+                }
+                known.then(|| method.to_owned())
+            }
+        };
+        let mut headers = BTreeMap::new();
+        if let Some((node, key)) = fields.get("headers") {
+            for (name, node) in self.map(node, &key, "a mapping of names to text").unwrap_or_default() {
+                let value = self.template(node, &format!("{key}.{}", name.text));
+                headers.extend(value.map(|value| (name.text.clone(), value)));
+            }
+        }
+        Some(Run::Http { runtime, url: url?, method: method?, headers })
     }
 
     /// An argument may be empty text, the program may not.

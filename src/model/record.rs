@@ -88,6 +88,24 @@ pub enum Action {
         /// Working directory, else the runtime's.
         cwd: Option<String>,
     },
+    /// Sends an HTTP request, the payload as its body.
+    Http(HttpRequest),
+}
+
+/// A request as it was asked for; what of it can be sent is for the executor to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpRequest {
+    /// `http://` or `https://`.
+    pub url: String,
+    /// One of [`HttpRequest::METHODS`].
+    pub method: String,
+    /// Beside those that dwell sets.
+    pub headers: BTreeMap<String, String>,
+}
+
+impl HttpRequest {
+    /// The methods there are; the first is that of a request which names none.
+    pub const METHODS: [&'static str; 6] = ["POST", "PUT", "PATCH", "GET", "HEAD", "DELETE"];
 }
 
 /// A record to be admitted.

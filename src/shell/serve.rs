@@ -345,6 +345,7 @@ fn executor(
         limit_prompt: config.resume_prompt.clone(),
         continue_prompt: config.continue_prompt.clone(),
         now: Arc::new(move || clock.now()),
+        answer_within: config.answer_within,
         kill_after: config.kill_after,
         result_grace: RESULT_GRACE,
     };

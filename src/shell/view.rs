@@ -5,7 +5,8 @@ use serde_json::{Map, Value as Json, json};
 use super::time;
 use crate::engine::{BurstStatus, Detail, Page, Reason, RuntimeView, Status, Triggered};
 use crate::model::{
-    Action, Budget, Cause, Fault, Lane, Record, Source, State, StateName, Streak, Time, Transition, Trigger,
+    Action, Budget, Cause, Fault, HttpRequest, Lane, Record, Source, State, StateName, Streak, Time,
+    Transition, Trigger,
 };
 
 /// An object whose absent members are left out.
@@ -126,6 +127,12 @@ fn action(action: &Action) -> Json {
         Action::Agent { prompt, cwd } => {
             let agent = Object::default().with("prompt", prompt.as_str()).maybe("cwd", cwd.as_deref()).done();
             json!({ "agent": agent })
+        }
+        Action::Http(HttpRequest { url, method, headers }) => {
+            // The values may be secrets.
+            let headers: serde_json::Map<String, Json> =
+                headers.keys().map(|name| (name.clone(), json!("***"))).collect();
+            json!({ "http": { "url": url, "method": method, "headers": headers } })
         }
     }
 }
@@ -316,6 +323,15 @@ mod tests {
         assert_eq!(detail(&limited()), expected);
         assert_eq!(admitted(&limited(), true)["duplicate"], true);
         assert_eq!(admitted(&limited(), false).get("duplicate"), None);
+    }
+
+    #[test]
+    fn a_request_is_shown_without_what_its_headers_hold() {
+        let headers = BTreeMap::from([("Authorization".to_owned(), "Bearer secret".to_owned())]);
+        let (url, method) = ("https://example.org/".to_owned(), "POST".to_owned());
+        let shown = action(&Action::Http(HttpRequest { url, method, headers }));
+        let headers = json!({ "Authorization": "***" });
+        assert_eq!(shown, json!({"http": {"url": "https://example.org/", "method": "POST", "headers": headers}}));
     }
 
     #[test]

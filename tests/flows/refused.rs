@@ -39,7 +39,6 @@ fn keys_that_come_later_are_refused_not_ignored() {
         check_line(&format!("{key}: {{}}"), &format!("f.yaml:4:1: key {key:?} is not supported yet"));
     }
     let later = |key: &str, column: u32| format!("f.yaml:1:{column}: key {key:?} is not supported yet");
-    check("{name: f, on: {a: {b: }}, run: {http: {}}}", &later("run.http", 33));
     check("{name: f, on: {a: {b: }}, run: {worker: q}}", &later("run.worker", 33));
     check("{name: f, on: {schedule: {}}, run: {command: [x]}}", &later("on.schedule", 16));
 }
@@ -49,7 +48,7 @@ fn what_is_missing_is_named() {
     let all = "\
 f.yaml:1:1: key \"name\" is missing: expected the flow's own, unique name
 f.yaml:1:1: key \"on\" is missing: expected sources, each with the events that start a run
-f.yaml:1:1: key \"run\" is missing: expected an agent or a command";
+f.yaml:1:1: key \"run\" is missing: expected an agent, a command or a request";
     check("{}", all);
     let keys = "name, on, if, for_each, org, env, budget, retry, timeout, run, labels, task";
     check("", &format!("f.yaml:1:1: the file is empty: expected a mapping of {keys}"));
@@ -57,14 +56,32 @@ f.yaml:1:1: key \"run\" is missing: expected an agent or a command";
 }
 
 #[test]
-fn a_run_is_either_an_agent_or_a_command() {
+fn a_run_is_an_agent_a_command_or_a_request() {
     let run = |run: &str| problems(&format!("name: f\non: {{ a: {{ b: }} }}\nrun: {run}"));
     assert_eq!(run("{ agent: claude, prompt: go, cwd: /w }"), "ok");
     assert_eq!(run("{ command: [make, \"\"], cwd: /w, runtime: build }"), "ok");
-    assert_eq!(run("{}"), "f.yaml:3:6: run has neither agent nor command: expected one of them");
+    assert_eq!(run("{}"), "f.yaml:3:6: run has neither agent, command nor http: expected one of them");
     assert_eq!(
         run("{ agent: a, prompt: p, command: [x] }"),
         "f.yaml:3:6: run has both agent and command: expected one of them"
+    );
+    assert_eq!(
+        run("{ http: { url: \"http://h/${a}\", method: PUT, headers: { A: b } }, runtime: api }"),
+        "ok"
+    );
+    assert_eq!(
+        run("{ http: { url: u }, command: [x] }"),
+        "f.yaml:3:6: run has both command and http: expected one of them"
+    );
+    assert_eq!(
+        run("{ http: { methods: PUT }, cwd: /w }"),
+        "f.yaml:3:14: key \"url\" is missing: expected where the request goes\n\
+         f.yaml:3:16: unknown key \"methods\" in run.http: expected one of url, method, headers (did you mean \"method\"?)\n\
+         f.yaml:3:32: key \"run.cwd\" goes with run.agent or run.command only"
+    );
+    assert_eq!(
+        run("{ http: { url: u, method: BREW } }"),
+        "f.yaml:3:32: run.http.method is \"BREW\": expected one of POST, PUT, PATCH, GET, HEAD, DELETE"
     );
     assert_eq!(
         run("{ agent: a }"),
@@ -72,7 +89,7 @@ fn a_run_is_either_an_agent_or_a_command() {
     );
     assert_eq!(
         run("{ agent: a, prompt: p, runtime: b }"),
-        "f.yaml:3:29: key \"run.runtime\" goes with run.command only"
+        "f.yaml:3:29: key \"run.runtime\" goes with run.command or run.http only"
     );
     assert_eq!(
         run("{ command: [x], prompt: p }"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dwell::flow::{FAN_OUT_BYTES_MAX, FAN_OUT_MAX, FILLED_BYTES_MAX, parse};
-use dwell::model::{Action, Policy, RecordId, Submission, Trigger};
+use dwell::model::{Action, HttpRequest, Policy, RecordId, Submission, Trigger};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -61,6 +61,16 @@ fn the_second_example_makes_one_run_for_each_commit() {
     let seen: Value = serde_json::from_slice(&runs[1].work.payload).unwrap();
     assert_eq!(seen, json!({ "item": { "id": "bbb" }, "payload": payload }));
     assert!(expand(COMMITS, &json!({ "ref": "refs/tags/v1", "deleted": false, "commits": [1] })).is_empty());
+}
+
+#[test]
+fn a_requests_url_and_headers_are_templates() {
+    let text = "name: f\non: { github: { push: } }\nrun: { http: { url: \"http://h/${n}\", headers: { X-N: \"${n}\" } } }\n";
+    let runs = expand(text, &json!({ "n": 17 }));
+    assert_eq!(&*runs[0].runtime, "http");
+    let headers = [("X-N".to_owned(), "17".to_owned())].into();
+    let (url, method) = ("http://h/17".to_owned(), "POST".to_owned());
+    assert_eq!(runs[0].work.action, Action::Http(HttpRequest { url, method, headers }));
 }
 
 #[test]

@@ -97,6 +97,7 @@ pub const KEYS: &[Key] = &[
     key("retry.jitter", Kind::Percent, "10%", "added to a wait, never taken from it"),
     key("timeouts.attempt", Kind::Span, "24h", "the longest an attempt may take"),
     key("timeouts.silence", Kind::SpanOrOff, "off", "the longest an attempt may show no sign of life"),
+    key("timeouts.ack", Kind::Span, "30s", "how long an http attempt waits for its answer"),
     key("run.budget", Kind::Number(0), "20", "mutating calls of a flow run that names no budget"),
     key(
         "runtimes.*.adapter",
@@ -140,8 +141,11 @@ pub const KEYS: &[Key] = &[
 
 /// Runtimes that are there without being configured, with what differs from the defaults. `claude` needs its program
 /// only once an agent attempt starts on it.
-pub const BUILT_IN_RUNTIMES: &[(&str, &[(&str, &str)])] =
-    &[("claude", &[("adapter", "claude")]), ("shell", &[("concurrency", "8")])];
+pub const BUILT_IN_RUNTIMES: &[(&str, &[(&str, &str)])] = &[
+    ("claude", &[("adapter", "claude")]),
+    ("http", &[("concurrency", "8")]),
+    ("shell", &[("concurrency", "8")]),
+];
 
 /// The key of a full path; a star matches any one name.
 pub fn find(path: &str) -> Option<&'static Key> {

@@ -108,6 +108,8 @@ pub struct Config {
     pub continue_prompt: String,
     /// How long outstanding attempts may finish at a stop.
     pub drain_timeout: Duration,
+    /// How long an `http` attempt waits for its answer.
+    pub answer_within: Duration,
     /// Between SIGTERM and SIGKILL.
     pub kill_after: Duration,
     /// The whole stop.
@@ -368,6 +370,7 @@ fn build(values: BTreeMap<String, Setting>) -> Config {
         resume_prompt: read.text("limits.resume_prompt").to_owned(),
         continue_prompt: read.text("limits.continue_prompt").to_owned(),
         drain_timeout: read.span("drain.timeout"),
+        answer_within: read.span("timeouts.ack"),
         kill_after: read.span("drain.kill_after"),
         shutdown_timeout: read.span("shutdown.timeout"),
         finished_for: read.span("retention.finished"),

@@ -11,7 +11,7 @@ use tokio::task::block_in_place;
 use super::Shared;
 use super::ask::{Input, answer, ask, bytes, unexpected};
 use crate::engine::{Answer, Request};
-use crate::model::{Action, Name, RecordId, Submission, Trigger, Work};
+use crate::model::{self, Action, Name, RecordId, Submission, Trigger, Work};
 use crate::shell::fields::Fields;
 use crate::shell::hook::{self, HookRefusal};
 use crate::shell::problem::Problem;
@@ -143,24 +143,32 @@ fn submission(id: RecordId, mut fields: Fields, key: Option<String>) -> Result<S
 }
 
 fn action(fields: &mut Fields) -> Result<Action, Problem> {
-    let expected = "expected {\"command\": [..]} or {\"agent\": {\"prompt\": ..}}";
+    let expected = "expected {\"command\": [..]} {\"agent\": {\"prompt\": ..}} or {\"http\": {\"url\": ..}}";
     let mut action = fields.object("action")?.ok_or_else(|| fields.problem("action", expected))?;
-    for later in ["http", "worker"] {
-        if action.any(later).is_some() {
-            return Err(action.problem(later, &format!("not supported yet: {expected}")));
-        }
+    if action.any("worker").is_some() {
+        return Err(action.problem("worker", &format!("not supported yet: {expected}")));
     }
-    let read = match (action.texts("command")?, action.object("agent")?) {
-        (Some(argv), None) if argv.first().is_some_and(|program| !program.is_empty()) => {
+    let read = match (action.texts("command")?, action.object("agent")?, action.object("http")?) {
+        (Some(argv), None, None) if argv.first().is_some_and(|program| !program.is_empty()) => {
             Action::Command { argv, cwd: action.text("cwd")? }
         }
-        (Some(_), None) => return Err(action.problem("command", "expected a program and its arguments")),
-        (None, Some(mut agent)) => {
+        (Some(_), None, None) => {
+            return Err(action.problem("command", "expected a program and its arguments"));
+        }
+        (None, Some(mut agent), None) => {
             let read = Action::Agent { prompt: agent.required("prompt")?, cwd: agent.text("cwd")? };
             agent.finish()?;
             read
         }
-        (Some(_), Some(_)) | (None, None) => return Err(fields.problem("action", expected)),
+        (None, None, Some(mut http)) => {
+            let url = http.required("url")?;
+            let method = http.text("method")?.unwrap_or_else(|| "POST".to_owned());
+            let request = model::HttpRequest { url, method, headers: http.table("headers")? };
+            http.finish()?;
+            crate::exec::http::check(&request).map_err(|what| action.problem("http", &what))?;
+            Action::Http(request)
+        }
+        _ => return Err(fields.problem("action", expected)),
     };
     action.finish()?;
     Ok(read)
@@ -187,6 +195,25 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_read_and_one_that_cannot_be_sent_is_refused() {
+        let read = |http: &str| read(&format!(r#"{{"runtime":"http","action":{{"http":{http}}}}}"#));
+        let submission = read(r#"{"url":"https://example.org/","headers":{"A":"b"}}"#).unwrap();
+        let headers = [("A".to_owned(), "b".to_owned())].into();
+        let (url, method) = ("https://example.org/".to_owned(), "POST".to_owned());
+        let request = model::HttpRequest { url, method, headers };
+        assert_eq!(submission.work.action, Action::Http(request));
+        for (http, expected) in [
+            ("{}", "action.http.url: it is missing"),
+            (r#"{"url":"example.org"}"#, "is not a URL"),
+            (r#"{"url":"http://h/","method":"BREW"}"#, "method \"BREW\" is not known"),
+            (r#"{"url":"http://h/","body":1}"#, "action.http.body: unknown field"),
+        ] {
+            let refused = read(http).unwrap_err();
+            assert!(refused.contains(expected), "{refused}");
+        }
+    }
+
+    #[test]
     fn a_session_is_read_whole() {
         let submission = read(
             r#"{"runtime":"shell","action":{"command":["make","-k"],"cwd":"/srv"},"org":"o","env":"e","task":"t",
@@ -210,7 +237,6 @@ mod tests {
             (r#"{"action":{"command":["x"]}}"#, "runtime: it is missing"),
             (r#"{"runtime":"r"}"#, "action: expected"),
             (r#"{"runtime":"r","action":{"worker":"q"}}"#, "action.worker: not supported yet"),
-            (r#"{"runtime":"r","action":{"http":{"url":"u"}}}"#, "action.http: not supported yet"),
             (r#"{"runtime":"r","action":{"command":[]}}"#, "action.command: expected a program"),
             (
                 r#"{"runtime":"r","action":{"command":"x"}}"#,

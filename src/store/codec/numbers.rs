@@ -68,9 +68,10 @@ numbers!(Streak, "streak":
 pub(super) enum ActionName {
     Command,
     Agent,
+    Http,
 }
 
-numbers!(ActionName, "action": Command = 1, Agent = 2);
+numbers!(ActionName, "action": Command = 1, Agent = 2, Http = 3);
 
 #[cfg(test)]
 mod tests {

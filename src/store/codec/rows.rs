@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::numbers::{ActionName, Numbered};
 use super::{Stored, V1, body, wire};
 use crate::model::{
-    Action, Limit, Pause, RecordId, Runtime, Source, StateName, Time, Transition, Trigger, TriggerId, Work,
+    Action, HttpRequest, Limit, Pause, RecordId, Runtime, Source, StateName, Time, Transition, Trigger,
+    TriggerId, Work,
 };
 use crate::store::{StoreError, keys};
 
@@ -38,7 +39,8 @@ pub(super) fn duration((seconds, nanos): (u64, u32)) -> Duration {
 #[derive(Serialize, Deserialize)]
 struct WorkV1<'a> {
     action: u8,
-    /// A command's program and arguments, or an agent's prompt alone.
+    /// A command's program and arguments, an agent's prompt alone, or a request's URL, method and each header's name
+    /// and value.
     #[serde(borrow)]
     words: Vec<&'a str>,
     cwd: Option<&'a str>,
@@ -55,6 +57,14 @@ impl Stored for Work {
                 (ActionName::Command, argv.iter().map(String::as_str).collect(), cwd)
             }
             Action::Agent { prompt, cwd } => (ActionName::Agent, vec![prompt.as_str()], cwd),
+            Action::Http(HttpRequest { url, method, headers }) => {
+                let headers = headers.iter().flat_map(|(name, value)| [name, value]);
+                (
+                    ActionName::Http,
+                    [url, method].into_iter().chain(headers).map(String::as_str).collect(),
+                    &None,
+                )
+            }
         };
         let value = WorkV1 {
             action: action.number(),
@@ -75,6 +85,7 @@ impl Stored for Work {
                 Action::Command { argv: value.words.into_iter().map(str::to_owned).collect(), cwd }
             }
             ActionName::Agent => Action::Agent { prompt: value.words.concat(), cwd },
+            ActionName::Http => Action::Http(request(&value.words)?),
         };
         let labels = value.labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         Ok(Work {
@@ -84,6 +95,17 @@ impl Stored for Work {
             labels: labels.collect(),
         })
     }
+}
+
+fn request(words: &[&str]) -> Result<HttpRequest, StoreError> {
+    let (pairs, []) = words.as_chunks::<2>() else {
+        return Err(StoreError::Value { what: "work", reason: "a header without its value".to_owned() });
+    };
+    let Some(([url, method], headers)) = pairs.split_first() else {
+        return Err(StoreError::Value { what: "work", reason: "a request without a URL".to_owned() });
+    };
+    let headers = headers.iter().map(|[name, value]| ((*name).to_owned(), (*value).to_owned())).collect();
+    Ok(HttpRequest { url: (*url).to_owned(), method: (*method).to_owned(), headers })
 }
 
 #[derive(Serialize, Deserialize)]

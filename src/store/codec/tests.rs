@@ -99,6 +99,8 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         (vec(text(), 0..4), option::of(text())).prop_map(|(argv, cwd)| Action::Command { argv, cwd }),
         (text(), option::of(text())).prop_map(|(prompt, cwd)| Action::Agent { prompt, cwd }),
+        (text(), text(), btree_map(text(), text(), 0..3))
+            .prop_map(|(url, method, headers)| Action::Http(HttpRequest { url, method, headers })),
     ]
 }
 
