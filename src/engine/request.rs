@@ -109,6 +109,7 @@ impl Request {
             let action = match &submission.work.action {
                 Action::Command { argv, .. } => argv.iter().map(String::len).sum(),
                 Action::Agent { prompt, .. } => prompt.len(),
+                Action::Http(request) => request.url.len(),
             };
             submission.work.payload.len() + action
         };

@@ -103,7 +103,7 @@ pub(super) fn carry_out(attempt: &Attempt, request: &HttpRequest) {
                     over = true;
                     left_at = after(grace);
                 }
-                Ok(Control::Stop | Control::Refused) | Err(_) => over = true,
+                Ok(Control::Stop { .. } | Control::Superseded | Control::Refused) | Err(_) => over = true,
             },
             recv(left_at) -> _ => return,
         }
