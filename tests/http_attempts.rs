@@ -352,7 +352,7 @@ fn after_a_stop_the_answer_is_ignored_and_the_next_attempt_waits_for_it() {
     let rig = Rig::new(PATIENCE);
     rig.begin(1, &server.url, "POST", None);
     server.seen.recv_timeout(PATIENCE).unwrap();
-    rig.exec.carry_out(durable(Effect::Stop { id: ID, attempt: 1, child: None }));
+    rig.exec.carry_out(durable(Effect::Stop { id: ID, attempt: 1, child: None, grace: false }));
     rig.begin(2, &server.url, "POST", None);
     assert_eq!(rig.exec.outstanding(), 2);
     assert!(server.seen.is_empty());
