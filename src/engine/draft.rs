@@ -304,7 +304,8 @@ fn detail(before: &Record, after: &Record, event: &Event) -> Option<String> {
     if matches!(event, Event::Dispatch) {
         return after.session.as_ref().map(|session| format!("resume {session}"));
     }
-    let fault = after.last_error.as_ref().filter(|_| after.last_error != before.last_error || dead(after));
+    let ends = before.state.outstanding() && !after.state.outstanding();
+    let fault = after.last_error.as_ref().filter(|_| ends || after.last_error != before.last_error);
     let fault = fault.map(|fault| format!("{}: {}", fault.code, fault.message));
     match after.state {
         State::DeadLettered { cause, .. } => {
@@ -320,8 +321,4 @@ fn detail(before: &Record, after: &Record, event: &Event) -> Option<String> {
         | State::Completed { .. }
         | State::Cancelled { .. } => fault,
     }
-}
-
-const fn dead(record: &Record) -> bool {
-    matches!(record.state, State::DeadLettered { .. })
 }

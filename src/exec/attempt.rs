@@ -27,7 +27,7 @@ use crate::model::{Action, Fault, Report, Start};
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 
 /// Lines read and not yet looked at, of both streams; a child that writes faster waits in its pipe.
-const LINES_QUEUED_MAX: usize = 16;
+const LINES_QUEUED_MAX: usize = 64;
 
 /// What every empty pipe takes without blocking (pipe(7): at least one page).
 const PIPE_BYTES_MIN: usize = 4096;
@@ -215,7 +215,12 @@ impl<'a> Supervisor<'a> {
                 recv(attempt.control) -> message => if let Ok(message) = message { self.controlled(&message) },
                 recv(output) -> message => match message {
                     Ok(Output::Ended) => streams -= 1,
-                    Ok(output) => self.printed(&output),
+                    Ok(printed) => {
+                        self.printed(&printed);
+                        if output.is_empty() {
+                            self.log.flush();
+                        }
+                    }
                     Err(_) => streams = 0,
                 },
                 recv(self.deadline) -> _ => self.overdue(),
@@ -235,6 +240,7 @@ impl<'a> Supervisor<'a> {
     fn ended(mut self) {
         process::signal_group(self.group, Signal::TERM);
         let status = self.child.wait();
+        self.log.flush();
         if let Some(reader) = self.reader.take() {
             let exit = status.map_or_else(
                 |_| Exit::default(),
@@ -341,6 +347,8 @@ impl<'a> Supervisor<'a> {
                     self.session = Some(id.clone());
                 }
                 if report.is_terminal() {
+                    // Whoever hears of the end may read the log next.
+                    self.log.flush();
                     self.reader = None;
                     self.linger();
                 }

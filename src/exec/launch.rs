@@ -146,6 +146,10 @@ fn agent(start: &Start, runtime: &RuntimeSetup, prompt: &str, cwd: Option<PathBu
     let fresh = || takes_session.then(|| uuid::Uuid::new_v4().to_string());
     let session = start.session.clone().or_else(fresh);
     let named = session.as_deref().unwrap_or_default();
+    // Claude's prompt is a word of its own: a stranger's text that begins with a dash must not become a flag.
+    let guarded = format!(" {prompt}");
+    let bare = runtime.adapter == Adapter::Claude && prompt.starts_with('-');
+    let prompt = if bare { &guarded } else { prompt };
     let argv = template.iter().map(|element| filled(element, prompt, named)).collect();
     let payload = match runtime.adapter {
         Adapter::Claude | Adapter::Codex | Adapter::Gemini | Adapter::Opencode => None,
@@ -272,6 +276,13 @@ mod tests {
         let prompt = "go on, it has reset";
         assert_eq!(again.argv, [&["claude", "-p", prompt], &flags[..], &["--resume", "s1"]].concat());
         assert_eq!(again.session.as_deref(), Some("s1"));
+    }
+
+    #[test]
+    fn a_prompt_that_looks_like_a_flag_is_a_prompt() {
+        let start = start(Action::Agent { prompt: "--dangerous".to_owned(), cwd: None }, None);
+        let launch = Launch::of(&start, &setup(runtime(Adapter::Claude, &[]))).unwrap();
+        assert_eq!(launch.argv[..3], ["claude", "-p", " --dangerous"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Absent on purpose: rotation; a log goes when its record does.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -76,7 +76,7 @@ fn of_attempt(logs: &Path, id: RecordId, attempt: u32) -> PathBuf {
 /// dropped.
 pub(super) struct Log {
     /// `None` once it is full or broken.
-    file: Option<File>,
+    file: Option<BufWriter<File>>,
     bytes: u64,
     path: PathBuf,
 }
@@ -89,7 +89,7 @@ impl Log {
             DirBuilder::new().recursive(true).mode(0o700).create(of_record(logs, id)).and_then(|()| {
                 let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
                 let bytes = file.metadata()?.len();
-                Ok((file, bytes))
+                Ok((BufWriter::new(file), bytes))
             });
         match opened {
             Ok((file, bytes)) => Log { file: Some(file), bytes, path },
@@ -107,21 +107,23 @@ impl Log {
         }
         let length = line.len() as u64 + 1;
         if self.bytes.saturating_add(length) > LOG_BYTES_MAX {
-            self.write(format!("[dwell: output beyond {LOG_BYTES_MAX} bytes is dropped]\n").as_bytes());
+            self.write(|file| writeln!(file, "[dwell: output beyond {LOG_BYTES_MAX} bytes is dropped]"));
+            self.flush();
             self.file = None;
             return;
         }
         self.bytes += length;
-        // One write, so that a reader of the growing file rarely sees half a line.
-        let mut whole = Vec::with_capacity(line.len() + 1);
-        whole.extend_from_slice(line);
-        whole.push(b'\n');
-        self.write(&whole);
+        self.write(|file| file.write_all(line).and_then(|()| file.write_all(b"\n")));
     }
 
-    fn write(&mut self, bytes: &[u8]) {
+    /// Lets readers see what was appended. To be called when no more is at hand.
+    pub fn flush(&mut self) {
+        self.write(io::Write::flush);
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) {
         if let Some(file) = &mut self.file
-            && let Err(error) = file.write_all(bytes)
+            && let Err(error) = write(file)
         {
             tracing::warn!(path = %self.path.display(), %error, "further output of this attempt is not kept");
             self.file = None;
@@ -143,6 +145,7 @@ mod tests {
         let mut log = Log::open(logs.path(), ID, 2);
         log.line(b"one");
         log.line(b"two");
+        log.flush();
         assert_eq!(attempts(logs.path(), ID).unwrap(), [Kept { attempt: 2, bytes: 8 }]);
         assert_eq!(read(logs.path(), ID, 2, 4, 100).unwrap().unwrap(), b"two\n");
         assert_eq!(read(logs.path(), ID, 2, 8, 100).unwrap().unwrap(), b"");

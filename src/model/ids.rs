@@ -60,7 +60,7 @@ pub struct IdError(String);
 
 impl fmt::Display for IdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is not an id: expected ses_, run_ or trg_ and up to 26 characters of a ULID", self.0)
+        write!(f, "{:?} is not an id: expected ses_ or run_ and up to 26 characters of a ULID", self.0)
     }
 }
 

@@ -102,6 +102,24 @@ pub struct Particulars {
 }
 
 impl Report {
+    /// The names [`Report::named`] knows.
+    pub const NAMES: [&'static str; 14] = [
+        "heartbeat",
+        "session",
+        "succeeded",
+        "failed",
+        "timed_out",
+        "throttled",
+        "unavailable",
+        "rate_limited",
+        "limit_warning",
+        "limit_cleared",
+        "invalid",
+        "ingestion_failed",
+        "needs_operator",
+        "not_resumable",
+    ];
+
     /// The report of this name. One that is not known counts as failed, with `raw` kept; a session without an id is a
     /// sign of life. `spawned` is not among them: only an executor can say it.
     pub fn named(name: &str, about: Particulars, raw: &str) -> Report {
@@ -170,5 +188,22 @@ impl Report {
             | Report::NeedsOperator(_)
             | Report::NotResumable(_) => true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_makes_its_own_report() {
+        for name in Report::NAMES {
+            let about = Particulars { session: Some("s".to_owned()), ..Particulars::default() };
+            assert_eq!(Report::named(name, about, "").name(), name);
+        }
+        let Report::Failed(fault) = Report::named("succedeed", Particulars::default(), "{}") else {
+            panic!("known")
+        };
+        assert_eq!(fault.code, code::UNKNOWN_REPORT);
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::cli::out;
+
 /// What a shell makes of a process that SIGINT ended: 128 + 2.
 const INTERRUPTED: i32 = 130;
 
@@ -15,6 +17,9 @@ pub fn register(drain: Arc<dyn Fn() + Send + Sync>) -> Result<(), ctrlc::Error> 
         if asked.swap(true, Ordering::SeqCst) {
             std::process::exit(INTERRUPTED);
         }
+        out::note(
+            "stopping: what is outstanding may finish until the drain's end; a second signal stops at once",
+        );
         drain();
     })
 }

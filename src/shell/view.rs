@@ -331,7 +331,10 @@ mod tests {
         let (url, method) = ("https://example.org/".to_owned(), "POST".to_owned());
         let shown = action(&Action::Http(HttpRequest { url, method, headers }));
         let headers = json!({ "Authorization": "***" });
-        assert_eq!(shown, json!({"http": {"url": "https://example.org/", "method": "POST", "headers": headers}}));
+        assert_eq!(
+            shown,
+            json!({"http": {"url": "https://example.org/", "method": "POST", "headers": headers}})
+        );
     }
 
     #[test]

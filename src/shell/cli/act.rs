@@ -36,7 +36,11 @@ pub fn trigger(client: &Client, args: &Trigger) -> Result<(), Failure> {
         let usage =
             |message: String| Failure { exit: USAGE, message: format!("{}: {message}", file.display()) };
         read.map_err(|error| usage(error.to_string()))?;
-        let payload = serde_json::from_slice(&bytes).map_err(|error| usage(error.to_string()))?;
+        let payload: Json = serde_json::from_slice(&bytes).map_err(|error| usage(error.to_string()))?;
+        // As a forge's webhook: the payload names the action.
+        if let Some(action) = payload.get("action").filter(|action| action.is_string()) {
+            body.entry("action").or_insert_with(|| action.clone());
+        }
         body.insert("payload".to_owned(), payload);
     }
     let answer = client.post("/v1/triggers", &Json::Object(body))?;
@@ -47,7 +51,11 @@ pub fn trigger(client: &Client, args: &Trigger) -> Result<(), Failure> {
         out::note("already accepted: nothing new was made");
     }
     out::line(text(&answer, "trigger"))?;
-    for run in answer.get("runs").and_then(Json::as_array).into_iter().flatten() {
+    let runs = answer.get("runs").and_then(Json::as_array).map_or(&[] as &[Json], Vec::as_slice);
+    if runs.is_empty() {
+        out::note("no flow matches it: it made no runs");
+    }
+    for run in runs {
         out::line(run.as_str().unwrap_or_default())?;
     }
     Ok(())
@@ -119,6 +127,10 @@ pub fn runtime(client: &Client, command: &Runtime) -> Result<(), Failure> {
     };
     match text(&row, "held_until") {
         "" => out::line(&format!("{} {}", text(&row, "name"), text(&row, "state"))),
-        until => out::line(&format!("{} {} until {}", text(&row, "name"), text(&row, "state"), brief(until))),
+        until => {
+            let until = brief(until);
+            let until = until.strip_prefix("until ").unwrap_or(&until);
+            out::line(&format!("{} {} until {until}", text(&row, "name"), text(&row, "state")))
+        }
     }
 }

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::{self, Time};
+use crate::shell::time;
 
 /// dwell: durable agent sessions and flow runs. Every wait is a deadline on disk.
 #[derive(Debug, Parser)]
@@ -279,8 +283,8 @@ pub struct Charge {
 
 #[derive(Debug, Args)]
 pub struct Report {
-    /// heartbeat, session, succeeded, failed, timed_out, throttled, unavailable, rate_limited, limit_warning,
-    /// limit_cleared, invalid, ingestion_failed, needs_operator
+    /// What became of it. A terminal outcome ends the attempt; its process group is stopped after a grace
+    #[arg(value_parser = PossibleValuesParser::new(model::Report::NAMES))]
     pub outcome: String,
     /// What happened, for people
     #[arg(long)]
@@ -289,7 +293,7 @@ pub struct Report {
     #[arg(long)]
     pub code: Option<String>,
     /// When the limit resets: RFC 3339, epoch seconds, or +90m
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = moment)]
     pub reset_at: Option<String>,
     /// The provider's session id, to resume with
     #[arg(long, value_name = "ID")]
@@ -333,4 +337,12 @@ pub enum FlowCommand {
     },
     /// Print the JSON Schema of flow files
     Schema,
+}
+
+/// A typed word that is no time is the typist's mistake; a provider's would be estimated around.
+fn moment(text: &str) -> Result<String, String> {
+    match time::parse_relative(text, Time::ZERO) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }

@@ -36,8 +36,12 @@ pub fn copy(mut from: impl Read) -> io::Result<()> {
             return Ok(());
         }
         let mut stdout = io::stdout().lock();
-        stdout.write_all(chunk.get(..count).unwrap_or_default())?;
-        stdout.flush()?;
+        let written = stdout.write_all(chunk.get(..count).unwrap_or_default()).and_then(|()| stdout.flush());
+        match written {
+            // Whoever reads has seen enough: `dwell logs ID | head`.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            other => other?,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::args::{Place, Run};
 use super::client::{Client, escaped};
-use super::exit::{FAILED, Failure};
+use super::exit::{FAILED, Failure, TRY_LATER};
 use super::look::text;
 use super::out;
 use crate::shell::serve;
@@ -26,6 +26,7 @@ pub fn run(place: &Place, args: &Run) -> anyhow::Result<u8> {
         return Err(Failure::failed("--detach needs a running server; start one with: dwell serve").into());
     }
     let config = super::load(place, Vec::new())?;
+    out::note(&format!("no server for {}: one runs here until this ends", config.data.display()));
     serve::foreground_for_run(&config, &mut |url| Ok(follow(&Client::to(url), args)?))
 }
 
@@ -89,6 +90,7 @@ fn until_over(client: &Client, mut record: Json) -> Result<u8, Failure> {
         }
         match text(&record, "state") {
             "completed" => return Ok(0),
+            "dead_lettered" if text(&record, "cause") == "budget_exhausted" => return Ok(TRY_LATER),
             "dead_lettered" | "cancelled" => return Ok(FAILED),
             _ => {}
         }
