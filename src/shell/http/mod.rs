@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::{MethodFilter, MethodRouter, on};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -40,6 +40,9 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// The longest webhook: what GitHub caps its payloads at
 /// (<https://docs.github.com/en/webhooks/webhook-events-and-payloads#payload-cap>).
 pub const HOOK_BYTES_MAX: usize = 25 << 20;
+
+/// The contract: every route with what it takes and answers, OpenAPI 3.1.
+pub const OPENAPI: &str = include_str!("../../../schema/openapi.yaml");
 
 /// Threads that move bytes; deciding is the engine's.
 const THREADS: usize = 2;
@@ -96,30 +99,74 @@ pub struct Shared {
     pub token_ok: TokenCheck,
 }
 
-/// Every route.
+/// How a route is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    /// Reads.
+    Get,
+    /// Changes.
+    Post,
+}
+
+impl Method {
+    const fn filter(self) -> MethodFilter {
+        match self {
+            Method::Get => MethodFilter::GET,
+            Method::Post => MethodFilter::POST,
+        }
+    }
+}
+
+/// One route: what is asked how, and who answers.
+pub struct Route {
+    /// How.
+    pub method: Method,
+    /// What, with `{names}` for the parts that vary.
+    pub path: &'static str,
+    answer: fn(MethodFilter) -> MethodRouter<Arc<Shared>>,
+}
+
+const fn get(path: &'static str, answer: fn(MethodFilter) -> MethodRouter<Arc<Shared>>) -> Route {
+    Route { method: Method::Get, path, answer }
+}
+
+const fn post(path: &'static str, answer: fn(MethodFilter) -> MethodRouter<Arc<Shared>>) -> Route {
+    Route { method: Method::Post, path, answer }
+}
+
+/// Every route there is; `schema/openapi.yaml` describes each, and `tests/openapi.rs` holds the two together.
+pub const ROUTES: &[Route] = &[
+    post("/hooks/{source}", |method| on(method, intake::hook).layer(DefaultBodyLimit::max(HOOK_BYTES_MAX))),
+    get("/v1/triggers", |method| on(method, system::triggers)),
+    post("/v1/triggers", |method| on(method, intake::trigger)),
+    get("/v1/sessions", |method| on(method, records::sessions)),
+    post("/v1/sessions", |method| on(method, intake::session)),
+    get("/v1/runs", |method| on(method, records::runs)),
+    get("/v1/dead-letters", |method| on(method, records::dead_letters)),
+    get("/v1/records/{id}", |method| on(method, records::show)),
+    get("/v1/records/{id}/history", |method| on(method, records::history)),
+    get("/v1/records/{id}/logs", |method| on(method, logs::logs)),
+    post("/v1/records/{id}/cancel", |method| on(method, records::cancel)),
+    post("/v1/records/{id}/resume", |method| on(method, records::resume)),
+    post("/v1/records/{id}/redrive", |method| on(method, records::redrive)),
+    post("/v1/records/{id}/charge", |method| on(method, reports::charge)),
+    post("/v1/records/{id}/reports", |method| on(method, reports::report)),
+    get("/v1/runtimes", |method| on(method, system::runtimes)),
+    post("/v1/runtimes/{name}/pause", |method| on(method, system::pause)),
+    post("/v1/runtimes/{name}/resume", |method| on(method, system::resume)),
+    get("/v1/flows", |method| on(method, system::flows)),
+    get("/v1/status", |method| on(method, system::status)),
+    post("/v1/clock/advance", |method| on(method, system::advance)),
+    get("/healthz", |method| on(method, system::healthz)),
+    get("/readyz", |method| on(method, system::readyz)),
+    get("/openapi.yaml", |method| on(method, system::openapi)),
+];
+
+/// The routes with what holds for all of them.
 pub fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route("/hooks/{source}", post(intake::hook).layer(DefaultBodyLimit::max(HOOK_BYTES_MAX)))
-        .route("/v1/triggers", get(system::triggers).post(intake::trigger))
-        .route("/v1/sessions", get(records::sessions).post(intake::session))
-        .route("/v1/runs", get(records::runs))
-        .route("/v1/dead-letters", get(records::dead_letters))
-        .route("/v1/records/{id}", get(records::show))
-        .route("/v1/records/{id}/history", get(records::history))
-        .route("/v1/records/{id}/logs", get(logs::logs))
-        .route("/v1/records/{id}/cancel", post(records::cancel))
-        .route("/v1/records/{id}/resume", post(records::resume))
-        .route("/v1/records/{id}/redrive", post(records::redrive))
-        .route("/v1/records/{id}/charge", post(reports::charge))
-        .route("/v1/records/{id}/reports", post(reports::report))
-        .route("/v1/runtimes", get(system::runtimes))
-        .route("/v1/runtimes/{name}/pause", post(system::pause))
-        .route("/v1/runtimes/{name}/resume", post(system::resume))
-        .route("/v1/flows", get(system::flows))
-        .route("/v1/status", get(system::status))
-        .route("/v1/clock/advance", post(system::advance))
-        .route("/healthz", get(system::healthz))
-        .route("/readyz", get(system::readyz))
+    ROUTES
+        .iter()
+        .fold(Router::new(), |router, route| router.route(route.path, (route.answer)(route.method.filter())))
         .fallback(async || Problem::not_found("there is no such route"))
         .method_not_allowed_fallback(async || {
             Problem::new(405, "method_not_allowed", "this route does not take that method")

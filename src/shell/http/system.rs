@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -113,6 +113,12 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 async fn ask_status(shared: &Shared) -> Result<Status, Problem> {
     let Answer::Status(status) = ask(shared, Request::Status).await? else { return Err(unexpected()) };
     Ok(*status)
+}
+
+/// `GET /openapi.yaml`: the contract of this build.
+pub(super) async fn openapi() -> Response {
+    // RFC 9512.
+    ([(header::CONTENT_TYPE, "application/yaml")], super::OPENAPI).into_response()
 }
 
 /// `POST /v1/clock/advance`: `{"by": "31s"}`; there is no such route on the wall clock.

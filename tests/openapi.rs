@@ -1,0 +1,351 @@
+//! `schema/openapi.yaml` is what the server does: the same routes, and real answers of the real binary that keep to it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "common/server.rs"]
+#[allow(dead_code, reason = "each test file uses its part")]
+mod server;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use dwell::shell::http::{Method, OPENAPI, ROUTES};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use jsonschema::Validator;
+use serde_json::{Value, json};
+use server::{Server, directory};
+
+const CONFIG: &str = r#"
+[sources.gh]
+kind = "github"
+secrets = ["plain:secret"]
+"#;
+
+const FLOW: &str = "
+name: deploy
+on: { github: { push: '*' } }
+run: { command: [sh, -c, 'exit 65'] }
+";
+
+/// The document as JSON.
+fn document() -> Value {
+    serde_saphyr::from_str(OPENAPI).unwrap()
+}
+
+fn word(method: Method) -> &'static str {
+    match method {
+        Method::Get => "get",
+        Method::Post => "post",
+    }
+}
+
+/// Every operation of the document: method, path, and what it says.
+fn operations(document: &Value) -> Vec<(String, String, Value)> {
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            found.push((method.clone(), path.clone(), operation.clone()));
+        }
+    }
+    found
+}
+
+/// What a reference stands for.
+fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    match value["$ref"].as_str() {
+        None => value,
+        Some(reference) => {
+            let found = document.pointer(reference.strip_prefix('#').unwrap());
+            found.unwrap_or_else(|| panic!("{reference} is not there"))
+        }
+    }
+}
+
+/// A validator of one schema of the document, with formats.
+fn validator(document: &Value, schema: &Value) -> Validator {
+    let whole = json!({ "allOf": [schema], "components": document["components"] });
+    jsonschema::draft202012::options().should_validate_formats(true).build(&whole).unwrap()
+}
+
+fn hold(document: &Value, schema: &Value, value: &Value, what: &str) {
+    let faults: Vec<String> = (validator(document, schema).iter_errors(value))
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(faults.is_empty(), "{what} answers {value:#}, which is not as documented: {faults:#?}");
+}
+
+#[test]
+fn routes_and_document_are_the_same_set() {
+    let routes: BTreeSet<(String, String)> =
+        ROUTES.iter().map(|route| (word(route.method).to_owned(), route.path.to_owned())).collect();
+    assert_eq!(routes.len(), ROUTES.len(), "a route is there twice");
+    let documented: BTreeSet<(String, String)> =
+        operations(&document()).into_iter().map(|(method, path, _)| (method, path)).collect();
+    assert_eq!(routes, documented);
+}
+
+#[test]
+fn every_operation_has_its_own_id_and_its_path_s_parameters() {
+    let document = document();
+    let mut ids = BTreeSet::new();
+    for (_, path, operation) in operations(&document) {
+        assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{path}");
+        assert!(operation["responses"]["default"].is_object(), "{path} says nothing about refusals");
+        let none = Vec::new();
+        let declared: BTreeSet<String> = operation["parameters"]
+            .as_array()
+            .unwrap_or(&none)
+            .iter()
+            .map(|parameter| resolved(&document, parameter))
+            .filter(|parameter| parameter["in"] == "path")
+            .map(|parameter| parameter["name"].as_str().unwrap().to_owned())
+            .collect();
+        let named: BTreeSet<String> =
+            path.split('{').skip(1).map(|part| part.split('}').next().unwrap().to_owned()).collect();
+        assert_eq!(declared, named, "{path}");
+    }
+}
+
+/// A server whose every answer is held against the document.
+struct Checked {
+    document: Value,
+    server: Server,
+    agent: ureq::Agent,
+    /// Operations that answered well at least once.
+    seen: RefCell<BTreeSet<String>>,
+}
+
+impl Checked {
+    fn start(dir: &std::path::Path) -> Checked {
+        let server = Server::start(dir, &["--test-clock", "2026-11-21T00:00:00Z", "--flows", "."]);
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        Checked { document: document(), server, agent, seen: RefCell::default() }
+    }
+
+    /// Asks `path` with `names` filled in; what comes back, once it is found to be as documented.
+    fn ask(&self, method: &str, path: &str, names: &[&str], query: &str, body: &Value) -> (u16, Value) {
+        let operation = &self.document["paths"][path][method];
+        assert!(operation.is_object(), "{method} {path} is not documented");
+        let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let answer = self.send(method, path, names, query, &[], &bytes);
+        if answer.0 < 300 && !body.is_null() {
+            hold(&self.document, schema, body, &format!("what {method} {path} accepts"));
+        }
+        answer
+    }
+
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        names: &[&str],
+        query: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> (u16, Value) {
+        let filled = names.iter().fold(path.to_owned(), |filled, name| {
+            let (open, close) = (filled.find('{').unwrap(), filled.find('}').unwrap());
+            format!("{}{name}{}", &filled[..open], &filled[close + 1..])
+        });
+        let uri = format!("{}{filled}{query}", self.server.url);
+        let mut request = ureq::http::Request::builder().method(method.to_uppercase().as_str()).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut response = self.agent.run(request.body(body).unwrap()).unwrap();
+        let status = response.status().as_u16();
+        let kind = response.headers()["content-type"].to_str().unwrap().split(';').next().unwrap().to_owned();
+        let text = response.body_mut().read_to_string().unwrap();
+
+        let what = format!("{method} {filled}{query} ({status})");
+        let responses = &self.document["paths"][path][method]["responses"];
+        let documented = responses.get(status.to_string()).unwrap_or(&responses["default"]);
+        let content = &resolved(&self.document, documented)["content"][&kind];
+        assert!(content.is_object(), "{what} answers {kind}, which is not documented: {text}");
+        if status < 300 {
+            self.seen.borrow_mut().insert(format!("{method} {path}"));
+        }
+        if !kind.ends_with("json") {
+            return (status, Value::String(text));
+        }
+        let value = serde_json::from_str(&text).unwrap();
+        hold(&self.document, &content["schema"], &value, &what);
+        (status, value)
+    }
+
+    fn get(&self, path: &str, names: &[&str], query: &str) -> Value {
+        let (status, value) = self.ask("get", path, names, query, &Value::Null);
+        assert_eq!(status, 200, "{path}{query}: {value:#}");
+        value
+    }
+
+    fn post(&self, path: &str, names: &[&str], body: &Value) -> (u16, Value) {
+        self.ask("post", path, names, "", body)
+    }
+
+    fn session(&self, body: &Value) -> String {
+        let (status, record) = self.post("/v1/sessions", &[], body);
+        assert_eq!(status, 201, "{record:#}");
+        record["id"].as_str().unwrap().to_owned()
+    }
+}
+
+fn sleeper() -> Value {
+    json!({
+        "runtime": "shell", "action": {"command": ["sleep", "1000"], "cwd": "/"}, "org": "o", "env": "e",
+        "task": "t", "budget": 2, "payload": {"n": 1}, "labels": {"team": "red"}, "expires": "24h",
+    })
+}
+
+/// Sessions in every state that waits for nobody, through every route about one record.
+fn records(dwell: &Checked) {
+    const ONE: &str = "/v1/records/{id}";
+    const CHARGE: &str = "/v1/records/{id}/charge";
+    const REPORTS: &str = "/v1/records/{id}/reports";
+    let a = dwell.session(&sleeper());
+    let keyed = json!({"runtime": "shell", "action": {"command": ["sleep", "1000"]}, "key": "k"});
+    let b = dwell.session(&keyed);
+    assert_eq!(dwell.post("/v1/sessions", &[], &keyed).1["duplicate"], true);
+    dwell.get(ONE, &[&a], "?wait=1s");
+    assert_eq!(dwell.post(CHARGE, &[&a], &json!({"attempt": 1, "calls": 2})).0, 200);
+    assert_eq!(dwell.post(CHARGE, &[&a], &json!({"attempt": 1})).0, 429);
+    assert_eq!(dwell.post(CHARGE, &[&b], &json!({"attempt": 1})).1, json!({"used": null, "limit": null}));
+    let told = json!({"attempt": 1, "type": "session", "id": "s-1"});
+    assert_eq!(dwell.post(REPORTS, &[&a], &told).1["resume_token"], "s-1");
+    let limited = json!({
+        "attempt": 1, "type": "rate_limited", "reset_at": "2026-11-21T01:00:00Z", "message": "full",
+        "using_overage": false, "overage": {"status": "rejected", "reset_at": 1_795_222_800},
+    });
+    assert_eq!(dwell.post(REPORTS, &[&a], &limited).1["state"], "rate_limited");
+    assert_eq!(dwell.post(REPORTS, &[&a], &limited).0, 409);
+    dwell.get(ONE, &[&a], "");
+    dwell.get("/v1/runtimes", &[], "");
+    let advanced = dwell.post("/v1/clock/advance", &[], &json!({"by": "90m"}));
+    assert_eq!(advanced.0, 200);
+    let failed = json!({"attempt": 2, "type": "failed", "code": "c", "message": "m"});
+    assert_eq!(dwell.post(REPORTS, &[&a], &failed).1["state"], "backoff");
+    dwell.get(ONE, &[&a], "");
+    assert_eq!(dwell.post("/v1/records/{id}/resume", &[&a], &json!({})).1["lane"], "ready");
+    let invalid = json!({"attempt": 3, "type": "invalid"});
+    assert_eq!(dwell.post(REPORTS, &[&a], &invalid).1["cause"], "invalid");
+    assert_eq!(dwell.get("/v1/dead-letters", &[], "")["items"].as_array().unwrap().len(), 1);
+    assert_eq!(dwell.post("/v1/records/{id}/redrive", &[&a], &json!({})).0, 200);
+    let done = json!({"attempt": 4, "type": "succeeded", "result": {"pr": 7}});
+    assert_eq!(dwell.post(REPORTS, &[&a], &done).1["state"], "completed");
+    assert_eq!(dwell.post("/v1/records/{id}/cancel", &[&b], &Value::Null).1["state"], "cancelled");
+    assert_eq!(dwell.post("/v1/records/{id}/cancel", &[&b], &json!({})).0, 409);
+    for id in [&a, &b] {
+        dwell.get(ONE, &[id], "");
+        assert!(!dwell.get("/v1/records/{id}/history", &[id], "")["items"].as_array().unwrap().is_empty());
+        dwell.get("/v1/records/{id}/logs", &[id], "?attempt=1&offset=0&follow=false");
+    }
+    assert_eq!(dwell.ask("get", ONE, &["ses_"], "", &Value::Null).1["code"], "ambiguous");
+    let page = dwell.get("/v1/sessions", &[], "?limit=1");
+    dwell.get("/v1/sessions", &[], &format!("?limit=1&cursor={}", page["cursor"].as_str().unwrap()));
+}
+
+/// What is not about one record.
+fn the_rest(dwell: &Checked) {
+    let body = br#"{"ref":"refs/heads/main"}"#;
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(b"secret").unwrap();
+    mac.update(body);
+    let digest: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let signature = format!("sha256={digest}");
+    let headers =
+        [("x-github-event", "push"), ("x-github-delivery", "d-1"), ("x-hub-signature-256", &signature)];
+    for status in [202, 200] {
+        let answer = dwell.send("post", "/hooks/{source}", &["gh"], "", &headers, body);
+        assert_eq!((answer.0, answer.1["runs"].as_array().unwrap().len()), (status, 1), "{}", answer.1);
+    }
+    assert_eq!(dwell.send("post", "/hooks/{source}", &["gh"], "", &[], body).0, 401);
+    let by_hand = json!({
+        "source": "cli", "event": "deploy", "action": "now", "id": "d-2", "org": "o", "env": "e",
+        "payload": {"n": 1},
+    });
+    assert_eq!(dwell.post("/v1/triggers", &[], &by_hand).0, 202);
+    assert_eq!(dwell.post("/v1/triggers", &[], &by_hand).0, 200);
+    for path in ["/v1/triggers", "/v1/runs", "/v1/flows"] {
+        assert!(!dwell.get(path, &[], "")["items"].as_array().unwrap().is_empty(), "{path}");
+    }
+    for path in ["/v1/status", "/healthz", "/readyz"] {
+        dwell.get(path, &[], "");
+    }
+    let pause = dwell.post("/v1/runtimes/{name}/pause", &["shell"], &json!({"until": "+1h"}));
+    assert_eq!(pause.1["state"], "paused");
+    assert_eq!(dwell.post("/v1/runtimes/{name}/resume", &["shell"], &json!({})).1["state"], "open");
+    assert_eq!(dwell.get("/openapi.yaml", &[], ""), OPENAPI);
+}
+
+/// A request that each refusal answers to.
+fn refusals(dwell: &Checked) {
+    let table = [
+        ("get", "/v1/records/{id}", vec!["nonsense"], "", Value::Null, 404),
+        ("get", "/v1/sessions", vec![], "?limit=0", Value::Null, 400),
+        ("get", "/v1/sessions", vec![], "?colour=red", Value::Null, 400),
+        ("post", "/v1/sessions", vec![], "", json!({"runtime": "shell"}), 400),
+        ("post", "/v1/sessions", vec![], "", json!({"runtime": "x", "action": {"command": ["a"]}}), 422),
+        ("post", "/v1/runtimes/{name}/pause", vec!["x"], "", json!({}), 404),
+        ("post", "/v1/triggers", vec![], "", json!({"source": "x"}), 400),
+    ];
+    for (method, path, names, query, body, status) in table {
+        assert_eq!(dwell.ask(method, path, &names, query, &body).0, status, "{method} {path}{query} {body}");
+    }
+    let remote = dwell.send("get", "/v1/status", &[], "", &[("Origin", "https://evil.example")], b"");
+    assert_eq!(remote.1["code"], "not_local");
+}
+
+#[test]
+fn real_answers_are_as_documented_and_every_operation_answers() {
+    let dir = directory(CONFIG);
+    std::fs::write(dir.path().join("deploy.yaml"), FLOW).unwrap();
+    let dwell = Checked::start(dir.path());
+    records(&dwell);
+    the_rest(&dwell);
+    refusals(&dwell);
+    let all: BTreeSet<String> =
+        operations(&dwell.document).into_iter().map(|(method, path, _)| format!("{method} {path}")).collect();
+    assert_eq!(*dwell.seen.borrow(), all);
+}
+
+/// A value that a parameter's schema takes.
+fn example(document: &Value, schema: &Value) -> String {
+    let schema = resolved(document, schema);
+    if let Some(values) = schema["enum"].as_array() {
+        return values[0].as_str().unwrap().to_owned();
+    }
+    match (schema["type"].as_str(), schema["format"].as_str(), schema["pattern"].as_str()) {
+        (Some("integer"), _, _) => "1".to_owned(),
+        (Some("boolean"), _, _) => "false".to_owned(),
+        (_, Some("date-time"), _) => "2026-11-21T00:00:00Z".to_owned(),
+        (_, _, Some(_)) => "ses_00000000000000000000000001".to_owned(),
+        (None, _, _) => "1".to_owned(),
+        (Some(_), _, _) => "text".to_owned(),
+    }
+}
+
+#[test]
+fn every_documented_query_parameter_is_taken() {
+    let dir = directory("");
+    let dwell = Checked::start(dir.path());
+    let id = dwell.session(&json!({"runtime": "shell", "action": {"command": ["true"]}}));
+    let mut taken = 0;
+    for (method, path, operation) in operations(&dwell.document) {
+        for parameter in operation["parameters"].as_array().unwrap_or(&Vec::new()) {
+            let parameter = resolved(&dwell.document, parameter);
+            if parameter["in"] == "query" {
+                let name = parameter["name"].as_str().unwrap();
+                let query = format!("?{name}={}", example(&dwell.document, &parameter["schema"]));
+                let names: &[&str] = if path.contains("{id}") { &[&id] } else { &[] };
+                let (status, answer) = dwell.ask(&method, &path, names, &query, &Value::Null);
+                assert_eq!(status, 200, "{method} {path}{query}: {answer}");
+                taken += 1;
+            }
+        }
+    }
+    assert!(taken > 20, "only {taken} parameters");
+}
