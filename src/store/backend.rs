@@ -73,4 +73,10 @@ pub trait History: Send + Sync {
     /// Events after `after` (exclusive; 0 is the beginning), oldest first, at most about `limit`, whole commits only.
     /// The first number of each is its commit's sequence.
     fn read(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError>;
+
+    /// The sequence of the oldest commit whose events are retained; one more than the newest if none are.
+    fn oldest(&self) -> Result<u64, StoreError>;
+
+    /// The sequence of the latest commit; 0 before the first.
+    fn newest(&self) -> u64;
 }

@@ -30,6 +30,7 @@ pub(super) fn check(mut open: impl FnMut() -> Box<dyn Backend>) {
     assert_eq!(store.get(b"a").unwrap(), None);
     assert_eq!(scan(&*store, "", "~", Ascending, 10), "");
     assert_eq!(events(&*store, 0, 10), "");
+    assert_eq!((store.history().oldest().unwrap(), store.history().newest()), (1, 0));
 
     let first = [
         ("b", Some("1")),
@@ -74,6 +75,8 @@ fn check_contents(store: &dyn Backend) {
     assert_eq!(events(store, 3, 10), "4:fourth 4:4b");
     assert_eq!(events(store, 4, 10), "");
     assert_eq!(events(store, 400, 10), "");
+    let history = store.history();
+    assert_eq!((history.oldest().unwrap(), history.newest()), (1, 4));
 }
 
 /// More than one batch of anything, deleted in part; compared with what it must be after every commit.

@@ -19,6 +19,8 @@ struct Disk {
     table: BTreeMap<Vec<u8>, Vec<u8>>,
     events: Vec<(u64, Vec<u8>)>,
     sequence: u64,
+    /// Commits whose events are not history any more.
+    released: u64,
     fault: Option<Fault>,
 }
 
@@ -45,6 +47,14 @@ impl Memory {
     /// Makes the next commit fail in this way.
     pub fn fail_next(&self, fault: Fault) {
         self.lock().fault = Some(fault);
+    }
+
+    /// Forgets the events up to this commit, as retention does.
+    pub fn release(&self, through: u64) {
+        let mut disk = self.lock();
+        disk.released = disk.released.max(through.min(disk.sequence));
+        let released = disk.released;
+        disk.events.retain(|(sequence, _)| *sequence > released);
     }
 
     /// Takes back a fault that no commit has met yet.
@@ -119,6 +129,14 @@ impl History for Memory {
             found.push((*sequence, event.clone()));
         }
         Ok(found)
+    }
+
+    fn oldest(&self) -> Result<u64, StoreError> {
+        Ok(self.lock().released + 1)
+    }
+
+    fn newest(&self) -> u64 {
+        self.lock().sequence
     }
 }
 

@@ -134,4 +134,14 @@ impl History for Reader {
         }
         Ok(found)
     }
+
+    fn oldest(&self) -> Result<u64, StoreError> {
+        let newest = self.newest();
+        let segments = segments::list(&self.journal)?;
+        Ok(segments.first().map_or(newest + 1, |segment| segment.first))
+    }
+
+    fn newest(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
 }

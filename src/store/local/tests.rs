@@ -268,6 +268,7 @@ fn history_is_kept_up_to_its_bound_and_recovery_keeps_what_it_needs() {
     let kept = reader.read(0, usize::MAX).unwrap();
     let oldest = kept[0].0;
     assert!(oldest > 100, "{oldest}");
+    assert_eq!((reader.oldest().unwrap(), reader.newest()), (oldest, 300));
     assert_eq!(kept, (oldest..=300).map(|n| (n, value(n))).collect::<Vec<_>>());
     drop(store);
     let store = Local::open(dir.path(), options).unwrap();
