@@ -12,6 +12,7 @@ mod server;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
 
 use dwell::shell::http::{Method, OPENAPI, ROUTES};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -110,6 +111,12 @@ fn every_operation_has_its_own_id_and_its_path_s_parameters() {
     }
 }
 
+/// The data of the first event of a stream, which goes on.
+fn first_event(body: ureq::Body) -> String {
+    let mut lines = BufReader::new(body.into_reader()).lines().map(Result::unwrap);
+    lines.find_map(|line| line.strip_prefix("data: ").map(str::to_owned)).unwrap()
+}
+
 /// A server whose every answer is held against the document.
 struct Checked {
     document: Value,
@@ -160,7 +167,11 @@ impl Checked {
         let mut response = self.agent.run(request.body(body).unwrap()).unwrap();
         let status = response.status().as_u16();
         let kind = response.headers()["content-type"].to_str().unwrap().split(';').next().unwrap().to_owned();
-        let text = response.body_mut().read_to_string().unwrap();
+        let text = if kind == "text/event-stream" {
+            first_event(response.into_body())
+        } else {
+            response.body_mut().read_to_string().unwrap()
+        };
 
         let what = format!("{method} {filled}{query} ({status})");
         let responses = &self.document["paths"][path][method]["responses"];
@@ -169,6 +180,10 @@ impl Checked {
         assert!(content.is_object(), "{what} answers {kind}, which is not documented: {text}");
         if status < 300 {
             self.seen.borrow_mut().insert(format!("{method} {path}"));
+        }
+        if kind == "text/event-stream" {
+            let transition = json!({ "$ref": "#/components/schemas/Transition" });
+            hold(&self.document, &transition, &serde_json::from_str(&text).unwrap(), &what);
         }
         if !kind.ends_with("json") {
             return (status, Value::String(text));
@@ -272,6 +287,7 @@ fn the_rest(dwell: &Checked) {
     for path in ["/v1/triggers", "/v1/runs", "/v1/flows"] {
         assert!(!dwell.get(path, &[], "")["items"].as_array().unwrap().is_empty(), "{path}");
     }
+    dwell.get("/v1/events", &[], "?after=0");
     for path in ["/v1/status", "/healthz", "/readyz"] {
         dwell.get(path, &[], "");
     }
@@ -322,6 +338,7 @@ fn example(document: &Value, schema: &Value) -> String {
         (Some("integer"), _, _) => "1".to_owned(),
         (Some("boolean"), _, _) => "false".to_owned(),
         (_, Some("date-time"), _) => "2026-11-21T00:00:00Z".to_owned(),
+        (_, _, Some(pattern)) if pattern.starts_with("^[0-9]") => "0".to_owned(),
         (_, _, Some(_)) => "ses_00000000000000000000000001".to_owned(),
         (None, _, _) => "1".to_owned(),
         (Some(_), _, _) => "text".to_owned(),
@@ -339,7 +356,14 @@ fn every_documented_query_parameter_is_taken() {
             let parameter = resolved(&dwell.document, parameter);
             if parameter["in"] == "query" {
                 let name = parameter["name"].as_str().unwrap();
-                let query = format!("?{name}={}", example(&dwell.document, &parameter["schema"]));
+                let value = match name {
+                    "record" => id.clone(),
+                    "event" => "dispatch".to_owned(),
+                    _ => example(&dwell.document, &parameter["schema"]),
+                };
+                // A stream begins at once with what is there.
+                let start = if path == "/v1/events" && name != "after" { "after=0&" } else { "" };
+                let query = format!("?{start}{name}={value}");
                 let names: &[&str] = if path.contains("{id}") { &[&id] } else { &[] };
                 let (status, answer) = dwell.ask(&method, &path, names, &query, &Value::Null);
                 assert_eq!(status, 200, "{method} {path}{query}: {answer}");

@@ -70,6 +70,7 @@ const fn title(status: u16) -> &'static str {
         404 => "not found",
         405 => "method not allowed",
         409 => "refused by state",
+        410 => "gone",
         413 => "too large",
         422 => "cannot be carried out",
         429 => "too many",

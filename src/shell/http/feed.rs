@@ -43,6 +43,17 @@ impl Feed {
 }
 
 impl Watching {
+    /// Waits until any record may have moved; false once the feed is closed.
+    pub(super) async fn anything(&mut self) -> bool {
+        tokio::select! {
+            closed = self.closed.wait_for(|closed| *closed) => {
+                drop(closed);
+                false
+            }
+            moved = self.moved.recv() => !matches!(moved, Err(broadcast::error::RecvError::Closed)),
+        }
+    }
+
     /// Waits until the record may have moved; false once the feed is closed.
     pub(super) async fn moved(&mut self, id: RecordId) -> bool {
         loop {

@@ -57,7 +57,8 @@ pub(super) async fn logs(
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
 }
 
-struct Chunks(mpsc::Receiver<Vec<u8>>);
+/// A body that is what comes through a channel; it ends when the other side is dropped.
+pub(super) struct Chunks(pub(super) mpsc::Receiver<Vec<u8>>);
 
 impl Stream for Chunks {
     type Item = Result<Bytes, std::convert::Infallible>;

@@ -3,6 +3,7 @@
 //! A handler reads, asks the engine through its `Handle`, and shows the answer. Absent on purpose: state of its own.
 
 mod ask;
+mod events;
 mod feed;
 mod guard;
 mod intake;
@@ -154,6 +155,7 @@ pub const ROUTES: &[Route] = &[
     get("/v1/runtimes", |method| on(method, system::runtimes)),
     post("/v1/runtimes/{name}/pause", |method| on(method, system::pause)),
     post("/v1/runtimes/{name}/resume", |method| on(method, system::resume)),
+    get("/v1/events", |method| on(method, events::events)),
     get("/v1/flows", |method| on(method, system::flows)),
     get("/v1/status", |method| on(method, system::status)),
     post("/v1/clock/advance", |method| on(method, system::advance)),
