@@ -71,6 +71,48 @@ fn a_key_is_admitted_once_also_after_it_finished() {
 }
 
 #[test]
+fn a_rerun_starts_anew_beside_the_old_record_in_any_state() {
+    check(
+        "submit a key=k budget=3 -> a queued, a active/1, start a/1 Original
+         a/1 charge 2            -> used 2 of 3, a active/1
+         rerun a b               -> b queued, b active/1, start b/1 Original
+         show b                  -> active/1, 0 in a row, used 0 of 3
+         a/1 failed              -> a backoff +30s, stop a/1
+         rerun a c               -> c queued, c active/1, start c/1 Original
+         show c                  -> active/1, 0 in a row, used 0 of 3
+         show a                  -> backoff/1, 1 in a row, used 2 of 3
+         cancel c                -> c cancelled, stop c/1
+         rerun c d               -> d queued, d active/1, start d/1 Original
+         submit e key=k          -> duplicate of a
+         rerun z y               -> rejected not_found",
+    );
+    let mut world = World::new();
+    check_in(&mut world, "submit a runtime=shell -> a queued, a active/1, start a/1 Original");
+    world.settings.runtimes.remove("shell");
+    check_in(
+        &mut world,
+        "crash     -> a/1 was outstanding, a queued, stop a/1
+         rerun a b -> rejected unknown_runtime",
+    );
+}
+
+#[test]
+fn what_was_invalid_from_the_start_is_dead_again_when_rerun() {
+    let mut world = World::new();
+    let fault = dwell::model::Fault::new("template", "number is missing");
+    let submission = world.submission("a", &[]);
+    let broken = dwell::model::Submission { invalid: Some(fault.clone()), ..submission };
+    let (_, words) = world.tick(vec![Request::Submit(Box::new(broken))]).unwrap();
+    assert_eq!(words, "a dead_lettered");
+    let rerun = Request::Rerun { id: world.id("a"), fresh: world.id("b") };
+    let (answers, words) = world.tick(vec![rerun]).unwrap();
+    assert_eq!(words, "b dead_lettered");
+    let Ok(Answer::Admitted { detail, duplicate: false }) = &answers[0] else { panic!("{answers:?}") };
+    assert_eq!(detail.record.last_error, Some(fault));
+    assert_eq!(detail.record.rerun_of, Some(world.id("a")));
+}
+
+#[test]
 fn five_throttles_in_a_row_are_dead_also_over_restarts() {
     let throttled = |n: u32| {
         format!(

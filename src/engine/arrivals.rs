@@ -7,7 +7,8 @@ use super::draft::{Draft, Fail};
 use super::list;
 use super::request::{Answer, BurstStatus, Counts, Detail, Request, RuntimeView, Status, Triggered};
 use crate::model::{
-    Event, Lane, Name, RecordId, Rejected, Report, Runtime, StateName, Submission, Time, Trigger, TriggerId,
+    Cause, Event, Lane, Name, RecordId, Rejected, Report, Runtime, StateName, Submission, Time, Trigger,
+    TriggerId,
 };
 use crate::pace::Outcome;
 use crate::store::{Stored, keys};
@@ -36,6 +37,7 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
         Request::Runtimes => Ok(Answer::Runtimes(runtimes(draft))),
         Request::Status => Ok(Answer::Status(Box::new(status(draft)))),
         Request::Drain { until } => drain(draft, until),
+        Request::Rerun { id, fresh } => rerun(draft, id, fresh),
     }
 }
 
@@ -68,6 +70,34 @@ fn submit(draft: &mut Draft<'_>, submission: Submission) -> Result<Answer, Fail>
     if let Some(name) = name {
         draft.put(name, record.id.encode());
     }
+    Ok(Answer::Admitted { detail: Box::new(Detail { record, work }), duplicate: false })
+}
+
+/// The same again: streaks, attempts and budget start anew, and an expiry has had its say.
+fn rerun(draft: &mut Draft<'_>, id: RecordId, fresh: RecordId) -> Result<Answer, Fail> {
+    let Detail { record, work } = detail(draft, id)?;
+    configured(draft, &record.runtime)?;
+    // What could not be carried out when it was admitted still cannot: its work is not whole.
+    let invalid =
+        record.last_error.filter(|_| record.attempt == 0 && record.state.cause() == Some(Cause::Invalid));
+    let again = Submission {
+        id: fresh,
+        org: record.org,
+        env: record.env,
+        key: None,
+        flow: record.flow,
+        trigger: record.trigger,
+        rerun_of: Some(id),
+        runtime: record.runtime,
+        budget: record.budget.map(|budget| budget.limit),
+        retry: Some(record.retry),
+        timeouts: Some(record.timeouts),
+        expires: None,
+        work: work.clone(),
+        invalid,
+    };
+    room(draft, std::slice::from_ref(&again))?;
+    let record = draft.admit(again, Lane::Ready);
     Ok(Answer::Admitted { detail: Box::new(Detail { record, work }), duplicate: false })
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::settings::RERUN_BYTES;
 use crate::model::{
     Action, Budget, Cause, Command, IdRange, Kind, Name, Record, RecordId, Rejected, Report, Runtime,
     StateName, Submission, Time, Trigger, Work,
@@ -100,6 +101,13 @@ pub enum Request {
         /// The deadline.
         until: Time,
     },
+    /// Admit what a record was asked for once more, as a record of its own without a key -> [`Answer::Admitted`].
+    Rerun {
+        /// Whose, in any state.
+        id: RecordId,
+        /// The new record's id, of the same kind.
+        fresh: RecordId,
+    },
 }
 
 impl Request {
@@ -115,6 +123,8 @@ impl Request {
         };
         match self {
             Request::Submit(submission) => of(submission),
+            // What it repeats is on the disk.
+            Request::Rerun { .. } => RERUN_BYTES,
             Request::Trigger { trigger, runs, spool: _ } => {
                 trigger.payload.len() + runs.iter().map(of).sum::<usize>()
             }

@@ -93,6 +93,8 @@ pub const QUEUED_MAX: u32 = 10_000_000;
 pub const ARRIVALS_PER_TICK_MAX: usize = 1024;
 /// A tick takes no more arrivals once it holds this many bytes of payload.
 pub const TICK_BYTES_MAX: usize = 64 << 20;
+/// What a rerun is taken to hold: the largest payload there is, a webhook's of 25 MiB, and its action.
+pub const RERUN_BYTES: usize = 26 << 20;
 /// The most bytes of payload in one request: a trigger with all the runs it makes.
 pub const REQUEST_BYTES_MAX: usize = 256 << 20;
 /// Bytes of payload that may wait for the engine; beyond them callers are told to come back.

@@ -17,6 +17,11 @@ impl Ids {
         RecordId::session(self.next(now))
     }
 
+    /// One of the kind of a record that is repeated.
+    pub fn like(&self, repeated: RecordId, now: Time) -> RecordId {
+        RecordId { ulid: self.next(now), ..repeated }
+    }
+
     /// A trigger's.
     pub fn trigger(&self, now: Time) -> TriggerId {
         TriggerId(self.next(now))

@@ -117,7 +117,7 @@ impl World {
 /// Runs a script: each line is `what -> words`, and the words are what the answer, the steps and the effects say.
 ///
 /// `submit a [runtime=claude] [org=o] [env=e] [key=k] [budget=20] [silence=10m] [expires=1h]`, `a/1 <report> [+time]`,
-/// `a/1 charge 3`, `cancel a`, `resume a`, `redrive a`, `pause claude +1h`, `open claude`, `drain +30s`, `+90m` (time
+/// `a/1 charge 3`, `cancel a`, `resume a`, `redrive a`, `rerun a b`, `pause claude +1h`, `open claude`, `drain +30s`, `+90m` (time
 /// passes, one tick), `+90m step` (from deadline to deadline), `crash` (open anew, survivors stopped), `lose`, `land`
 /// (what the next commit does), `show a`.
 pub fn check(script: &str) {
@@ -165,6 +165,7 @@ impl World {
             ["submit", name, options @ ..] => Request::Submit(Box::new(self.submission(name, options))),
             ["cancel", name] => self.command(name, Command::Cancel),
             ["resume", name] => self.command(name, Command::ResumeNow),
+            ["rerun", name, fresh] => Request::Rerun { id: self.id(name), fresh: self.id(fresh) },
             ["redrive", name] => self.command(name, Command::Redrive),
             ["pause", runtime, by] => {
                 Request::PauseRuntime { name: (*runtime).into(), until: self.now.after(duration(by)) }
