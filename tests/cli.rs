@@ -233,6 +233,20 @@ fn a_followed_session_ends_with_its_outcome_and_a_key_finds_it_again() {
 }
 
 #[test]
+fn a_rerun_is_a_new_record_that_names_the_old_one() {
+    let dwell = served();
+    let id = dwell.session(&["--key", "k", "--org", "acme", "--budget", "20"]);
+    dwell.report(&id, "1", &["succeeded"]);
+    let rerun = dwell.run(&["rerun", &id]);
+    assert_eq!(rerun.code, 0, "{rerun:?}");
+    let shown: Value = serde_json::from_str(&dwell.run(&["show", rerun.out.trim(), "--json"]).out).unwrap();
+    assert_eq!((&shown["rerun_of"], &shown["org"]), (&Value::from(&*id), &Value::from("acme")));
+    assert_eq!((shown.get("key"), &shown["budget"]["limit"]), (None, &Value::from(20)));
+    assert_eq!(shown["action"]["command"][0], "true");
+    assert_eq!(dwell.run(&["rerun", "ses_7ZZZZZZZZZZZZZZZZZZZZZZZZZ"]).code, 3);
+}
+
+#[test]
 fn a_trigger_takes_its_payload_from_a_file_or_stdin_and_is_accepted_once() {
     let dwell = served();
     let args = ["trigger", "github", "push", "--id", "d-1", "-", "--json"];
@@ -276,8 +290,8 @@ fn every_command_explains_itself() {
     let help = place.run(&["--help"]).out;
     assert!(!help.contains("hold"), "{help}");
     for command in [
-        "serve", "run", "trigger", "ls", "show", "history", "logs", "cancel", "resume", "redrive", "charge",
-        "report",
+        "serve", "run", "trigger", "ls", "show", "history", "logs", "cancel", "resume", "redrive", "rerun",
+        "charge", "report",
     ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is missing: {help}");
         let own = place.run(&[command, "--help"]).out;

@@ -254,6 +254,8 @@ fn records(dwell: &Checked) {
     assert_eq!(dwell.post(REPORTS, &[&a], &done).1["state"], "completed");
     assert_eq!(dwell.post("/v1/records/{id}/cancel", &[&b], &Value::Null).1["state"], "cancelled");
     assert_eq!(dwell.post("/v1/records/{id}/cancel", &[&b], &json!({})).0, 409);
+    let (status, rerun) = dwell.post("/v1/records/{id}/rerun", &[&a], &json!({}));
+    assert_eq!((status, &rerun["rerun_of"]), (201, &json!(a)));
     for id in [&a, &b] {
         dwell.get(ONE, &[id], "");
         assert!(!dwell.get("/v1/records/{id}/history", &[id], "")["items"].as_array().unwrap().is_empty());

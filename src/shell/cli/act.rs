@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::args::{Charge, Many, Report, Runtime, Trigger};
+use super::args::{Charge, Many, One, Report, Runtime, Trigger};
 use super::client::{Client, escaped};
 use super::exit::{Failure, USAGE};
 use super::look::{brief, text};
@@ -80,6 +80,12 @@ pub fn command(client: &Client, command: &str, args: &Many) -> Result<(), Failur
         out::json(&json!({ "items": records }))?;
     }
     refused.map_or(Ok(()), Err)
+}
+
+/// `dwell rerun`.
+pub fn rerun(client: &Client, args: &One) -> Result<(), Failure> {
+    let record = client.post(&format!("/v1/records/{}/rerun", escaped(&args.id)), &json!({}))?;
+    if args.json { out::json(&record) } else { out::line(text(&record, "id")) }
 }
 
 /// `dwell charge`.

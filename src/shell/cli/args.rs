@@ -85,6 +85,11 @@ Without a running server it starts one in the foreground and stops it when the s
     /// Give dead-lettered records another life
     #[command(after_help = "Example:\n  dwell redrive ses_01K")]
     Redrive(Many),
+    /// Do what a record was asked for once more, as a new record
+    #[command(
+        after_help = "Example:\n  dwell rerun ses_01K\nPrints the new id. It has no key, and a budget of its own."
+    )]
+    Rerun(One),
     /// Inside an attempt: take mutating calls from its budget
     #[command(after_help = "Example, in a tool that is about to write:
   dwell charge || exit 75

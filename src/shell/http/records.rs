@@ -202,6 +202,20 @@ pub(super) async fn redrive(
     command(state, id, body, Command::Redrive).await
 }
 
+/// `POST /v1/records/{id}/rerun`.
+pub(super) async fn rerun(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Input(fields): Input,
+) -> Result<Response, Problem> {
+    fields.finish()?;
+    let id = resolve(&shared, &id).await?;
+    let fresh = shared.ids.like(id, shared.clock.now());
+    let asked = Request::Rerun { id, fresh };
+    let Answer::Admitted { detail, .. } = ask(&shared, asked).await? else { return Err(unexpected()) };
+    Ok(answer(StatusCode::CREATED, view::admitted(&detail, false)))
+}
+
 async fn command(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
