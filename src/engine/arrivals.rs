@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::burst;
 use super::draft::{Draft, Fail};
-use super::list;
 use super::request::{Answer, BurstStatus, Counts, Detail, Request, RuntimeView, Status, Triggered};
+use super::{list, redrive};
 use crate::model::{
     Cause, Event, Lane, Name, RecordId, Rejected, Report, Runtime, StateName, Submission, Time, Trigger,
     TriggerId,
@@ -38,6 +38,7 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
         Request::Status => Ok(Answer::Status(Box::new(status(draft)))),
         Request::Drain { until } => drain(draft, until),
         Request::Rerun { id, fresh } => rerun(draft, id, fresh),
+        Request::RedriveMany(asked) => redrive::redrive(draft, *asked),
     }
 }
 

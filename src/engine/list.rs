@@ -106,7 +106,8 @@ fn entry_matches(entry: &Entry, filter: &Filter) -> bool {
         && is(&filter.flow, entry.flow.as_deref().unwrap_or_default())
 }
 
-fn matches(record: &Record, filter: &Filter) -> bool {
+/// Whether a filter lets a record through; kind and cursor aside, which are ranges of ids.
+pub(super) fn matches(record: &Record, filter: &Filter) -> bool {
     let is = |wanted: &Option<String>, value: Option<&str>| wanted.is_none() || wanted.as_deref() == value;
     filter.state.is_none_or(|state| state == record.state.name())
         && is(&filter.org, Some(&record.org))

@@ -108,6 +108,8 @@ pub enum Request {
         /// The new record's id, of the same kind.
         fresh: RecordId,
     },
+    /// Give many dead letters another life, in one commit -> [`Answer::Redriven`].
+    RedriveMany(Box<Redrives>),
 }
 
 impl Request {
@@ -139,6 +141,7 @@ impl Request {
             | Request::Triggers { .. }
             | Request::Runtimes
             | Request::Status
+            | Request::RedriveMany(_)
             | Request::Drain { .. } => 0,
         }
     }
@@ -174,6 +177,19 @@ impl Filter {
     pub const LIMIT_MAX: usize = 1_000;
 }
 
+/// Which dead letters to redrive.
+#[derive(Clone, Debug, Default)]
+pub struct Redrives {
+    /// Of these only; at most [`Filter::LIMIT_MAX`], and then the filter's limit and cursor do not count.
+    pub ids: Option<Vec<RecordId>>,
+    /// Of these only; its state is given.
+    pub filter: Filter,
+    /// Dead by then.
+    pub dead_by: Option<Time>,
+    /// Say which, and leave them as they are.
+    pub dry_run: bool,
+}
+
 /// What is answered.
 #[derive(Debug)]
 pub enum Answer {
@@ -204,6 +220,19 @@ pub enum Answer {
     Runtimes(Vec<RuntimeView>),
     /// How things are.
     Status(Box<Status>),
+    /// What became of dead letters.
+    Redriven(Redriven),
+}
+
+/// What became of dead letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redriven {
+    /// Those that matched, and were redriven unless it was a dry run.
+    pub matched: Vec<RecordId>,
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// Where to go on, if there may be more.
+    pub next: Option<RecordId>,
 }
 
 /// A record and what was asked for.

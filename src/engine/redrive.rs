@@ -1,0 +1,47 @@
+//! Many dead letters at once: found as a page of a list is found, and redriven in one commit.
+
+use super::draft::{Draft, Fail};
+use super::list;
+use super::request::{Answer, Filter, Redriven, Redrives};
+use crate::model::{Command, Event, Record, RecordId, State, StateName};
+
+/// One page of them; the caller goes on from its cursor, so that no commit grows with the number of dead letters.
+pub(super) fn redrive(draft: &mut Draft<'_>, asked: Redrives) -> Result<Answer, Fail> {
+    let Redrives { ids, filter, dead_by, dry_run } = asked;
+    let filter = Filter { state: Some(StateName::DeadLettered), ..filter };
+    let (found, next) = if let Some(ids) = ids {
+        (named(draft, ids, &filter)?, None)
+    } else {
+        let page = list::page(draft, &filter)?;
+        (page.records, page.next)
+    };
+    let long_enough = |record: &Record| match record.state {
+        State::DeadLettered { at, .. } => dead_by.is_none_or(|by| at <= by),
+        State::Queued { .. }
+        | State::Active { .. }
+        | State::RateLimited { .. }
+        | State::Backoff { .. }
+        | State::Draining { .. }
+        | State::Completed { .. }
+        | State::Cancelled { .. } => false,
+    };
+    let matched: Vec<RecordId> =
+        found.iter().filter(|record| long_enough(record)).map(|record| record.id).collect();
+    if !dry_run {
+        for id in &matched {
+            draft.apply(*id, &Event::Command(Command::Redrive))?;
+        }
+    }
+    Ok(Answer::Redriven(Redriven { matched, dry_run, next }))
+}
+
+/// Those of `ids` that are there and match, each once.
+fn named(draft: &Draft<'_>, mut ids: Vec<RecordId>, filter: &Filter) -> Result<Vec<Record>, Fail> {
+    ids.sort_unstable();
+    ids.dedup();
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        found.extend(draft.record(id)?.filter(|record| list::matches(record, filter)));
+    }
+    Ok(found)
+}

@@ -1,0 +1,102 @@
+//! Many at once, on a whole engine over the memory backend and a manual clock.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use common::{World, check_in, duration};
+use dwell::engine::{Answer, Filter, Redriven, Redrives, Request};
+use dwell::model::{Cause, RecordId};
+
+/// Dead letters a (invalid, org o), b (needs_operator), and c (invalid) an hour later; d is in backoff.
+fn four() -> World {
+    let mut world = World::new();
+    check_in(
+        &mut world,
+        "submit a org=o     -> a queued, a active/1, start a/1 Original
+         a/1 invalid        -> a dead_lettered, stop a/1
+         submit b           -> b queued, b active/1, start b/1 Original
+         b/1 needs_operator -> b dead_lettered, stop b/1
+         +1h                ->
+         submit c           -> c queued, c active/1, start c/1 Original
+         c/1 invalid        -> c dead_lettered, stop c/1
+         submit d           -> d queued, d active/1, start d/1 Original
+         d/1 failed         -> d backoff +30s, stop d/1",
+    );
+    world
+}
+
+/// What matched, what happened, and where to go on.
+fn redrive(world: &mut World, asked: Redrives) -> (Vec<RecordId>, String, Option<RecordId>) {
+    let (mut answers, words) = world.tick(vec![Request::RedriveMany(Box::new(asked))]).unwrap();
+    let Ok(Answer::Redriven(Redriven { matched, next, .. })) = answers.remove(0) else {
+        panic!("{answers:?}")
+    };
+    (matched, words, next)
+}
+
+fn filtered(filter: Filter) -> Redrives {
+    Redrives { filter: Filter { limit: 10, ..filter }, ..Redrives::default() }
+}
+
+#[test]
+fn every_dead_letter_that_matches_is_redriven_and_nothing_else() {
+    let mut world = four();
+    let (matched, words, next) = redrive(&mut world, filtered(Filter::default()));
+    assert_eq!((matched, next), (vec![world.id("c"), world.id("b"), world.id("a")], None));
+    let started =
+        "a queued, b queued, c queued, a active/2, b active/2, start a/2 Original, start b/2 Original";
+    let mut said: Vec<&str> = words.split(", ").collect();
+    let mut expected: Vec<&str> = started.split(", ").collect();
+    said.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(said, expected, "{words}");
+    assert_eq!(redrive(&mut world, filtered(Filter::default())).0, []);
+}
+
+#[test]
+fn each_filter_narrows_what_is_redriven() {
+    let cause = Filter { cause: Some(Cause::Invalid), ..Filter::default() };
+    let org = Filter { org: Some("o".into()), ..Filter::default() };
+    let runtime = Filter { runtime: Some("shell".into()), ..Filter::default() };
+    for (filter, names) in [(cause, vec!["c", "a"]), (org, vec!["a"]), (runtime, vec![])] {
+        let mut world = four();
+        let wanted: Vec<RecordId> = names.iter().map(|name| world.id(name)).collect();
+        assert_eq!(redrive(&mut world, filtered(filter.clone())).0, wanted, "{filter:?}");
+    }
+    let mut world = four();
+    let hour_ago = dwell::model::Time::from_millis(common::T0);
+    let old = Redrives { dead_by: Some(hour_ago), ..filtered(Filter::default()) };
+    assert_eq!(redrive(&mut world, old).0, [world.id("b"), world.id("a")]);
+    let ids = Some(vec![world.id("d"), world.id("c"), world.id("z"), world.id("c")]);
+    let named = Redrives { ids, ..filtered(Filter::default()) };
+    assert_eq!(redrive(&mut world, named).0, [world.id("c")]);
+}
+
+#[test]
+fn a_dry_run_says_which_and_changes_nothing() {
+    let mut world = four();
+    let asked = Redrives { dry_run: true, ..filtered(Filter::default()) };
+    let (matched, words, _) = redrive(&mut world, asked.clone());
+    assert_eq!((matched.len(), words.as_str()), (3, ""));
+    assert_eq!(redrive(&mut world, asked).0.len(), 3);
+}
+
+#[test]
+fn pages_go_on_from_their_cursor_over_a_crash() {
+    let mut world = four();
+    let page = |before| Filter { limit: 2, before, ..Filter::default() };
+    let asked = Redrives { filter: page(None), ..Redrives::default() };
+    let (first, _, next) = redrive(&mut world, asked);
+    assert_eq!(first, [world.id("c"), world.id("b")]);
+    world.engine = None;
+    world.open();
+    world.now = world.now.after(duration("1s"));
+    let asked = Redrives { filter: page(next), ..Redrives::default() };
+    let (rest, _, next) = redrive(&mut world, asked);
+    assert_eq!((rest, next), (vec![world.id("a")], None));
+}
