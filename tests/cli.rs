@@ -247,6 +247,31 @@ fn a_rerun_is_a_new_record_that_names_the_old_one() {
 }
 
 #[test]
+fn dead_letters_are_redriven_by_filter_after_a_dry_run() {
+    let dwell = served();
+    let [a, b] = ["acme", "other"].map(|org| {
+        let id = dwell.session(&["--org", org]);
+        dwell.report(&id, "1", &["invalid"]);
+        id
+    });
+    let state = |id: &str| {
+        let shown: Value = serde_json::from_str(&dwell.run(&["show", id, "--json"]).out).unwrap();
+        shown["state"].as_str().unwrap().to_owned()
+    };
+    let dry = dwell.run(&["redrive", "--cause", "invalid", "--org", "acme", "--dry-run"]);
+    assert_eq!((dry.code, dry.out.as_str()), (0, format!("{a}\n").as_str()), "{dry:?}");
+    assert!(dry.err.contains("1 matched, 0 redriven"), "{dry:?}");
+    assert_eq!(state(&a), "dead_lettered");
+    let none: Value = serde_json::from_str(&dwell.run(&["redrive", "--older", "1h", "--json"]).out).unwrap();
+    assert_eq!((&none["matched"], &none["redriven"]), (&Value::from(0), &Value::from(0)));
+    assert_eq!(dwell.run(&["redrive", "--org", "acme"]).out, format!("{a}\n"));
+    assert_eq!((state(&a).as_str(), state(&b).as_str()), ("active", "dead_lettered"));
+    assert_eq!(dwell.run(&["redrive", "--all"]).out, format!("{b}\n"));
+    assert_eq!(dwell.run(&["redrive"]).code, 2, "nothing named is a mistake");
+    assert_eq!(dwell.run(&["redrive", &b]).code, 4, "an id alone is told why it does not go");
+}
+
+#[test]
 fn a_trigger_takes_its_payload_from_a_file_or_stdin_and_is_accepted_once() {
     let dwell = served();
     let args = ["trigger", "github", "push", "--id", "d-1", "-", "--json"];

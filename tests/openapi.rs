@@ -256,6 +256,11 @@ fn records(dwell: &Checked) {
     assert_eq!(dwell.post("/v1/records/{id}/cancel", &[&b], &json!({})).0, 409);
     let (status, rerun) = dwell.post("/v1/records/{id}/rerun", &[&a], &json!({}));
     assert_eq!((status, &rerun["rerun_of"]), (201, &json!(a)));
+    let nothing = json!({
+        "ids": [a], "cause": "invalid", "flow": "f", "runtime": "shell", "org": "o", "env": "e", "older": "1h",
+        "dry_run": true, "limit": 10, "cursor": b,
+    });
+    assert_eq!(dwell.post("/v1/dead-letters/redrive", &[], &nothing).1["matched"], 0);
     for id in [&a, &b] {
         dwell.get(ONE, &[id], "");
         assert!(!dwell.get("/v1/records/{id}/history", &[id], "")["items"].as_array().unwrap().is_empty());

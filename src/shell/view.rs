@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::time;
-use crate::engine::{BurstStatus, Detail, Page, Reason, RuntimeView, Status, Triggered};
+use crate::engine::{BurstStatus, Detail, Page, Reason, Redriven, RuntimeView, Status, Triggered};
 use crate::model::{
     Action, Budget, Cause, Fault, HttpRequest, Lane, Record, Source, State, StateName, Streak, Time,
     Transition, Trigger,
@@ -218,6 +218,17 @@ pub fn triggered(triggered: &Triggered) -> Json {
         "outcome": triggered.outcome.as_str(),
         "runs": runs,
     })
+}
+
+/// What became of dead letters.
+pub fn redriven(redriven: &Redriven) -> Json {
+    let ids: Vec<String> = redriven.matched.iter().map(ToString::to_string).collect();
+    Object::default()
+        .with("matched", ids.len())
+        .with("redriven", if redriven.dry_run { 0 } else { ids.len() })
+        .with("ids", ids)
+        .maybe("cursor", redriven.next.map(|id| id.to_string()))
+        .done()
 }
 
 /// How things are; every state has its count.

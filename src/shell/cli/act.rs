@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::args::{Charge, Many, One, Report, Runtime, Trigger};
+use super::args::{Charge, Many, One, Redrive, Report, Runtime, Trigger};
 use super::client::{Client, escaped};
 use super::exit::{Failure, USAGE};
 use super::look::{brief, text};
@@ -61,13 +61,18 @@ pub fn trigger(client: &Client, args: &Trigger) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `dwell cancel|resume|redrive ID...`: all are tried; the last refusal is what it exits with.
+/// `dwell cancel|resume ID...`.
 pub fn command(client: &Client, command: &str, args: &Many) -> Result<(), Failure> {
+    each(client, command, &args.ids, args.json)
+}
+
+/// All are tried; the last refusal is what it exits with.
+fn each(client: &Client, command: &str, ids: &[String], json: bool) -> Result<(), Failure> {
     let mut refused = None;
     let mut records = Vec::new();
-    for id in &args.ids {
+    for id in ids {
         match client.post(&format!("/v1/records/{}/{command}", escaped(id)), &json!({})) {
-            Ok(record) if args.json => records.push(record),
+            Ok(record) if json => records.push(record),
             Ok(record) => out::line(&format!("{} {}", text(&record, "id"), text(&record, "state")))?,
             Err(failure) => {
                 if let Some(earlier) = refused.replace(failure) {
@@ -76,10 +81,51 @@ pub fn command(client: &Client, command: &str, args: &Many) -> Result<(), Failur
             }
         }
     }
-    if args.json {
+    if json {
         out::json(&json!({ "items": records }))?;
     }
     refused.map_or(Ok(()), Err)
+}
+
+/// `dwell redrive`: ids alone are told one by one why they do not go; with a filter it is whatever matches, page by
+/// page.
+pub fn redrive(client: &Client, args: &Redrive) -> Result<(), Failure> {
+    let mut body = Map::new();
+    let filters = [
+        ("cause", &args.cause),
+        ("flow", &args.flow),
+        ("runtime", &args.runtime),
+        ("org", &args.org),
+        ("older", &args.older),
+    ];
+    for (name, value) in filters {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), json!(value));
+        }
+    }
+    if body.is_empty() && !args.all && !args.dry_run {
+        return each(client, "redrive", &args.ids, args.json);
+    }
+    if !args.ids.is_empty() {
+        body.insert("ids".to_owned(), json!(args.ids));
+    }
+    body.insert("dry_run".to_owned(), json!(args.dry_run));
+    let mut ids = Vec::new();
+    loop {
+        let answer = client.post("/v1/dead-letters/redrive", &Json::Object(body.clone()))?;
+        ids.extend(answer.get("ids").and_then(Json::as_array).into_iter().flatten().cloned());
+        let Some(cursor) = answer.get("cursor") else { break };
+        body.insert("cursor".to_owned(), cursor.clone());
+    }
+    let redriven = if args.dry_run { 0 } else { ids.len() };
+    if args.json {
+        return out::json(&json!({ "matched": ids.len(), "redriven": redriven, "ids": ids }));
+    }
+    for id in &ids {
+        out::line(id.as_str().unwrap_or_default())?;
+    }
+    out::note(&format!("{} matched, {redriven} redriven", ids.len()));
+    Ok(())
 }
 
 /// `dwell rerun`.

@@ -83,8 +83,11 @@ Without a running server it starts one in the foreground and stops it when the s
     #[command(after_help = "Example:\n  dwell resume ses_01K")]
     Resume(Many),
     /// Give dead-lettered records another life
-    #[command(after_help = "Example:\n  dwell redrive ses_01K")]
-    Redrive(Many),
+    #[command(after_help = "Examples:
+  dwell redrive ses_01K
+  dwell redrive --cause throttled --older 1h --dry-run     which ones would go
+  dwell redrive --all")]
+    Redrive(Redrive),
     /// Do what a record was asked for once more, as a new record
     #[command(
         after_help = "Example:\n  dwell rerun ses_01K\nPrints the new id. It has no key, and a budget of its own."
@@ -261,6 +264,38 @@ pub struct Many {
     /// Record ids, or unique beginnings of them
     #[arg(required = true)]
     pub ids: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "which", required = true, multiple = true)]
+pub struct Redrive {
+    /// Record ids, or unique beginnings of them
+    #[arg(group = "which")]
+    pub ids: Vec<String>,
+    /// Every dead letter
+    #[arg(long, group = "which", conflicts_with = "ids")]
+    pub all: bool,
+    /// Dead-lettered for this
+    #[arg(long, group = "which")]
+    pub cause: Option<String>,
+    /// Of this flow
+    #[arg(long, group = "which")]
+    pub flow: Option<String>,
+    /// On this runtime
+    #[arg(long, group = "which")]
+    pub runtime: Option<String>,
+    /// Of this tenant
+    #[arg(long, group = "which")]
+    pub org: Option<String>,
+    /// Dead for at least this long
+    #[arg(long, group = "which", value_name = "SPAN")]
+    pub older: Option<String>,
+    /// Say which, and leave them as they are
+    #[arg(long)]
+    pub dry_run: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

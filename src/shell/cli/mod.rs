@@ -56,7 +56,7 @@ fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Logs(args) => look::logs(&client()?, args)?,
         Command::Cancel(args) => act::command(&client()?, "cancel", args)?,
         Command::Resume(args) => act::command(&client()?, "resume", args)?,
-        Command::Redrive(args) => act::command(&client()?, "redrive", args)?,
+        Command::Redrive(args) => act::redrive(&client()?, args)?,
         Command::Rerun(args) => act::rerun(&client()?, args)?,
         Command::Charge(args) => act::charge(&client()?.with_token(token()), args)?,
         Command::Report(args) => act::report(&client()?.with_token(token()), args)?,

@@ -3,6 +3,7 @@
 //! A handler reads, asks the engine through its `Handle`, and shows the answer. Absent on purpose: state of its own.
 
 mod ask;
+mod bulk;
 mod events;
 mod feed;
 mod guard;
@@ -144,6 +145,7 @@ pub const ROUTES: &[Route] = &[
     post("/v1/sessions", |method| on(method, intake::session)),
     get("/v1/runs", |method| on(method, records::runs)),
     get("/v1/dead-letters", |method| on(method, records::dead_letters)),
+    post("/v1/dead-letters/redrive", |method| on(method, bulk::redrive)),
     get("/v1/records/{id}", |method| on(method, records::show)),
     get("/v1/records/{id}/history", |method| on(method, records::history)),
     get("/v1/records/{id}/logs", |method| on(method, logs::logs)),

@@ -1,0 +1,98 @@
+//! Many at once: each call is one request to the engine, and so one commit.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::Shared;
+use super::ask::{Input, answer, ask, resolve, unexpected};
+use super::records::word;
+use crate::engine::{Answer, Filter, Redrives, Request};
+use crate::model::Time;
+use crate::shell::fields::Fields;
+use crate::shell::problem::Problem;
+use crate::shell::view;
+
+/// The most of anything in one call.
+const ITEMS_MAX: usize = Filter::LIMIT_MAX;
+
+/// `POST /v1/dead-letters/redrive`.
+pub(super) async fn redrive(
+    State(shared): State<Arc<Shared>>,
+    Input(mut fields): Input,
+) -> Result<Response, Problem> {
+    let named = fields.texts("ids")?;
+    let mut asked = redrives(fields, shared.clock.now())?;
+    if let Some(named) = named {
+        if named.len() > ITEMS_MAX {
+            return Err(Problem::field("ids", format!("expected at most {ITEMS_MAX}")));
+        }
+        let mut ids = Vec::with_capacity(named.len());
+        for id in &named {
+            ids.push(resolve(&shared, id).await?);
+        }
+        asked.ids = Some(ids);
+    }
+    let asked = Request::RedriveMany(Box::new(asked));
+    let Answer::Redriven(redriven) = ask(&shared, asked).await? else { return Err(unexpected()) };
+    Ok(answer(StatusCode::ACCEPTED, view::redriven(&redriven)))
+}
+
+fn redrives(mut fields: Fields, now: Time) -> Result<Redrives, Problem> {
+    if fields.any("rate").is_some() {
+        return Err(
+            fields.problem("rate", "not supported yet: ask for pages with limit and cursor at your pace")
+        );
+    }
+    let limit = fields.number("limit")?.map_or(Some(ITEMS_MAX), |limit| usize::try_from(limit).ok());
+    let limit = limit.filter(|limit| (1..=ITEMS_MAX).contains(limit));
+    let filter = Filter {
+        cause: word(&mut fields, "cause")?,
+        flow: fields.text("flow")?,
+        runtime: fields.text("runtime")?,
+        org: fields.text("org")?,
+        env: fields.text("env")?,
+        before: word(&mut fields, "cursor")?,
+        limit: limit.ok_or_else(|| fields.problem("limit", &format!("expected 1 to {ITEMS_MAX}")))?,
+        ..Filter::default()
+    };
+    let since = |span| Time::ZERO.after(Time::ZERO.until(now).saturating_sub(span));
+    let dead_by = fields.span("older")?.map(since);
+    let asked = Redrives { ids: None, filter, dead_by, dry_run: fields.flag("dry_run")? };
+    fields.finish()?;
+    Ok(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Cause;
+
+    fn read(json: &str) -> Result<Redrives, String> {
+        let now = Time::from_millis(7_200_000);
+        redrives(Fields::parse(json.as_bytes()).unwrap(), now).map_err(|problem| problem.detail)
+    }
+
+    #[test]
+    fn a_redrive_is_read_whole_and_bounded() {
+        let asked = read(
+            r#"{"cause":"lost","flow":"f","runtime":"r","org":"o","env":"e","older":"1h","dry_run":true,"limit":7}"#,
+        );
+        let asked = asked.unwrap();
+        assert_eq!((asked.filter.cause, asked.filter.limit), (Some(Cause::Lost), 7));
+        assert_eq!((asked.dead_by, asked.dry_run), (Some(Time::from_millis(3_600_000)), true));
+        assert_eq!(read("{}").unwrap().filter.limit, ITEMS_MAX);
+        assert_eq!(read(r#"{"older":"9999d"}"#).unwrap().dead_by, Some(Time::ZERO));
+        for (json, detail) in [
+            (r#"{"limit":1001}"#, "limit: expected 1 to 1000"),
+            (r#"{"rate":"10/s"}"#, "rate: not supported yet: ask for pages"),
+            (r#"{"cause":"bad luck"}"#, "cause: unknown value"),
+            (r#"{"state":"dead_lettered"}"#, "state: unknown field"),
+        ] {
+            let refused = read(json).unwrap_err();
+            assert!(refused.starts_with(detail), "{json}: {refused}");
+        }
+    }
+}
