@@ -10,7 +10,8 @@ mod common;
 
 use common::{World, check_in, duration};
 use dwell::engine::{Answer, Filter, Redriven, Redrives, Request};
-use dwell::model::{Cause, RecordId};
+use dwell::model::{Cause, Command, RecordId};
+use dwell::store::Backend as _;
 
 /// Dead letters a (invalid, org o), b (needs_operator), and c (invalid) an hour later; d is in backoff.
 fn four() -> World {
@@ -99,4 +100,46 @@ fn pages_go_on_from_their_cursor_over_a_crash() {
     let asked = Redrives { filter: page(next), ..Redrives::default() };
     let (rest, _, next) = redrive(&mut world, asked);
     assert_eq!((rest, next), (vec![world.id("a")], None));
+}
+
+#[test]
+fn many_requests_are_one_commit_and_a_refusal_of_one_leaves_the_others() {
+    let mut world = World::new();
+    let submit = |world: &mut World, name: &str, options: &[&str]| {
+        Request::Submit(Box::new(world.submission(name, options)))
+    };
+    let requests = vec![
+        submit(&mut world, "a", &["key=k"]),
+        submit(&mut world, "b", &["runtime=unknown"]),
+        submit(&mut world, "c", &["key=k"]),
+        Request::Command { id: world.id("a"), command: Command::Cancel },
+        submit(&mut world, "d", &[]),
+    ];
+    let (mut answers, words) = world.tick(vec![Request::Each(requests)]).unwrap();
+    let Ok(Answer::Each(answers)) = answers.remove(0) else { panic!("{answers:?}") };
+    let said: Vec<String> = answers
+        .iter()
+        .map(|answer| match answer {
+            Ok(Answer::Admitted { duplicate, .. }) => format!("duplicate {duplicate}"),
+            Ok(Answer::Record(record)) => record.state.name().to_string(),
+            Ok(other) => panic!("{other:?}"),
+            Err(rejected) => rejected.code().to_owned(),
+        })
+        .collect();
+    assert_eq!(
+        said,
+        ["duplicate false", "unknown_runtime", "duplicate true", "cancelled", "duplicate false"]
+    );
+    assert_eq!(words, "a queued, a cancelled, d queued, d active/1, start d/1 Original");
+    assert_eq!(world.disk.history().newest(), 1, "commits");
+}
+
+#[test]
+fn a_batch_whose_commit_is_lost_leaves_nothing() {
+    let mut world = World::new();
+    let requests = ["a", "b"].map(|name| Request::Submit(Box::new(world.submission(name, &[]))));
+    world.disk.fail_next(dwell::store::memory::Fault::Lose);
+    world.tick(vec![Request::Each(requests.into())]).unwrap_err();
+    world.open();
+    check_in(&mut world, "show a -> rejected not_found \n show b -> rejected not_found");
 }

@@ -39,7 +39,21 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
         Request::Drain { until } => drain(draft, until),
         Request::Rerun { id, fresh } => rerun(draft, id, fresh),
         Request::RedriveMany(asked) => redrive::redrive(draft, *asked),
+        Request::Each(requests) => each(draft, requests),
     }
+}
+
+/// In order, so that a later one sees what an earlier one did.
+fn each(draft: &mut Draft<'_>, requests: Vec<Request>) -> Result<Answer, Fail> {
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        match answer(draft, request) {
+            Ok(answer) => answers.push(Ok(answer)),
+            Err(Fail::Rejected(rejected)) => answers.push(Err(rejected)),
+            Err(Fail::Broken(error)) => return Err(Fail::Broken(error)),
+        }
+    }
+    Ok(Answer::Each(answers))
 }
 
 fn record(draft: &mut Draft<'_>, id: RecordId, event: &Event) -> Result<Answer, Fail> {

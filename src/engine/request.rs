@@ -110,6 +110,8 @@ pub enum Request {
     },
     /// Give many dead letters another life, in one commit -> [`Answer::Redriven`].
     RedriveMany(Box<Redrives>),
+    /// Many in one commit, each answered as if it had come alone; a refusal of one leaves the others -> [`Answer::Each`].
+    Each(Vec<Request>),
 }
 
 impl Request {
@@ -125,6 +127,7 @@ impl Request {
         };
         match self {
             Request::Submit(submission) => of(submission),
+            Request::Each(requests) => requests.iter().map(Request::bytes).sum(),
             // What it repeats is on the disk.
             Request::Rerun { .. } => RERUN_BYTES,
             Request::Trigger { trigger, runs, spool: _ } => {
@@ -222,6 +225,8 @@ pub enum Answer {
     Status(Box<Status>),
     /// What became of dead letters.
     Redriven(Redriven),
+    /// One for each request, in order.
+    Each(Vec<Result<Answer, Rejected>>),
 }
 
 /// What became of dead letters.
