@@ -256,6 +256,19 @@ fn records(dwell: &Checked) {
     assert_eq!(dwell.post("/v1/records/{id}/cancel", &[&b], &json!({})).0, 409);
     let (status, rerun) = dwell.post("/v1/records/{id}/rerun", &[&a], &json!({}));
     assert_eq!((status, &rerun["rerun_of"]), (201, &json!(a)));
+    let batch = json!({ "sessions": [sleeper(), keyed] });
+    let (status, batched) = dwell.post("/v1/sessions/batch", &[], &batch);
+    let statuses: Vec<u64> =
+        batched["items"].as_array().unwrap().iter().map(|item| item["status"].as_u64().unwrap()).collect();
+    assert_eq!((status, statuses), (200, vec![201, 200]));
+    let c = &batched["items"][0]["record"]["id"];
+    let reports = json!({ "reports": [
+        {"record": c, "attempt": 1, "type": "succeeded"},
+        {"record": c, "attempt": 1, "type": "heartbeat"},
+    ] });
+    let (_, reported) = dwell.post("/v1/reports", &[], &reports);
+    assert_eq!(reported["items"][0]["record"]["state"], "completed");
+    assert_eq!(reported["items"][1]["problem"]["code"], "stale_attempt");
     let nothing = json!({
         "ids": [a], "cause": "invalid", "flow": "f", "runtime": "shell", "org": "o", "env": "e", "older": "1h",
         "dry_run": true, "limit": 10, "cursor": b,

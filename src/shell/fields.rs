@@ -162,6 +162,24 @@ impl Fields {
         }
     }
 
+    /// A list of objects to read on in.
+    pub fn objects(&mut self, name: &str) -> Result<Option<Vec<Fields>>, Problem> {
+        match self.any(name) {
+            None => Ok(None),
+            Some(Json::Array(list)) => {
+                let read = list.into_iter().enumerate().map(|(nth, value)| {
+                    if let Json::Object(left) = value {
+                        Ok(Fields { left, prefix: format!("{}{name}[{nth}].", self.prefix) })
+                    } else {
+                        Err(self.wrong(&format!("{name}[{nth}]"), &value, "an object"))
+                    }
+                });
+                read.collect::<Result<_, _>>().map(Some)
+            }
+            Some(other) => Err(self.wrong(name, &other, "an array of objects")),
+        }
+    }
+
     /// Refuses what is left.
     pub fn finish(self) -> Result<(), Problem> {
         match self.left.keys().next() {
@@ -203,6 +221,14 @@ mod tests {
         let problem = agent.required("prompt").unwrap_err();
         assert_eq!(problem.detail, "action.agent.prompt: expected a string, not a number");
         assert_eq!(problem.extra["field"], "action.agent.prompt");
+        let mut list = fields(r#"{"all": [{}, {"n": "x"}], "some": [{}, 5], "none": {}}"#);
+        let mut all = list.objects("all").unwrap().unwrap();
+        assert_eq!(all.len(), 2);
+        let problem = all[1].number("n").unwrap_err();
+        assert_eq!(problem.detail, "all[1].n: expected a whole number, not a string");
+        let refused = |list: &mut Fields, name: &str| list.objects(name).unwrap_err().detail;
+        assert_eq!(refused(&mut list, "some"), "some[1]: expected an object, not a number");
+        assert_eq!(refused(&mut list, "none"), "none: expected an array of objects, not an object");
         assert_eq!(fields("{}").required("runtime").unwrap_err().detail, "runtime: it is missing");
         assert_eq!(fields(r#"{"keys":1}"#).finish().unwrap_err().detail, "keys: unknown field");
         assert_eq!(Fields::parse(b"[]").unwrap_err().detail, "body: expected a JSON object");

@@ -3,20 +3,102 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use serde_json::{Value, json};
 
 use super::Shared;
 use super::ask::{Input, answer, ask, resolve, unexpected};
+use super::intake::submission;
 use super::records::word;
+use super::reports::{self, is_token, required_attempt};
 use crate::engine::{Answer, Filter, Redrives, Request};
-use crate::model::Time;
+use crate::model::{IdError, Time};
 use crate::shell::fields::Fields;
 use crate::shell::problem::Problem;
 use crate::shell::view;
 
 /// The most of anything in one call.
 const ITEMS_MAX: usize = Filter::LIMIT_MAX;
+
+/// `POST /v1/sessions/batch`.
+pub(super) async fn sessions(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Input(fields): Input,
+) -> Result<Response, Problem> {
+    if headers.contains_key("idempotency-key") {
+        return Err(Problem::field("Idempotency-Key", "give each session a key of its own"));
+    }
+    let now = shared.clock.now();
+    let read = |fields| {
+        let submission = submission(shared.ids.session(now), fields, None)?;
+        Ok(Request::Submit(Box::new(submission)))
+    };
+    let read = list(fields, "sessions")?.into_iter().map(read).collect();
+    let show = |answer| {
+        let Answer::Admitted { detail, duplicate } = answer else { return None };
+        let status = if duplicate { StatusCode::OK } else { StatusCode::CREATED };
+        Some((status, view::admitted(&detail, duplicate)))
+    };
+    each(&shared, read, show).await
+}
+
+/// `POST /v1/reports`.
+pub(super) async fn reports(
+    State(shared): State<Arc<Shared>>,
+    Input(fields): Input,
+) -> Result<Response, Problem> {
+    let now = shared.clock.now();
+    let read = list(fields, "reports")?.into_iter().map(|fields| report(&shared, fields, now)).collect();
+    let show = |answer| {
+        let Answer::Record(record) = answer else { return None };
+        Some((StatusCode::OK, view::record(&record)))
+    };
+    each(&shared, read, show).await
+}
+
+fn report(shared: &Shared, mut fields: Fields, now: Time) -> Result<Request, Problem> {
+    let record = fields.required("record")?;
+    let id = record.parse().map_err(|error: IdError| fields.problem("record", &error.to_string()))?;
+    let attempt = required_attempt(&mut fields)?;
+    if let Some(token) = fields.text("token")? {
+        is_token(shared, &token, id, attempt)?;
+    }
+    Ok(Request::Report { id, attempt, report: reports::read(fields, now)? })
+}
+
+/// The only field of the body: a list that is not empty.
+fn list(mut fields: Fields, name: &str) -> Result<Vec<Fields>, Problem> {
+    let expected = format!("expected 1 to {ITEMS_MAX} of them");
+    let items = fields.objects(name)?.filter(|items| (1..=ITEMS_MAX).contains(&items.len()));
+    let items = items.ok_or_else(|| fields.problem(name, &expected))?;
+    fields.finish()?;
+    Ok(items)
+}
+
+/// Asks what could be read, all of it in one commit, and answers each in its place.
+async fn each(
+    shared: &Shared,
+    read: Vec<Result<Request, Problem>>,
+    show: fn(Answer) -> Option<(StatusCode, Value)>,
+) -> Result<Response, Problem> {
+    let mut requests = Vec::with_capacity(read.len());
+    let mut unread = Vec::with_capacity(read.len());
+    for read in read {
+        unread.push(read.map(|request| requests.push(request)));
+    }
+    let Answer::Each(answers) = ask(shared, Request::Each(requests)).await? else { return Err(unexpected()) };
+    let mut answers = answers.into_iter();
+    let items = unread.into_iter().map(|read| {
+        let told = read.and_then(|()| answers.next().ok_or_else(unexpected)?.map_err(Problem::from));
+        match told.and_then(|answer| show(answer).ok_or_else(unexpected)) {
+            Ok((status, record)) => json!({ "status": status.as_u16(), "record": record }),
+            Err(problem) => json!({ "status": problem.status, "problem": problem.document() }),
+        }
+    });
+    Ok(answer(StatusCode::OK, view::list(items.collect(), None)))
+}
 
 /// `POST /v1/dead-letters/redrive`.
 pub(super) async fn redrive(

@@ -108,7 +108,12 @@ async fn admit(shared: &Shared, trigger: Trigger, spool: bool) -> Result<Respons
     Ok(answer(status, view::triggered(&triggered)))
 }
 
-fn submission(id: RecordId, mut fields: Fields, key: Option<String>) -> Result<Submission, Problem> {
+/// A session as it is asked for; `key` is its name unless the body has one.
+pub(super) fn submission(
+    id: RecordId,
+    mut fields: Fields,
+    key: Option<String>,
+) -> Result<Submission, Problem> {
     let runtime = Name::from(required_name(&mut fields, "runtime")?);
     let labels = fields.table("labels")?;
     if labels.len() > LABELS_MAX {

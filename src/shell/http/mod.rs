@@ -143,6 +143,8 @@ pub const ROUTES: &[Route] = &[
     post("/v1/triggers", |method| on(method, intake::trigger)),
     get("/v1/sessions", |method| on(method, records::sessions)),
     post("/v1/sessions", |method| on(method, intake::session)),
+    post("/v1/sessions/batch", |method| on(method, bulk::sessions)),
+    post("/v1/reports", |method| on(method, bulk::reports)),
     get("/v1/runs", |method| on(method, records::runs)),
     get("/v1/dead-letters", |method| on(method, records::dead_letters)),
     post("/v1/dead-letters/redrive", |method| on(method, bulk::redrive)),

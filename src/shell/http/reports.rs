@@ -49,7 +49,8 @@ pub(super) async fn charge(
     Ok(answer(StatusCode::OK, view::budget(budget)))
 }
 
-fn required_attempt(fields: &mut Fields) -> Result<u32, Problem> {
+/// Which attempt speaks.
+pub(super) fn required_attempt(fields: &mut Fields) -> Result<u32, Problem> {
     fields.small("attempt")?.ok_or_else(|| fields.problem("attempt", "it is missing"))
 }
 
@@ -57,13 +58,19 @@ fn required_attempt(fields: &mut Fields) -> Result<u32, Problem> {
 fn prove(shared: &Shared, headers: &HeaderMap, id: RecordId, attempt: u32) -> Result<(), Problem> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(()) };
     let token = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
-    if token.is_some_and(|token| (shared.token_ok)(id, attempt, token)) {
+    is_token(shared, token.unwrap_or_default(), id, attempt)
+}
+
+/// Whether a token that was given is the right one.
+pub(super) fn is_token(shared: &Shared, token: &str, id: RecordId, attempt: u32) -> Result<(), Problem> {
+    if (shared.token_ok)(id, attempt, token) {
         return Ok(());
     }
     Err(Problem::new(401, "bad_token", format!("this is not the token of attempt {attempt} of {id}")))
 }
 
-fn read(mut fields: Fields, now: Time) -> Result<Report, Problem> {
+/// What an attempt says.
+pub(super) fn read(mut fields: Fields, now: Time) -> Result<Report, Problem> {
     let kind = fields.required("type")?;
     let raw = fields.raw();
     let said = Particulars {
