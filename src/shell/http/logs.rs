@@ -35,6 +35,10 @@ pub(super) async fn logs(
 ) -> Result<Response, Problem> {
     let attempt = query.small("attempt")?;
     let offset = query.number("offset")?.unwrap_or(0);
+    // A file's offsets are signed numbers.
+    if i64::try_from(offset).is_err() {
+        return Err(query.problem("offset", &format!("expected at most {}", i64::MAX)));
+    }
     let follow = query.flag("follow")?;
     query.finish()?;
     let id = resolve(&shared, &id).await?;

@@ -240,6 +240,8 @@ fn logs_are_ranged_and_a_follower_ends_with_the_record() {
     assert_eq!(logs(""), "one\ntwo\n");
     assert_eq!(logs("?attempt=1&offset=4"), "two\n");
     assert_eq!(logs("?attempt=2"), "");
+    assert_eq!(logs("?offset=9223372036854775807"), "");
+    assert!(logs("?offset=9223372036854775808").contains("offset: expected at most"));
     thread::scope(|scope| {
         let following = scope.spawn(|| (logs("?follow=true"), logs("?follow=true&attempt=1")));
         dwell.post(&format!("/v1/records/{id}/reports"), &json!({"attempt": 1, "type": "succeeded"}));
