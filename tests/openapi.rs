@@ -256,7 +256,8 @@ fn records(dwell: &Checked) {
     assert_eq!(dwell.post("/v1/records/{id}/cancel", &[&b], &json!({})).0, 409);
     let (status, rerun) = dwell.post("/v1/records/{id}/rerun", &[&a], &json!({}));
     assert_eq!((status, &rerun["rerun_of"]), (201, &json!(a)));
-    let http = json!({ "http": {"url": "http://127.0.0.1:9/", "method": "PUT", "headers": {"X-Key": "secret"}} });
+    let http =
+        json!({ "http": {"url": "http://127.0.0.1:9/", "method": "PUT", "headers": {"X-Key": "secret"}} });
     dwell.session(&json!({"runtime": "shell", "action": http}));
     let batch = json!({ "sessions": [sleeper(), keyed] });
     let (status, batched) = dwell.post("/v1/sessions/batch", &[], &batch);

@@ -25,8 +25,8 @@ pub use crate::pace::{Outcome, Rate, Reason, Switches};
 pub use inbox::{Advanced, Closed, Handle, Inbox, channel};
 pub use open::{Opening, Survivor};
 pub use request::{
-    Answer, Arrival, BurstStatus, Counts, Detail, Filter, Page, Redriven, Redrives, Reply, Request, RuntimeView,
-    Status, Triggered,
+    Answer, Arrival, BurstStatus, Counts, Detail, Filter, Page, Redriven, Redrives, Reply, Request,
+    RuntimeView, Status, Triggered,
 };
 pub use run::{Clock, run};
 pub use settings::{
