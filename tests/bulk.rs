@@ -143,3 +143,14 @@ fn a_batch_whose_commit_is_lost_leaves_nothing() {
     world.open();
     check_in(&mut world, "show a -> rejected not_found \n show b -> rejected not_found");
 }
+
+#[test]
+fn what_was_invalid_as_submitted_stays_and_does_not_hold_up_the_rest() {
+    let mut world = four();
+    let mut submission = world.submission("e", &[]);
+    submission.invalid = Some(dwell::model::Fault::new("template", "flow f: item.login is missing"));
+    world.tick(vec![Request::Submit(Box::new(submission))]).unwrap();
+    let (matched, _, _) = redrive(&mut world, filtered(Filter::default()));
+    assert_eq!(matched, [world.id("c"), world.id("b"), world.id("a")]);
+    check_in(&mut world, "show e -> dead_lettered invalid/0, 0 in a row");
+}

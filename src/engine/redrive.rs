@@ -3,6 +3,7 @@
 use super::draft::{Draft, Fail};
 use super::list;
 use super::request::{Answer, Filter, Redriven, Redrives};
+use crate::machine;
 use crate::model::{Command, Event, Record, RecordId, State, StateName};
 
 /// One page of them; the caller goes on from its cursor, so that no commit grows with the number of dead letters.
@@ -25,11 +26,17 @@ pub(super) fn redrive(draft: &mut Draft<'_>, asked: Redrives) -> Result<Answer, 
         | State::Completed { .. }
         | State::Cancelled { .. } => false,
     };
-    let matched: Vec<RecordId> =
-        found.iter().filter(|record| long_enough(record)).map(|record| record.id).collect();
+    let event = Event::Command(Command::Redrive);
+    // What the machine refuses (invalid as it was submitted) is not counted as matched, so the rest goes.
+    let takes =
+        |record: &Record| machine::step(record, &event, draft.now, &draft.core.settings.policy).is_ok();
+    let matched: Vec<RecordId> = (found.iter())
+        .filter(|record| long_enough(record) && takes(record))
+        .map(|record| record.id)
+        .collect();
     if !dry_run {
         for id in &matched {
-            draft.apply(*id, &Event::Command(Command::Redrive))?;
+            draft.apply(*id, &event)?;
         }
     }
     Ok(Answer::Redriven(Redriven { matched, dry_run, next }))
