@@ -18,6 +18,7 @@ mod lines;
 pub mod logs;
 mod process;
 mod reap;
+mod supervisor;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
