@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::burst;
 use super::draft::{Draft, Fail};
+use super::gate;
 use super::request::{Answer, BurstStatus, Counts, Detail, Request, RuntimeView, Status, Triggered};
 use super::{list, redrive};
 use crate::model::{
@@ -167,7 +167,8 @@ fn trigger_runs(
         room(draft, &runs)?;
     }
     trigger.at = draft.now;
-    let verdict = burst::judge(draft.core, &runs);
+    let core = &mut *draft.core;
+    let verdict = gate::judge(&mut core.gate, &core.settings, &runs, core.now);
     for run in runs {
         let diverted = verdict.get(&(run.org.clone(), run.env.clone())) == Some(&Outcome::Mollify);
         trigger.runs.push(draft.admit(run, if diverted { Lane::Burst } else { Lane::Ready }).id);

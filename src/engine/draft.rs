@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::tick::{Core, EngineError};
+use super::core::{Core, EngineError};
 use crate::machine::{self, RuntimeChange};
 use crate::model::{
     Effect, Event, Lane, Pause, Prompt, Record, RecordId, Rejected, Report, Runtime, Start, State,
@@ -126,6 +126,18 @@ impl<'a> Draft<'a> {
             self.runtime_change(&after, change);
         }
         Ok(after)
+    }
+
+    /// A step the indexes promised. A refusal here is a bug, and stopping is better than turning in circles.
+    pub(super) fn must(&mut self, id: RecordId, event: &Event) -> Result<Record, EngineError> {
+        match self.apply(id, event) {
+            Ok(record) => Ok(record),
+            Err(Fail::Broken(error)) => Err(error),
+            Err(Fail::Rejected(rejected)) => {
+                tracing::error!(record = %id, "{rejected}");
+                Err(EngineError::Inconsistent(id, "its indexes and its record disagree"))
+            }
+        }
     }
 
     /// Keeps the step in the history, unless it is only a sign of life.

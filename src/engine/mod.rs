@@ -9,7 +9,9 @@
 
 mod arrivals;
 mod burst;
+mod core;
 mod draft;
+mod gate;
 mod inbox;
 mod index;
 mod list;
@@ -21,6 +23,7 @@ mod run;
 mod settings;
 mod tick;
 
+pub use self::core::EngineError;
 pub use crate::pace::{Outcome, Rate, Reason, Switches};
 pub use inbox::{Advanced, Closed, Handle, Inbox, channel};
 pub use open::{Opening, Survivor};
@@ -34,4 +37,4 @@ pub use settings::{
     DISPATCHES_PER_TICK_MAX, Org, PURGES_PER_TICK_MAX, QUEUED_MAX, READS_PER_PAGE_MAX, RECORDS_PER_SCAN,
     Settings, VISITS_PER_PAGE_MAX,
 };
-pub use tick::{Engine, EngineError, Released};
+pub use tick::{Engine, Released};

@@ -1,10 +1,11 @@
 //! Open: rebuild what is derived, and find what an earlier process left outstanding.
 
-use super::burst::Gate;
+use super::core::{Core, EngineError};
+use super::gate::Gate;
 use super::index::Index;
-use super::purge::Oldest;
+use super::purge;
 use super::settings::{RECORDS_PER_SCAN, Settings};
-use super::tick::{Core, Engine, EngineError};
+use super::tick::Engine;
 use crate::model::{Child, Record, RecordId, Runtime, Time};
 use crate::store::{Backend, Batch, Direction, Durable, Stored, Tally, Writer, keys};
 
@@ -74,7 +75,7 @@ impl Engine {
             now: now.max(tally.now),
             interrupted: survivors.iter().map(|survivor| survivor.id).collect(),
             draining: None,
-            oldest: Oldest::read(&*backend)?,
+            oldest: purge::oldest(&*backend)?,
             more: false,
             ticks: 0,
             commits: 0,

@@ -1,40 +1,19 @@
 //! Retention: finished records and triggers older than it are dropped, with everything kept for them.
 
-use std::time::Duration;
-
+use super::core::{EngineError, Oldest};
 use super::draft::Draft;
 use super::settings::PURGES_PER_TICK_MAX;
-use super::tick::EngineError;
 use crate::model::{Effect, Record, Time, Trigger};
 use crate::store::{Backend, Direction, Pair, Stored, keys};
 
-/// When the oldest finished record finished, and when the oldest trigger was accepted.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Oldest {
-    pub(super) finished: Option<Time>,
-    pub(super) trigger: Option<Time>,
-}
-
-impl Oldest {
-    /// Reads both from the front of their key ranges.
-    pub(super) fn read(disk: &dyn Backend) -> Result<Oldest, EngineError> {
-        let (finished, triggers) =
-            (front(disk, keys::all_finished(), 1)?, front(disk, keys::all_triggers(), 1)?);
-        Ok(Oldest {
-            finished: finished.first().and_then(|(key, _)| keys::finished_id(key)).map(|(at, _)| at),
-            trigger: triggers
-                .first()
-                .map(|(_, value)| Trigger::decode(value))
-                .transpose()?
-                .map(|trigger| trigger.at),
-        })
-    }
-
-    /// When there is first something to purge.
-    pub(super) fn due_at(self, retention: Duration) -> Option<Time> {
-        let oldest = [self.finished, self.trigger].into_iter().flatten().min();
-        oldest.map(|at| at.after(retention))
-    }
+/// Reads what is oldest from the front of the key ranges.
+pub(super) fn oldest(disk: &dyn Backend) -> Result<Oldest, EngineError> {
+    let (finished, triggers) = (front(disk, keys::all_finished(), 1)?, front(disk, keys::all_triggers(), 1)?);
+    let trigger = triggers.first().map(|(_, value)| Trigger::decode(value)).transpose()?;
+    Ok(Oldest {
+        finished: finished.first().and_then(|(key, _)| keys::finished_id(key)).map(|(at, _)| at),
+        trigger: trigger.map(|trigger| trigger.at),
+    })
 }
 
 fn front(disk: &dyn Backend, (from, to): (Vec<u8>, Vec<u8>), limit: usize) -> Result<Vec<Pair>, EngineError> {

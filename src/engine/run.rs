@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::core::EngineError;
 use super::inbox::{Advanced, Inbox, Letter};
 use super::request::Arrival;
 use super::settings::ARRIVALS_PER_TICK_MAX;
-use super::tick::{Engine, EngineError, Released};
+use super::tick::{Engine, Released};
 use crate::model::Time;
 
 /// Time as the loop needs it.

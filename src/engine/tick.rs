@@ -1,27 +1,12 @@
 //! The tick: decide, commit once, release.
 
-use std::collections::BTreeMap;
-
-use super::arrivals;
-use super::burst::{self, Gate};
+use super::core::{Core, EngineError};
 use super::draft::{Draft, Fail};
-use super::index::Index;
-use super::purge::{self, Oldest};
 use super::request::{Answer, Arrival, Reply};
-use super::settings::{CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, Settings};
-use crate::model::{Effect, Event, Name, Record, RecordId, Rejected, Runtime, StateName, Time, Transition};
-use crate::store::{Durable, StoreError, Tally, Writer};
-
-/// What ends the engine. The process restarts and recovers; nothing was released that is not durable.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The store holds something that cannot be.
-    #[error("record {0} is inconsistent: {1}; stop dwell and restore the backup")]
-    Inconsistent(RecordId, &'static str),
-}
+use super::settings::{CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX};
+use super::{arrivals, burst, purge};
+use crate::model::{Effect, Event, Name, RecordId, Rejected, Time, Transition};
+use crate::store::{Durable, Writer};
 
 /// What a commit released.
 pub struct Released {
@@ -37,52 +22,6 @@ pub struct Released {
 pub struct Engine {
     pub(super) writer: Writer,
     pub(super) core: Core,
-}
-
-/// All the engine holds in memory; everything but counters since open is derived from the store.
-pub(super) struct Core {
-    pub(super) settings: Settings,
-    pub(super) index: Index,
-    pub(super) gate: Gate,
-    pub(super) runtimes: BTreeMap<Name, Runtime>,
-    pub(super) tally: Tally,
-    pub(super) now: Time,
-    /// Found outstanding at open.
-    pub(super) interrupted: Vec<RecordId>,
-    /// Set when the engine is about to stop.
-    pub(super) draining: Option<Time>,
-    /// Finish time of the oldest finished record, and acceptance of the oldest trigger.
-    pub(super) oldest: Oldest,
-    /// A pass reached its limit; the rest is done next tick.
-    pub(super) more: bool,
-    pub(super) ticks: u64,
-    pub(super) commits: u64,
-}
-
-impl Core {
-    /// A runtime's row; one never written is open.
-    pub(super) fn runtime(&self, name: &Name) -> Runtime {
-        self.runtimes.get(name).cloned().unwrap_or_else(|| Runtime::open(name.clone()))
-    }
-
-    /// Keeps the tally of what starts, ends and finishes.
-    pub(super) fn count(&mut self, before: &Record, after: &Record) {
-        let ended =
-            before.state.outstanding() && !(after.state.outstanding() && before.attempt == after.attempt);
-        self.tally.attempts_ended += u64::from(ended);
-        self.tally.attempts_started += u64::from(after.attempt - before.attempt);
-        self.tally.completed += u64::from(after.state.name() == StateName::Completed);
-        self.tally.cancelled += u64::from(after.state.name() == StateName::Cancelled);
-        if let Some(at) = after.state.finished_at() {
-            self.oldest.finished.get_or_insert(at);
-        }
-    }
-
-    fn free(&self, runtime: &Name) -> u32 {
-        let allowed = self.settings.runtimes.get(runtime).copied().unwrap_or(0);
-        let outstanding = self.index.lane(runtime).map_or(0, |lane| lane.outstanding.len());
-        allowed.saturating_sub(u32::try_from(outstanding).unwrap_or(u32::MAX))
-    }
 }
 
 impl Engine {
@@ -145,21 +84,9 @@ impl Engine {
     }
 }
 
-/// A step the indexes promised. A refusal here is a bug, and stopping is better than turning in circles.
-pub(super) fn must(draft: &mut Draft<'_>, id: RecordId, event: &Event) -> Result<Record, EngineError> {
-    match draft.apply(id, event) {
-        Ok(record) => Ok(record),
-        Err(Fail::Broken(error)) => Err(error),
-        Err(Fail::Rejected(rejected)) => {
-            tracing::error!(record = %id, "{rejected}");
-            Err(EngineError::Inconsistent(id, "its indexes and its record disagree"))
-        }
-    }
-}
-
 fn interrupted(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     for id in std::mem::take(&mut draft.core.interrupted) {
-        must(draft, id, &Event::Interrupted)?;
+        draft.must(id, &Event::Interrupted)?;
     }
     Ok(())
 }
@@ -168,7 +95,7 @@ fn deadlines(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     for _ in 0..DEADLINES_PER_TICK_MAX {
         match draft.core.index.first_deadline() {
             Some((deadline, id)) if deadline <= draft.now => {
-                must(draft, id, &Event::Elapsed)?;
+                draft.must(id, &Event::Elapsed)?;
             }
             Some(_) | None => return Ok(()),
         }
@@ -186,7 +113,7 @@ fn cleared(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     let freed: Vec<RecordId> = waiting.take(CLEARS_PER_TICK_MAX).collect();
     draft.core.more |= freed.len() == CLEARS_PER_TICK_MAX;
     for id in freed {
-        must(draft, id, &Event::LimitCleared)?;
+        draft.must(id, &Event::LimitCleared)?;
     }
     Ok(())
 }
@@ -209,7 +136,7 @@ fn dispatch(draft: &mut Draft<'_>) -> Result<(), EngineError> {
             }
             let Core { index, settings, .. } = &mut *draft.core;
             let Some(id) = index.take(&runtime, settings) else { break };
-            must(draft, id, &Event::Dispatch)?;
+            draft.must(id, &Event::Dispatch)?;
             left -= 1;
         }
     }

@@ -1,0 +1,83 @@
+//! What the engine holds in memory between two ticks. Absent on purpose: what decides (`tick` and its passes).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::gate::Gate;
+use super::index::Index;
+use super::settings::Settings;
+use crate::model::{Name, Record, RecordId, Runtime, StateName, Time};
+use crate::store::{StoreError, Tally};
+
+/// What ends the engine. The process restarts and recovers; nothing was released that is not durable.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store holds something that cannot be.
+    #[error("record {0} is inconsistent: {1}; stop dwell and restore the backup")]
+    Inconsistent(RecordId, &'static str),
+}
+
+/// All the engine holds in memory; everything but counters since open is derived from the store.
+pub(super) struct Core {
+    pub(super) settings: Settings,
+    pub(super) index: Index,
+    pub(super) gate: Gate,
+    pub(super) runtimes: BTreeMap<Name, Runtime>,
+    pub(super) tally: Tally,
+    pub(super) now: Time,
+    /// Found outstanding at open.
+    pub(super) interrupted: Vec<RecordId>,
+    /// Set when the engine is about to stop.
+    pub(super) draining: Option<Time>,
+    /// Finish time of the oldest finished record, and acceptance of the oldest trigger.
+    pub(super) oldest: Oldest,
+    /// A pass reached its limit; the rest is done next tick.
+    pub(super) more: bool,
+    pub(super) ticks: u64,
+    pub(super) commits: u64,
+}
+
+impl Core {
+    /// A runtime's row; one never written is open.
+    pub(super) fn runtime(&self, name: &Name) -> Runtime {
+        self.runtimes.get(name).cloned().unwrap_or_else(|| Runtime::open(name.clone()))
+    }
+
+    /// Keeps the tally of what starts, ends and finishes.
+    pub(super) fn count(&mut self, before: &Record, after: &Record) {
+        let ended =
+            before.state.outstanding() && !(after.state.outstanding() && before.attempt == after.attempt);
+        self.tally.attempts_ended += u64::from(ended);
+        self.tally.attempts_started += u64::from(after.attempt - before.attempt);
+        self.tally.completed += u64::from(after.state.name() == StateName::Completed);
+        self.tally.cancelled += u64::from(after.state.name() == StateName::Cancelled);
+        if let Some(at) = after.state.finished_at() {
+            self.oldest.finished.get_or_insert(at);
+        }
+    }
+
+    /// How many more attempts may start on it.
+    pub(super) fn free(&self, runtime: &Name) -> u32 {
+        let allowed = self.settings.runtimes.get(runtime).copied().unwrap_or(0);
+        let outstanding = self.index.lane(runtime).map_or(0, |lane| lane.outstanding.len());
+        allowed.saturating_sub(u32::try_from(outstanding).unwrap_or(u32::MAX))
+    }
+}
+
+/// When the oldest finished record finished, and when the oldest trigger was accepted: what retention waits for.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Oldest {
+    pub(super) finished: Option<Time>,
+    pub(super) trigger: Option<Time>,
+}
+
+impl Oldest {
+    /// When there is first something to purge.
+    pub(super) fn due_at(self, retention: Duration) -> Option<Time> {
+        let oldest = [self.finished, self.trigger].into_iter().flatten().min();
+        oldest.map(|at| at.after(retention))
+    }
+}
