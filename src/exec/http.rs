@@ -2,7 +2,7 @@
 //!
 //! It has no child, so nothing has to be durable before it may be sent, and it starts at once. The payload is its body,
 //! `Idempotency-Key: <id>.<attempt>` its name: a server that keeps it sees at most one of each attempt, also when dwell
-//! dies before the answer. The status says what became of it; until when to wait says [`limits`](super::limits).
+//! dies before the answer. The status says what became of it; until when to wait says `limits`.
 //! Redirects are not followed, nor proxies asked: what is reached is what the URL names. A request cannot be taken back:
 //! after a stop its answer is not reported, but the record's next attempt waits for it.
 
