@@ -9,7 +9,7 @@
 //! - [`pace`]    L1 who goes next: fair rotation, the burst gate; pure
 //! - [`store`]   L1 bytes and durability: backend, batch, codec, keys, `Durable`, the journal, sled, memory
 //! - [`engine`]  L2 one thread: open, tick, inbox, indexes, dispatch
-//! - [`exec`]    L3 carries attempts out: child processes, agents, captured logs
+//! - [`exec`]    L3 carries attempts out: child processes, agents' streams, http requests, captured logs
 //! - [`shell`]   L4 the world: command line, configuration, clock, signals, HTTP
 //!
 //! `tests/tidy.rs` holds the layers as data and fails on a new edge.
