@@ -65,14 +65,14 @@ pub enum StoreError {
         reason: String,
     },
     /// The operating system refused something.
-    #[error("cannot {doing} {}: {source}", path.display())]
+    #[error("cannot {doing} {}: {cause}", path.display())]
     Io {
         /// What was being done.
         doing: &'static str,
         /// To which file or directory.
         path: PathBuf,
         /// Its answer.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// Another process has it.
     #[error("store {} is open in process {pid}", dir.display())]

@@ -26,7 +26,7 @@ impl Lock {
                 file.read_to_string(&mut pid).map_err(failed("read", &path))?;
                 return Err(StoreError::Locked { dir: dir.to_owned(), pid: pid.trim().to_owned() });
             }
-            Err(TryLockError::Error(source)) => return Err(failed("lock", &path)(source)),
+            Err(TryLockError::Error(cause)) => return Err(failed("lock", &path)(cause)),
         }
         let pid = format!("{}\n", std::process::id());
         let write = |file: &mut File| {
