@@ -1,13 +1,24 @@
 //! One process per store: an advisory lock on the file `lock`, which holds the owner's pid for the others' message.
+//!
+//! The lock belongs to the open file, which a child shares from its fork to its exec. An owner killed in between leaves
+//! it held for a moment by a process that is about to let go; so a lock whose owner is gone is waited for, briefly.
 
-use std::fs::{File, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
 
 use super::files::failed;
 use crate::store::StoreError;
 
+/// How long a lock may outlive its owner. A fork comes to its exec within milliseconds.
+const ORPHANED_FOR_MAX: Duration = Duration::from_secs(5);
+
 /// Held as long as it lives; the operating system takes it back from a process that dies.
+#[derive(Debug)]
 pub(super) struct Lock {
     _file: File,
 }
@@ -24,7 +35,10 @@ impl Lock {
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
                 file.read_to_string(&mut pid).map_err(failed("read", &path))?;
-                return Err(StoreError::Locked { dir: dir.to_owned(), pid: pid.trim().to_owned() });
+                let pid = pid.trim().to_owned();
+                let orphaned = !is_alive(&pid);
+                let waited = if orphaned { wait(file).map_err(failed("lock", &path))? } else { None };
+                file = waited.ok_or(StoreError::Locked { dir: dir.to_owned(), pid })?;
             }
             Err(TryLockError::Error(cause)) => return Err(failed("lock", &path)(cause)),
         }
@@ -36,5 +50,59 @@ impl Lock {
         };
         write(&mut file).map_err(failed("write", &path))?;
         Ok(Lock { _file: file })
+    }
+}
+
+/// Whether a process of that number runs; one that has ended and is not reaped yet does not.
+fn is_alive(pid: &str) -> bool {
+    // The state follows the program's name, which may hold anything but ends with the last parenthesis.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// The locked file, unless somebody holds it for longer than an orphan can.
+fn wait(file: File) -> io::Result<Option<File>> {
+    let (locked, taken) = bounded(1);
+    thread::Builder::new().name("lock".to_owned()).spawn(move || {
+        // Nobody may be waiting any more; then the file is closed, and the lock with it.
+        locked.send(file.lock().map(|()| file)).ok();
+    })?;
+    taken.recv_timeout(ORPHANED_FOR_MAX).ok().transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_lock_that_outlives_its_owner_for_a_moment_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut gone = Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        let held = File::options().create_new(true).write(true).open(dir.path().join("lock")).unwrap();
+        (&held).write_all(gone.id().to_string().as_bytes()).unwrap();
+        held.lock().unwrap();
+        // As between fork and exec: another process has the same open file, until it ends.
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(held).spawn().unwrap();
+        let store = dir.path().to_owned();
+        let taking = thread::spawn(move || Lock::take(&store));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        taking.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_lock_whose_owner_runs_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock::take(dir.path()).unwrap();
+        let refused = Lock::take(dir.path()).unwrap_err();
+        assert!(
+            refused.to_string().ends_with(&format!("is open in process {}", std::process::id())),
+            "{refused}"
+        );
+        drop(lock);
+        Lock::take(dir.path()).unwrap();
     }
 }
