@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dwell::engine::{Burst, Org, QUEUED_MAX};
-use dwell::shell::config::{Adapter, Config, Layers, Origin, keys};
+use dwell::exec::Adapter;
+use dwell::shell::config::{Config, Layers, Origin, keys};
 
 fn in_file(text: &str) -> (tempfile::NamedTempFile, Layers) {
     let mut file = tempfile::NamedTempFile::new().unwrap();

@@ -318,15 +318,8 @@ fn executor(
     clock: &Clock,
 ) -> Exec {
     let runtimes = config.runtimes.iter().map(|(name, runtime)| {
-        let adapter = match runtime.adapter {
-            config::Adapter::Plain => exec::Adapter::Plain,
-            config::Adapter::Claude => exec::Adapter::Claude,
-            config::Adapter::Codex => exec::Adapter::Codex,
-            config::Adapter::Gemini => exec::Adapter::Gemini,
-            config::Adapter::Opencode => exec::Adapter::Opencode,
-        };
         let setup = exec::RuntimeSetup {
-            adapter,
+            adapter: runtime.adapter,
             argv: runtime.argv.clone(),
             resume_argv: (!runtime.resume_argv.is_empty()).then(|| runtime.resume_argv.clone()),
             env: runtime.env.clone(),

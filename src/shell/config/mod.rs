@@ -20,6 +20,7 @@ pub use secret::SecretRef;
 pub use value::Value;
 
 use crate::engine;
+use crate::exec::Adapter;
 use crate::model::{Curve, LimitPolicy, Name, Policy, Retry, Timeouts};
 
 /// The file that is read when none is named and it is there.
@@ -28,31 +29,14 @@ pub const FILE: &str = "dwell.toml";
 /// A stop needs this long besides the drain: to sync, and to close what listens.
 const STOP_MARGIN: Duration = Duration::from_secs(1);
 
-/// How a program's output is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Adapter {
-    /// Any command.
-    Plain,
-    /// Claude Code's stream.
-    Claude,
-    /// Codex's stream.
-    Codex,
-    /// Gemini CLI's stream.
-    Gemini,
-    /// opencode's stream.
-    Opencode,
-}
-
-impl Adapter {
-    /// Of a text that the key table has checked.
-    fn named(text: &str) -> Adapter {
-        match text {
-            "claude" => Adapter::Claude,
-            "codex" => Adapter::Codex,
-            "gemini" => Adapter::Gemini,
-            "opencode" => Adapter::Opencode,
-            _ => Adapter::Plain,
-        }
+/// The adapter of a name that was checked when it was read.
+fn adapter(text: &str) -> Adapter {
+    match text {
+        "claude" => Adapter::Claude,
+        "codex" => Adapter::Codex,
+        "gemini" => Adapter::Gemini,
+        "opencode" => Adapter::Opencode,
+        _ => Adapter::Plain,
     }
 }
 
@@ -278,7 +262,7 @@ impl<'a> Read<'a> {
         let Value::Table(env) = self.value(&key("env")) else { unreachable!("env is not a table") };
         let cwd = self.path(&key("cwd"));
         Runtime {
-            adapter: Adapter::named(self.text(&key("adapter"))),
+            adapter: adapter(self.text(&key("adapter"))),
             argv: self.texts(&key("argv")),
             resume_argv: self.texts(&key("resume_argv")),
             concurrency: self.number(&key("concurrency")),
