@@ -16,16 +16,7 @@ pub(super) fn redrive(draft: &mut Draft<'_>, asked: Redrives) -> Result<Answer, 
         let page = list::page(draft, &filter)?;
         (page.records, page.next)
     };
-    let long_enough = |record: &Record| match record.state {
-        State::DeadLettered { at, .. } => dead_by.is_none_or(|by| at <= by),
-        State::Queued { .. }
-        | State::Active { .. }
-        | State::RateLimited { .. }
-        | State::Backoff { .. }
-        | State::Draining { .. }
-        | State::Completed { .. }
-        | State::Cancelled { .. } => false,
-    };
+    let long_enough = |record: &Record| matches!(record.state, State::DeadLettered { at, .. } if dead_by.is_none_or(|by| at <= by));
     let event = Event::Command(Command::Redrive);
     // What the machine refuses (invalid as it was submitted) is not counted as matched, so the rest goes.
     let takes =
