@@ -2,37 +2,26 @@
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use dwell::machine;
-use dwell::model::{Action, Event, Policy, Record, RecordId, Submission, Time, Work};
+use dwell::model::{Action, Budget, Event, Policy, Record, RecordId, Submission, Time, Work};
 
 const NOW: Time = Time::from_millis(1_790_000_000_000);
 
 fn queued(policy: &Policy) -> Record {
     let submission = Submission {
-        id: RecordId::session(1 << 90),
         org: "acme".into(),
         env: "prod".into(),
         key: Some("pr-17".to_owned()),
-        flow: None,
-        trigger: None,
-        rerun_of: None,
-        runtime: "claude".into(),
-        budget: Some(u32::MAX),
-        retry: None,
-        timeouts: None,
-        expires: None,
-        work: Work {
-            action: Action::Agent { prompt: "review it".to_owned(), cwd: None },
-            payload: Vec::new(),
-            task: None,
-            labels: BTreeMap::new(),
-        },
-        invalid: None,
+        budget: Budget::calls(u32::MAX),
+        ..Submission::of(
+            RecordId::session(1 << 90),
+            "claude".into(),
+            Work::of(Action::Agent { prompt: "review it".to_owned(), cwd: None }),
+        )
     };
     machine::admit(submission, 1, NOW, policy).0
 }

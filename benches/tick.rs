@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dwell::engine::{ARRIVALS_PER_TICK_MAX, Arrival, Engine, Request, Settings};
-use dwell::model::{Action, Fault, Name, RecordId, Report, Submission, Time, Work};
+use dwell::model::{Action, Budget, Fault, Name, RecordId, Report, Submission, Time, Work};
 use dwell::store::Memory;
 
 const WAITING: u32 = 10_000;
@@ -24,25 +24,15 @@ const ROUNDS_MAX: u32 = 2_000;
 fn submission(n: u32, runtime: &str) -> Submission {
     let org: Name = format!("org{}", n % 10).into();
     Submission {
-        id: RecordId::session(u128::from(NOW.millis()) << 80 | u128::from(n)),
         org,
         env: "prod".into(),
-        key: None,
-        flow: None,
-        trigger: None,
-        rerun_of: None,
-        runtime: runtime.into(),
-        budget: Some(20),
-        retry: None,
-        timeouts: None,
+        budget: Budget::calls(20),
         expires: Some(Duration::from_hours(365 * 24)),
-        work: Work {
-            action: Action::Agent { prompt: "review it".to_owned(), cwd: None },
-            payload: Vec::new(),
-            task: None,
-            labels: BTreeMap::new(),
-        },
-        invalid: None,
+        ..Submission::of(
+            RecordId::session(u128::from(NOW.millis()) << 80 | u128::from(n)),
+            runtime.into(),
+            Work::of(Action::Agent { prompt: "review it".to_owned(), cwd: None }),
+        )
     }
 }
 

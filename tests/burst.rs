@@ -44,6 +44,7 @@ fn triggered(world: &World, number: u128, runs: Vec<Submission>, spool: bool) ->
         org: "default".into(),
         env: "default".into(),
         payload: b"{}".to_vec(),
+        replay_of: None,
         runs: Vec::new(),
     };
     Request::Trigger { trigger: Box::new(trigger), runs, spool }

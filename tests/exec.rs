@@ -84,7 +84,7 @@ impl Rig {
     }
 
     fn begin(&self, attempt: u32, runtime: &str, action: Action, session: Option<&str>) {
-        let work = Work { action, payload: b"{\"n\":1}".to_vec(), task: None, labels: BTreeMap::new() };
+        let work = Work { payload: b"{\"n\":1}".to_vec(), ..Work::of(action) };
         let prompt = if session.is_some() { Prompt::LimitReset } else { Prompt::Original };
         let session = session.map(str::to_owned);
         let (org, env, runtime) = ("o".into(), "e".into(), runtime.into());
@@ -194,10 +194,8 @@ fn a_command_completes_and_its_log_holds_what_it_printed() {
 fn a_payload_that_no_pipe_holds_arrives_whole() {
     let rig = Rig::new(|_| {});
     let work = Work {
-        action: Action::Command { argv: vec!["wc".to_owned(), "-c".to_owned()], cwd: None },
         payload: vec![b'x'; 1 << 20],
-        task: None,
-        labels: BTreeMap::new(),
+        ..Work::of(Action::Command { argv: vec!["wc".to_owned(), "-c".to_owned()], cwd: None })
     };
     let (org, env, runtime) = ("o".into(), "e".into(), "plain".into());
     let start = Start {

@@ -64,6 +64,13 @@ fn frozen(file: &str, fresh: &[u8]) -> Vec<u8> {
     unhex(&text)
 }
 
+/// An older version of a value: read as what it meant.
+fn check_old<T: Stored + PartialEq + Debug>(seen: &mut BTreeSet<String>, file: &str, value: &T) {
+    let text = fs::read_to_string(golden(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    assert_eq!(&T::decode(&unhex(&text)).unwrap(), value, "{file}");
+    seen.insert(file.to_owned());
+}
+
 /// The newest version of a value: written as frozen, and read back.
 fn check<T: Stored + PartialEq + Debug>(seen: &mut BTreeSet<String>, file: &str, value: &T) {
     let bytes = frozen(file, &value.encode());
@@ -72,7 +79,7 @@ fn check<T: Stored + PartialEq + Debug>(seen: &mut BTreeSet<String>, file: &str,
     seen.insert(file.to_owned());
 }
 
-fn records() -> Vec<Record> {
+fn states() -> Vec<State> {
     let child = Some(Child { pid: 4711, started: 123_456, boot: 0xfeed_beef });
     let states = [
         State::Queued { lane: Lane::Burst },
@@ -84,11 +91,11 @@ fn records() -> Vec<Record> {
         State::Completed { at: AT },
         State::Cancelled { at: AT },
     ];
-    states.map(full).into()
+    states.into()
 }
 
-/// A record with every field in use.
-fn full(state: State) -> Record {
+/// A record with every field of version 1 in use.
+fn old(state: State) -> Record {
     Record {
         id: run(),
         org: "acme".into(),
@@ -104,13 +111,38 @@ fn full(state: State) -> Record {
         expires_at: Some(Time::MAX),
         attempt: 3,
         streaks: Streaks::from_counts([1, 2, 3, 4, 5, 300]),
-        budget: Some(Budget { used: 12, limit: 20 }),
+        budget: Budget::default().with(Measure::Calls, Meter { used: 12, limit: Some(20), soft: None }),
         retry: Retry::default(),
         timeouts: Timeouts { attempt: Duration::from_hours(1), silence: Some(Duration::from_millis(1500)) },
         session: Some("0b4c".into()),
         last_error: Some(Fault::new("exit_1", "no such host: \u{fc}ber")),
         result: Some("{}".into()),
+        started_at: None,
+        queue: None,
+        model: None,
+        group: None,
+        about: None,
+        shadow: false,
         state,
+    }
+}
+
+/// A record with every field in use.
+fn full(state: State) -> Record {
+    let mut budget = old(state.clone()).budget;
+    budget = budget.with(Measure::Cost, Meter { used: 400_000, limit: Some(1_000_000), soft: Some(800_000) });
+    budget = budget.with(Measure::Tokens, Meter { used: 70_000, limit: None, soft: None });
+    budget.ask = true;
+    let group = Group { name: "pr-17".into(), max: 2, cancel_in_progress: true, queued_max: Some(1) };
+    Record {
+        budget,
+        started_at: Some(AT),
+        queue: Some("reviews".into()),
+        model: Some("large".into()),
+        group: Some(group),
+        about: Some(SESSION),
+        shadow: true,
+        ..old(state)
     }
 }
 
@@ -125,42 +157,50 @@ fn bare() -> Record {
         expires_at: None,
         attempt: 0,
         streaks: Streaks::default(),
-        budget: None,
+        budget: Budget::default(),
         timeouts: Timeouts::default(),
         session: None,
         last_error: None,
         result: None,
-        ..full(State::Queued { lane: Lane::Ready })
+        ..old(State::Queued { lane: Lane::Ready })
     }
 }
 
 #[test]
 fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
     let mut seen = BTreeSet::new();
-    for record in records() {
-        check(&mut seen, &format!("record-{}.1.hex", record.state.name()), &record);
+    for state in states() {
+        check(&mut seen, &format!("record-{}.2.hex", state.name()), &full(state.clone()));
+        check_old(&mut seen, &format!("record-{}.1.hex", state.name()), &old(state));
     }
-    check(&mut seen, "record-bare.1.hex", &bare());
+    check(&mut seen, "record-bare.2.hex", &bare());
+    check_old(&mut seen, "record-bare.1.hex", &bare());
 
     let labels = [("pr".to_owned(), "17".to_owned()), ("team".to_owned(), "core".to_owned())].into();
     let argv = vec!["gh".to_owned(), "pr".to_owned(), "view".to_owned()];
     let action = Action::Command { argv, cwd: Some("/srv".into()) };
-    let work = Work { action, payload: b"{\"n\":17}".to_vec(), task: Some("look".into()), labels };
-    check(&mut seen, "work-command.1.hex", &work);
-    let action = Action::Agent { prompt: "review it".into(), cwd: None };
-    let work = Work { action, payload: Vec::new(), task: None, labels: [].into() };
-    check(&mut seen, "work-agent.1.hex", &work);
+    let (payload, task) = (b"{\"n\":17}".to_vec(), Some("look".into()));
+    let work = Work { payload, task, labels, ..Work::of(action) };
+    check_old(&mut seen, "work-command.1.hex", &work);
     let headers = [("Authorization".to_owned(), "Bearer x".to_owned())].into();
     let request = HttpRequest { url: "https://example.org/do".into(), method: "POST".into(), headers };
-    let work = Work { action: Action::Http(request), payload: b"{}".to_vec(), task: None, labels: [].into() };
-    check(&mut seen, "work-http.1.hex", &work);
+    check(&mut seen, "work-command.2.hex", &Work { on_dead_letter: Some(request.clone()), ..work });
+    let work = Work::of(Action::Agent { prompt: "review it".into(), cwd: None });
+    check(&mut seen, "work-agent.2.hex", &work);
+    check_old(&mut seen, "work-agent.1.hex", &work);
+    let work = Work { payload: b"{}".to_vec(), ..Work::of(Action::Http(request)) };
+    check(&mut seen, "work-http.2.hex", &work);
+    check_old(&mut seen, "work-http.1.hex", &work);
+    check(&mut seen, "work-worker.2.hex", &Work::of(Action::Worker { queue: "reviews".into() }));
 
     let pause =
         Pause { limit: Limit { until: LATER, source: Source::Estimated }, since: AT, by: Some(run()) };
     let runtime =
         Runtime { limited: Some(pause), paused_until: Some(Time::MAX), ..Runtime::open("claude".into()) };
-    check(&mut seen, "runtime-held.1.hex", &runtime);
-    check(&mut seen, "runtime-open.1.hex", &Runtime::open("shell".into()));
+    check_old(&mut seen, "runtime-held.1.hex", &runtime);
+    check(&mut seen, "runtime-held.2.hex", &Runtime { reopened_at: Some(AT), ..runtime });
+    check_old(&mut seen, "runtime-open.1.hex", &Runtime::open("shell".into()));
+    check(&mut seen, "runtime-open.2.hex", &Runtime::open("shell".into()));
 
     let trigger = Trigger {
         id: TRIGGER,
@@ -173,9 +213,11 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
         org: "acme".into(),
         env: "prod".into(),
         payload: b"{}".to_vec(),
+        replay_of: None,
         runs: vec![run(), RecordId::run_of(TRIGGER, 1)],
     };
-    check(&mut seen, "trigger.1.hex", &trigger);
+    check_old(&mut seen, "trigger.1.hex", &trigger);
+    check(&mut seen, "trigger.2.hex", &Trigger { replay_of: Some(TriggerId(7)), ..trigger });
 
     let transition = Transition {
         at: AT,
@@ -205,7 +247,7 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
 
     let there =
         fs::read_dir(golden("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let there: BTreeSet<String> = there.filter(|file| file.contains(".1.")).collect();
+    let there: BTreeSet<String> = there.filter(|file| file.split('.').nth(2) == Some("hex")).collect();
     assert_eq!(there, seen, "a golden file is never removed or left unread");
 }
 

@@ -159,7 +159,7 @@ impl Drop for Rig {
 }
 
 fn work(action: Action) -> Work {
-    Work { action, payload: b"{\"n\":1}".to_vec(), task: None, labels: BTreeMap::new() }
+    Work { payload: b"{\"n\":1}".to_vec(), ..Work::of(action) }
 }
 
 /// The state a record is in after this report on its first attempt, and for how many seconds from [`NOW`].
@@ -167,20 +167,9 @@ fn state_after(report: Report) -> (String, u64) {
     let policy = Policy::default();
     let request = HttpRequest { url: String::new(), method: String::new(), headers: BTreeMap::new() };
     let submission = Submission {
-        id: ID,
         org: "o".into(),
         env: "e".into(),
-        key: None,
-        flow: None,
-        trigger: None,
-        rerun_of: None,
-        runtime: "http".into(),
-        budget: None,
-        retry: None,
-        timeouts: None,
-        expires: None,
-        work: work(Action::Http(request)),
-        invalid: None,
+        ..Submission::of(ID, "http".into(), work(Action::Http(request)))
     };
     let queued = machine::admit(submission, 1, NOW, &policy).0;
     let active = machine::step(&queued, &Event::Dispatch, NOW, &policy).unwrap().record;

@@ -196,7 +196,9 @@ impl Life {
             Ok(Answer::Admitted { detail, .. }) => {
                 self.acknowledged.insert(detail.record.id, 0);
             }
-            Ok(Answer::Charged(Some(budget))) => assert!(charge && budget.used <= budget.limit),
+            Ok(Answer::Charged(Some(budget))) => {
+                assert!(charge && budget.limit.is_some_and(|limit| budget.used <= limit));
+            }
             Ok(_) => {}
         }
     }

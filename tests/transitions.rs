@@ -33,28 +33,19 @@ fn policy() -> Policy {
 /// A session on runtime `claude`, budget 20, silence 10 m, attempt 2 h, expiry 24 h.
 fn admitted() -> Record {
     let submission = Submission {
-        id: RecordId::session(u128::from(T0) << 80),
         org: "o".into(),
         env: "e".into(),
-        key: None,
-        flow: None,
-        trigger: None,
-        rerun_of: None,
-        runtime: "claude".into(),
-        budget: Some(20),
-        retry: None,
+        budget: Budget::calls(20),
         timeouts: Some(Timeouts {
             attempt: Duration::from_secs(7200),
             silence: Some(Duration::from_secs(600)),
         }),
         expires: Some(Duration::from_secs(86_400)),
-        work: Work {
-            action: Action::Command { argv: vec!["true".into()], cwd: None },
-            payload: vec![],
-            task: None,
-            labels: BTreeMap::new(),
-        },
-        invalid: None,
+        ..Submission::of(
+            RecordId::session(u128::from(T0) << 80),
+            "claude".into(),
+            Work::of(Action::Command { argv: vec!["true".into()], cwd: None }),
+        )
     };
     machine::admit(submission, 7, now(), &policy()).0
 }
@@ -163,10 +154,10 @@ fn cell(before: &Record, outcome: Result<Next, Rejected>, now: Time) -> String {
             write!(text, ", {streak}+1").unwrap();
         }
     }
-    if let (Some(was), Some(is)) = (before.budget, after.budget)
-        && was != is
-    {
-        write!(text, ", used {}", is.used).unwrap();
+    for (measure, is) in after.budget.meters() {
+        if before.budget.of(measure) != Some(is) {
+            write!(text, ", {measure} used {}", is.used).unwrap();
+        }
     }
     if before.session != after.session {
         text.push_str(if after.session.is_some() { ", session kept" } else { ", session forgotten" });

@@ -3,8 +3,6 @@
 //!
 //! A line that begins with `!` is one of stderr.
 
-use std::collections::BTreeMap;
-
 use dwell::exec::Adapter;
 use dwell::exec::agents::{Exit, Reader, Said};
 use dwell::machine;
@@ -63,25 +61,13 @@ fn check_reader(mut reader: Reader, text: &str, exit: Exit) {
 
 fn active(policy: &Policy) -> Record {
     let submission = Submission {
-        id: RecordId::session(1 << 90),
         org: "acme".into(),
         env: "prod".into(),
-        key: None,
-        flow: None,
-        trigger: None,
-        rerun_of: None,
-        runtime: "claude".into(),
-        budget: None,
-        retry: None,
-        timeouts: None,
-        expires: None,
-        work: Work {
-            action: Action::Agent { prompt: "do it".to_owned(), cwd: None },
-            payload: Vec::new(),
-            task: None,
-            labels: BTreeMap::new(),
-        },
-        invalid: None,
+        ..Submission::of(
+            RecordId::session(1 << 90),
+            "claude".into(),
+            Work::of(Action::Agent { prompt: "do it".to_owned(), cwd: None }),
+        )
     };
     let queued = machine::admit(submission, 1, NOW, policy).0;
     machine::step(&queued, &Event::Dispatch, NOW, policy).unwrap().record

@@ -49,6 +49,7 @@ fn delivery(event: &str, action: Option<&str>, payload: &str) -> (Trigger, Value
         org: "acme".into(),
         env: "prod".into(),
         payload: payload.as_bytes().to_vec(),
+        replay_of: None,
         runs: Vec::new(),
     };
     (trigger, serde_json::from_str(payload).unwrap())

@@ -3,15 +3,15 @@
 //! The input is text. Four digits (budget, silence, expiry, policy), then one character an event, some with a digit
 //! behind it; see [`Life::event`]. Other characters stand for nothing.
 
-use std::collections::BTreeMap;
 use std::iter::Copied;
 use std::slice::Iter;
 use std::time::Duration;
 
 use dwell::machine::{self, owed};
 use dwell::model::{
-    Action, Child, Command, Curve, Event, Fault, LimitPolicy, LimitReport, Overage, Policy, Record, RecordId,
-    Rejected, Report, Reset, Retry, State, Submission, TEXT_BYTES_MAX, Time, Timeouts, Work, code,
+    Action, Budget, Child, Command, Curve, Event, Fault, LimitPolicy, LimitReport, Measure, Overage, Policy,
+    Record, RecordId, Rejected, Report, Reset, Retry, State, Submission, TEXT_BYTES_MAX, Time, Timeouts,
+    Work, code,
 };
 use dwell::store::Stored as _;
 
@@ -73,25 +73,16 @@ fn policy(knob: usize) -> Policy {
 
 fn admitted(budget: usize, silence: usize, expires: usize, policy: &Policy) -> Record {
     let submission = Submission {
-        id: RecordId::session(1 << 90),
         org: "acme".into(),
         env: "prod".into(),
-        key: None,
-        flow: None,
-        trigger: None,
-        rerun_of: None,
-        runtime: "claude".into(),
-        budget: (budget > 0).then(|| CALLS[budget]),
-        retry: None,
+        budget: if budget > 0 { Budget::calls(CALLS[budget]) } else { Budget::default() },
         timeouts: (silence > 0).then(|| Timeouts { silence: Some(span(silence)), ..policy.timeouts }),
         expires: (expires > 0).then(|| span(expires)),
-        work: Work {
-            action: Action::Agent { prompt: "do it".to_owned(), cwd: None },
-            payload: Vec::new(),
-            task: None,
-            labels: BTreeMap::new(),
-        },
-        invalid: None,
+        ..Submission::of(
+            RecordId::session(1 << 90),
+            "claude".into(),
+            Work::of(Action::Agent { prompt: "do it".to_owned(), cwd: None }),
+        )
     };
     machine::admit(submission, 1, START, policy).0
 }
@@ -215,7 +206,7 @@ impl Life {
 fn moved_in_order(before: &Record, event: &Event, after: &Record, now: Time) {
     let starts = *event == Event::Dispatch;
     assert_eq!(after.attempt, before.attempt + u32::from(starts), "attempts are numbered: {event:?}");
-    assert_eq!(after.budget.map(|budget| budget.limit), before.budget.map(|budget| budget.limit));
+    assert_eq!(after.budget.fresh(), before.budget.fresh());
     let kept = |record: &Record| (record.id, record.order, record.created_at, record.retry, record.timeouts);
     assert_eq!(kept(after), kept(before));
 
@@ -237,8 +228,8 @@ fn moved_in_order(before: &Record, event: &Event, after: &Record, now: Time) {
 
 /// What holds of every record, however it came about.
 fn is_in_order(record: &Record) {
-    let budget = record.budget;
-    assert!(budget.is_none_or(|budget| budget.used <= budget.limit), "{budget:?}");
+    let calls = record.budget.of(Measure::Calls);
+    assert!(calls.is_none_or(|calls| Some(calls.used) <= calls.limit), "{calls:?}");
     let waits_in_line = matches!(record.state, State::Queued { .. } | State::DeadLettered { .. });
     let has_way = waits_in_line || record.deadline().is_some() || record.state.finished_at().is_some();
     assert!(has_way, "no way forward: {record:?}");

@@ -7,8 +7,8 @@ use super::gate;
 use super::request::{Answer, BurstStatus, Counts, Detail, Request, RuntimeView, Status, Triggered};
 use super::{list, redrive};
 use crate::model::{
-    Cause, Event, Lane, Name, RecordId, Rejected, Report, Runtime, StateName, Submission, Time, Trigger,
-    TriggerId,
+    Cause, Event, Lane, Measure, Name, RecordId, Rejected, Report, Runtime, StateName, Submission, Time,
+    Trigger, TriggerId,
 };
 use crate::pace::Outcome;
 use crate::store::{Stored, keys};
@@ -22,7 +22,7 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
         Request::Report { id, attempt, report } => reported(draft, id, attempt, report),
         Request::Charge { id, attempt, calls } => {
             let record = draft.apply(id, &Event::Charge { attempt, calls })?;
-            Ok(Answer::Charged(record.budget))
+            Ok(Answer::Charged(record.budget.of(Measure::Calls)))
         }
         Request::PauseRuntime { name, until } => {
             set_runtime(draft, &name, |row| Runtime { paused_until: Some(until), ..row })
@@ -104,10 +104,13 @@ fn rerun(draft: &mut Draft<'_>, id: RecordId, fresh: RecordId) -> Result<Answer,
         trigger: record.trigger,
         rerun_of: Some(id),
         runtime: record.runtime,
-        budget: record.budget.map(|budget| budget.limit),
+        budget: record.budget,
         retry: Some(record.retry),
         timeouts: Some(record.timeouts),
         expires: None,
+        model: record.model,
+        group: record.group,
+        about: record.about,
         work: work.clone(),
         invalid,
     };

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::core::{Core, EngineError};
 use crate::machine::{self, RuntimeChange};
 use crate::model::{
-    Effect, Event, Lane, Pause, Prompt, Record, RecordId, Rejected, Report, Runtime, Start, State,
-    Submission, Time, Transition, Work, code,
+    Effect, Event, Lane, Measure, Meter, Pause, Prompt, Record, RecordId, Rejected, Report, Runtime, Start,
+    State, Submission, Time, Transition, Work, code,
 };
 use crate::store::{Backend, Batch, Stored, keys};
 
@@ -304,8 +304,10 @@ fn transition(
 
 /// The words that make a step of the history understandable.
 fn detail(before: &Record, after: &Record, event: &Event) -> Option<String> {
-    if let (Event::Charge { .. }, Some(budget)) = (event, after.budget) {
-        return Some(format!("used {} of {}", budget.used, budget.limit));
+    if let (Event::Charge { .. }, Some(Meter { used, limit: Some(limit), .. })) =
+        (event, after.budget.of(Measure::Calls))
+    {
+        return Some(format!("used {used} of {limit}"));
     }
     if let Event::Report { report: Report::Spawned { child, .. }, .. } = event {
         return Some(format!("pid {}", child.pid));

@@ -196,6 +196,7 @@ mod tests {
             org: "o".into(),
             env: "e".into(),
             payload: vec![b' '; bytes],
+            replay_of: None,
             runs: Vec::new(),
         };
         Request::Trigger { trigger: Box::new(trigger), runs: Vec::new(), spool: true }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::settings::RERUN_BYTES;
 use crate::model::{
-    Action, Budget, Cause, Command, IdRange, Kind, Name, Record, RecordId, Rejected, Report, Runtime,
+    Action, Cause, Command, IdRange, Kind, Meter, Name, Record, RecordId, Rejected, Report, Runtime,
     StateName, Submission, Time, Trigger, Work,
 };
 use crate::pace::{Outcome, Reason};
@@ -122,6 +122,7 @@ impl Request {
                 Action::Command { argv, .. } => argv.iter().map(String::len).sum(),
                 Action::Agent { prompt, .. } => prompt.len(),
                 Action::Http(request) => request.url.len(),
+                Action::Worker { queue } => queue.len(),
             };
             submission.work.payload.len() + action
         };
@@ -207,8 +208,8 @@ pub enum Answer {
     Triggered(Triggered),
     /// The record after it.
     Record(Box<Record>),
-    /// The budget after the charge; `None`: the record has none.
-    Charged(Option<Budget>),
+    /// The meter of calls after the charge; `None`: the record has none.
+    Charged(Option<Meter>),
     /// The runtime after it.
     Runtime(RuntimeView),
     /// A record and its work.

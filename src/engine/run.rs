@@ -131,22 +131,8 @@ mod tests {
 
     fn expiring(n: usize) -> Submission {
         let action = Action::Command { argv: vec!["true".to_owned()], cwd: None };
-        Submission {
-            id: RecordId::session(n as u128),
-            org: "o".into(),
-            env: "e".into(),
-            key: None,
-            flow: None,
-            trigger: None,
-            rerun_of: None,
-            runtime: "r".into(),
-            budget: None,
-            retry: None,
-            timeouts: None,
-            expires: Some(Duration::from_secs(10)),
-            work: Work { action, payload: Vec::new(), task: None, labels: BTreeMap::new() },
-            invalid: None,
-        }
+        let (id, expires) = (RecordId::session(n as u128), Some(Duration::from_secs(10)));
+        Submission { expires, ..Submission::of(id, "r".into(), Work::of(action)) }
     }
 
     #[test]

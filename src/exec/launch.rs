@@ -87,6 +87,9 @@ impl Launch {
             Action::Http(_) => {
                 return Err(Report::Invalid(Fault::new("no_process", "a request has no process")));
             }
+            Action::Worker { .. } => {
+                return Err(Report::Invalid(Fault::new("no_process", "a worker's process is not dwell's")));
+            }
         };
         if launch.argv.is_empty() {
             let message =
@@ -242,7 +245,7 @@ mod tests {
             runtime: "r".into(),
             session: resume.map(|(session, _)| session.to_owned()),
             prompt: resume.map_or(Prompt::Original, |(_, prompt)| prompt),
-            work: Work { action, payload: b"{}".to_vec(), task: None, labels: BTreeMap::new() },
+            work: Work { payload: b"{}".to_vec(), ..Work::of(action) },
         }
     }
 

@@ -8,8 +8,8 @@ use super::condition::hears;
 use super::template::{Scope, Template};
 use super::{Calls, Flow, Retries, Run};
 use crate::model::{
-    Action, Curve, Fault, HttpRequest, Name, Policy, RecordId, Retry, Submission, Timeouts, Trigger, Work,
-    bounded,
+    Action, Budget, Curve, Fault, HttpRequest, Name, Policy, RecordId, Retry, Submission, Timeouts, Trigger,
+    Work, bounded,
 };
 
 /// The most runs one flow makes of one trigger.
@@ -86,25 +86,23 @@ impl Flow {
             attempt: spans.attempt.unwrap_or(policy.timeouts.attempt),
             silence: spans.silence.or(policy.timeouts.silence),
         });
+        let work =
+            Work { payload: run_payload(&trigger.payload, scope.item), task, labels, ..Work::of(action) };
         Submission {
-            id,
             org,
             env,
-            key: None,
             flow: Some(self.name.clone()),
             trigger: Some(trigger.id),
-            rerun_of: None,
-            runtime: self.runtime().clone(),
             budget: match self.budget {
-                Calls::Policy => Some(policy.run_budget),
-                Calls::Unlimited => None,
-                Calls::Limit(calls) => Some(calls),
+                Calls::Policy => Budget::calls(policy.run_budget),
+                Calls::Unlimited => Budget::default(),
+                Calls::Limit(calls) => Budget::calls(calls),
             },
             retry: self.retry.map(|retry| retry.over(policy.retry)),
             timeouts,
             expires: spans.expires,
-            work: Work { action, payload: run_payload(&trigger.payload, scope.item), task, labels },
             invalid,
+            ..Submission::of(id, self.runtime().clone(), work)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From what was asked for to a record in its first state.
 
-use crate::model::{Budget, Cause, Lane, Policy, Record, State, Streaks, Submission, Time, Work};
+use crate::model::{Action, Cause, Lane, Policy, Record, State, Streaks, Submission, Time, Work};
 
 /// The record of a submission, at place `order` of the queue. One that can never be carried out is dead-lettered at
 /// once, so that it is seen.
@@ -8,6 +8,10 @@ pub fn admit(submission: Submission, order: u64, now: Time, policy: &Policy) -> 
     let state = match submission.invalid {
         Some(_) => State::DeadLettered { at: now, cause: Cause::Invalid },
         None => State::Queued { lane: Lane::Ready },
+    };
+    let queue = match &submission.work.action {
+        Action::Worker { queue } => Some(queue.clone()),
+        Action::Command { .. } | Action::Agent { .. } | Action::Http(_) => None,
     };
     let record = Record {
         id: submission.id,
@@ -24,9 +28,15 @@ pub fn admit(submission: Submission, order: u64, now: Time, policy: &Policy) -> 
         expires_at: submission.expires.map(|span| now.after(span)),
         attempt: 0,
         streaks: Streaks::default(),
-        budget: submission.budget.map(|limit| Budget { used: 0, limit }),
+        budget: submission.budget.fresh(),
         retry: submission.retry.unwrap_or(policy.retry),
         timeouts: submission.timeouts.unwrap_or(policy.timeouts),
+        started_at: None,
+        queue,
+        model: submission.model,
+        group: submission.group,
+        about: submission.about,
+        shadow: false,
         session: None,
         last_error: submission.invalid,
         result: None,

@@ -13,7 +13,8 @@ pub(super) fn dispatch(record: &Record, now: Time) -> Result<Next, Rejected> {
     match record.state {
         State::Queued { lane: Lane::Ready } => {
             let state = active(record, now, None);
-            Ok(Next::to(Record { attempt: record.attempt.saturating_add(1), ..moved(record, state) }))
+            let attempt = record.attempt.saturating_add(1);
+            Ok(Next::to(Record { attempt, started_at: Some(now), ..moved(record, state) }))
         }
         State::Queued { lane: Lane::Burst } => Err(illegal(record, "dispatch", "but in the burst lane")),
         State::Active { .. }

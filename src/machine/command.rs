@@ -1,7 +1,7 @@
 //! What operators and clients may ask, and drains.
 
 use super::{Next, attempt, illegal, moved};
-use crate::model::{Budget, Cause, Lane, Record, Rejected, State, Streaks, Time};
+use crate::model::{Cause, Lane, Record, Rejected, State, Streaks, Time};
 
 /// Ends it for good; what was outstanding is stopped and may report nothing more.
 pub(super) fn cancel(record: &Record, now: Time) -> Result<Next, Rejected> {
@@ -40,7 +40,7 @@ pub(super) fn redrive(record: &Record) -> Result<Next, Rejected> {
         }
         State::DeadLettered { .. } => Ok(Next::to(Record {
             streaks: Streaks::default(),
-            budget: record.budget.map(|budget| Budget { used: 0, ..budget }),
+            budget: record.budget.fresh(),
             expires_at: None,
             ..moved(record, State::Queued { lane: Lane::Ready })
         })),

@@ -108,9 +108,9 @@ pub enum Rejected {
     /// The budget does not hold this charge; `used` is unchanged.
     BudgetExhausted {
         /// Taken so far.
-        used: u32,
+        used: u64,
         /// All there is.
-        limit: u32,
+        limit: u64,
     },
     /// Nothing by that id.
     NotFound {

@@ -23,7 +23,9 @@ pub use ids::{IdError, IdRange, Kind, RecordId, TriggerId};
 pub use limit::{Limit, LimitReport, Overage, Pause, Reset, Source};
 pub use outcome::{Fault, Particulars, Report, code};
 pub use policy::{Curve, LimitPolicy, Policy, Retry, Timeouts};
-pub use record::{Action, Budget, Child, HttpRequest, Record, Streak, Streaks, Submission, Work};
+pub use record::{
+    Action, Budget, Child, Group, HttpRequest, Measure, Meter, Record, Streak, Streaks, Submission, Work,
+};
 pub use runtime::Runtime;
 pub use start::{Prompt, Start};
 pub use state::{Cause, Lane, State, StateName};

@@ -35,12 +35,24 @@ pub struct Record {
     pub attempt: u32,
     /// Consecutive bad ends by kind.
     pub streaks: Streaks,
-    /// Mutating calls it may make; `None` is unlimited.
-    pub budget: Option<Budget>,
+    /// What it has used up, and may.
+    pub budget: Budget,
     /// How failed attempts are retried.
     pub retry: Retry,
     /// The bounds of one attempt.
     pub timeouts: Timeouts,
+    /// When the latest attempt started.
+    pub started_at: Option<Time>,
+    /// The queue whose claimers carry its attempts out; `None`: an executor of dwell's own does.
+    pub queue: Option<Name>,
+    /// Which of its runtime's models it asks for; limits may be told apart by it.
+    pub model: Option<Name>,
+    /// Whom it shares a bound on outstanding attempts with.
+    pub group: Option<Group>,
+    /// The record this one tells somebody about.
+    pub about: Option<RecordId>,
+    /// Recorded for what it would have done; it never starts.
+    pub shadow: bool,
     /// The provider's session id, to resume with.
     pub session: Option<String>,
     /// How the latest attempt ended, if not well.
@@ -69,6 +81,15 @@ pub struct Work {
     pub task: Option<String>,
     /// The caller's own marks, for filters.
     pub labels: BTreeMap<String, String>,
+    /// Sent when the record is dead-lettered, as a record of its own.
+    pub on_dead_letter: Option<HttpRequest>,
+}
+
+impl Work {
+    /// Nothing but what an attempt does.
+    pub const fn of(action: Action) -> Work {
+        Work { action, payload: Vec::new(), task: None, labels: BTreeMap::new(), on_dead_letter: None }
+    }
 }
 
 /// What an attempt does.
@@ -90,6 +111,11 @@ pub enum Action {
     },
     /// Sends an HTTP request, the payload as its body.
     Http(HttpRequest),
+    /// Waits in a queue until somebody claims it.
+    Worker {
+        /// The queue's name.
+        queue: Name,
+    },
 }
 
 /// A request as it was asked for; what of it can be sent is for the executor to say.
@@ -127,14 +153,20 @@ pub struct Submission {
     pub rerun_of: Option<RecordId>,
     /// The provider account.
     pub runtime: Name,
-    /// Mutating calls allowed; `None` is unlimited.
-    pub budget: Option<u32>,
+    /// What it may use up.
+    pub budget: Budget,
     /// How failed attempts are retried; `None` is the policy's.
     pub retry: Option<Retry>,
     /// The bounds of one attempt; `None` is the policy's.
     pub timeouts: Option<Timeouts>,
     /// How long it may stay queued.
     pub expires: Option<std::time::Duration>,
+    /// Which of the runtime's models it asks for.
+    pub model: Option<Name>,
+    /// Whom it shares a bound on outstanding attempts with.
+    pub group: Option<Group>,
+    /// The record it tells somebody about.
+    pub about: Option<RecordId>,
     /// What is asked for.
     pub work: Work,
     /// Set when it can never be carried out as it stands (a template's field is missing): it is admitted
@@ -142,13 +174,110 @@ pub struct Submission {
     pub invalid: Option<Fault>,
 }
 
-/// Mutating calls: `used` of `limit`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl Submission {
+    /// A session or run with nothing but defaults.
+    pub fn of(id: RecordId, runtime: Name, work: Work) -> Submission {
+        Submission {
+            id,
+            org: "default".into(),
+            env: "default".into(),
+            key: None,
+            flow: None,
+            trigger: None,
+            rerun_of: None,
+            runtime,
+            budget: Budget::default(),
+            retry: None,
+            timeouts: None,
+            expires: None,
+            model: None,
+            group: None,
+            about: None,
+            work,
+            invalid: None,
+        }
+    }
+}
+
+/// A bound on outstanding attempts that records of one flow share by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// What the flow's template was filled to.
+    pub name: Name,
+    /// Attempts outstanding at once.
+    pub max: u32,
+    /// A newer one cancels the older ones.
+    pub cancel_in_progress: bool,
+    /// How many may wait; `None` is any number.
+    pub queued_max: Option<u32>,
+}
+
+text_enum! {
+    /// What a budget can bound.
+    Measure {
+        /// Mutating calls.
+        Calls = "calls",
+        /// Attempts.
+        Attempts = "attempts",
+        /// Time with an attempt outstanding, in milliseconds.
+        Wall = "wall",
+        /// Tokens, as agents report them.
+        Tokens = "tokens",
+        /// Millionths of a US dollar, as agents report them.
+        Cost = "cost_usd",
+    }
+}
+
+/// How much of one measure: `used` of `limit`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meter {
+    /// So far.
+    pub used: u64,
+    /// All there is; `None` is any amount.
+    pub limit: Option<u64>,
+    /// Told to people once it is reached.
+    pub soft: Option<u64>,
+}
+
+/// What a record may use up, one meter for each measure that is bounded or was used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
-    /// Taken so far; never more than `limit`.
-    pub used: u32,
-    /// All there is.
-    pub limit: u32,
+    meters: [Option<Meter>; Measure::ALL.len()],
+    /// When it is used up, ask for more: the record waits for `dwell budget`.
+    pub ask: bool,
+}
+
+impl Budget {
+    /// So many mutating calls and no other bound.
+    pub fn calls(limit: u32) -> Budget {
+        Budget::default().with(Measure::Calls, Meter { limit: Some(limit.into()), ..Meter::default() })
+    }
+
+    /// With this meter in place of what the measure had.
+    #[must_use]
+    pub fn with(mut self, measure: Measure, meter: Meter) -> Budget {
+        if let Some(slot) = self.meters.get_mut(measure as usize) {
+            *slot = Some(meter);
+        }
+        self
+    }
+
+    /// The meter of a measure that is bounded or was used.
+    pub fn of(&self, measure: Measure) -> Option<Meter> {
+        self.meters.get(measure as usize).copied().flatten()
+    }
+
+    /// What is bounded or was used.
+    pub fn meters(&self) -> impl Iterator<Item = (Measure, Meter)> {
+        Measure::ALL.iter().filter_map(|measure| Some((*measure, self.of(*measure)?)))
+    }
+
+    /// The same bounds with nothing used.
+    #[must_use]
+    pub fn fresh(self) -> Budget {
+        let unused = |meter: Meter| Meter { used: 0, ..meter };
+        Budget { meters: self.meters.map(|meter| meter.map(unused)), ..self }
+    }
 }
 
 /// A child process, known again after a restart: a pid alone may have been given to another process since.

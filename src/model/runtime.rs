@@ -11,12 +11,14 @@ pub struct Runtime {
     pub limited: Option<Pause>,
     /// An operator's pause; [`Time::MAX`] is until resumed. No provider report touches it.
     pub paused_until: Option<Time>,
+    /// When it was last opened before a pause was over.
+    pub reopened_at: Option<Time>,
 }
 
 impl Runtime {
     /// A runtime that nothing holds.
     pub const fn open(name: Name) -> Runtime {
-        Runtime { name, limited: None, paused_until: None }
+        Runtime { name, limited: None, paused_until: None, reopened_at: None }
     }
 
     /// Until when nothing may start on it, if that is after `now`.

@@ -25,6 +25,8 @@ pub struct Trigger {
     pub env: Name,
     /// The JSON text as it came.
     pub payload: Vec<u8>,
+    /// The trigger it repeats by force.
+    pub replay_of: Option<TriggerId>,
     /// The runs it made.
     pub runs: Vec<RecordId>,
 }

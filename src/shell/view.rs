@@ -1,12 +1,14 @@
 //! How the nouns look in JSON. Model types do not derive `Serialize`: what is stored and what is shown change apart.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value as Json, json};
 
 use super::time;
 use crate::engine::{BurstStatus, Detail, Page, Reason, Redriven, RuntimeView, Status, Triggered};
 use crate::model::{
-    Action, Budget, Cause, Fault, HttpRequest, Lane, Record, Source, State, StateName, Streak, Time,
-    Transition, Trigger,
+    Action, Budget, Cause, Fault, HttpRequest, Lane, Measure, Meter, Record, Source, State, StateName,
+    Streak, Time, Transition, Trigger,
 };
 
 /// An object whose absent members are left out.
@@ -75,17 +77,23 @@ fn about(record: &Record) -> Object {
         .with("env", &*record.env)
         .with("runtime", &*record.runtime)
         .maybe("flow", record.flow.as_deref())
+        .maybe("model", record.model.as_deref())
+        .maybe("queue", record.queue.as_deref())
+        .maybe("group", record.group.as_ref().map(|group| &*group.name))
+        .maybe("about", record.about.map(|id| id.to_string()))
+        .maybe("shadow", record.shadow.then_some(true))
         .maybe("trigger", record.trigger.map(|id| id.to_string()))
         .maybe("rerun_of", record.rerun_of.map(|id| id.to_string()))
         .maybe("key", record.key.as_deref())
         .maybe("lane", record.state.lane().map(Lane::as_str))
         .with("created_at", moment(record.created_at))
         .with("updated_at", moment(record.updated_at))
+        .maybe("started_at", record.started_at.map(moment))
         .maybe("deadline", record.deadline().map(moment))
         .maybe("expires_at", record.expires_at.map(moment))
         .maybe("finished_at", record.state.finished_at().map(moment))
         .with("streaks", streaks)
-        .maybe("budget", record.budget.map(budget_used))
+        .maybe("budget", budget(record.budget))
         .maybe("wait", wait(&record.state))
         .maybe("cause", record.state.cause().map(Cause::as_str))
         .maybe("last_error", record.last_error.as_ref().map(fault))
@@ -134,6 +142,7 @@ fn action(action: &Action) -> Json {
                 headers.keys().map(|name| (name.clone(), json!("***"))).collect();
             json!({ "http": { "url": url, "method": method, "headers": headers } })
         }
+        Action::Worker { queue } => json!({ "worker": &**queue }),
     }
 }
 
@@ -143,13 +152,36 @@ fn raw(bytes: &[u8]) -> Json {
         .unwrap_or_else(|_| Json::String(String::from_utf8_lossy(bytes).into_owned()))
 }
 
-fn budget_used(budget: Budget) -> Json {
-    json!({ "used": budget.used, "limit": budget.limit })
+/// What a charge answers; both are null for a record without a budget of calls.
+pub fn charged(meter: Option<Meter>) -> Json {
+    json!({ "used": meter.map(|meter| meter.used), "limit": meter.and_then(|meter| meter.limit) })
 }
 
-/// What a charge answers; both are null for a record without a budget.
-pub fn budget(budget: Option<Budget>) -> Json {
-    budget.map_or_else(|| json!({ "used": null, "limit": null }), budget_used)
+/// The meter of calls as it is, the others under their own names.
+fn budget(budget: Budget) -> Option<Json> {
+    let mut shown = Object::default();
+    for (measure, meter) in budget.meters() {
+        let of = amounts(measure, meter);
+        if measure == Measure::Calls {
+            shown.0.extend(of.0);
+        } else {
+            shown = shown.with(measure.as_str(), of.0);
+        }
+    }
+    (!shown.0.is_empty()).then(|| shown.maybe("on_exhausted", budget.ask.then_some("ask")).done())
+}
+
+/// In the units people use: time as text, money in dollars.
+fn amounts(measure: Measure, Meter { used, limit, soft }: Meter) -> Object {
+    let amount = |amount: u64| match measure {
+        Measure::Calls | Measure::Attempts | Measure::Tokens => json!(amount),
+        Measure::Wall => json!(humantime::format_duration(Duration::from_millis(amount)).to_string()),
+        Measure::Cost => json!(Duration::from_micros(amount).as_secs_f64()),
+    };
+    Object::default()
+        .with("used", amount(used))
+        .with("limit", limit.map(amount))
+        .maybe("soft", soft.map(amount))
 }
 
 /// A list with its cursor, if there may be more.
@@ -285,35 +317,34 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::{Limit, Name, Pause, RecordId, Retry, Runtime, Streaks, Timeouts, Work};
+    use crate::machine;
+    use crate::model::{Limit, Name, Pause, Policy, RecordId, Runtime, Submission, Work};
 
     fn limited() -> Detail {
-        let record = Record {
-            id: RecordId::session(1),
+        let action = Action::Command { argv: vec!["true".to_owned()], cwd: None };
+        let labels = BTreeMap::from([("team".to_owned(), "red".to_owned())]);
+        let (payload, task) = (br#"{"n":1}"#.to_vec(), Some("t".to_owned()));
+        let submission = Submission {
             org: "o".into(),
             env: "e".into(),
             key: Some("k".to_owned()),
-            flow: None,
-            trigger: None,
-            rerun_of: None,
-            runtime: "claude".into(),
-            order: 1,
-            created_at: Time::ZERO,
+            ..Submission::of(
+                RecordId::session(1),
+                "claude".into(),
+                Work { payload, task, labels, ..Work::of(action) },
+            )
+        };
+        let (record, work) = machine::admit(submission, 1, Time::ZERO, &Policy::default());
+        let calls = Meter { used: 3, limit: Some(20), soft: None };
+        let record = Record {
             updated_at: Time::from_millis(5),
-            expires_at: None,
             attempt: 1,
-            streaks: Streaks::default(),
-            budget: Some(Budget { used: 3, limit: 20 }),
-            retry: Retry::default(),
-            timeouts: Timeouts::default(),
+            budget: Budget::default().with(Measure::Calls, calls),
             session: Some("s-1".to_owned()),
             last_error: Some(Fault::new("rate_limited", "You've hit your limit")),
-            result: None,
             state: State::RateLimited { until: Time::from_millis(1_000), source: Source::Estimated },
+            ..record
         };
-        let action = Action::Command { argv: vec!["true".to_owned()], cwd: None };
-        let labels = BTreeMap::from([("team".to_owned(), "red".to_owned())]);
-        let work = Work { action, payload: br#"{"n":1}"#.to_vec(), task: Some("t".to_owned()), labels };
         Detail { record, work }
     }
 

@@ -194,8 +194,8 @@ impl World {
         for answer in answers {
             match answer {
                 Err(rejected) => parts.push(format!("rejected {}", rejected.code())),
-                Ok(Answer::Charged(Some(budget))) => {
-                    parts.push(format!("used {} of {}", budget.used, budget.limit));
+                Ok(Answer::Charged(Some(Meter { used, limit: Some(limit), .. }))) => {
+                    parts.push(format!("used {used} of {limit}"));
                 }
                 Ok(Answer::Admitted { detail, duplicate: true }) => {
                     parts.push(format!("duplicate of {}", self.name(detail.record.id)));
@@ -240,8 +240,10 @@ impl World {
                     String::new()
                 };
                 let counts: u32 = record.streaks.counts().iter().sum();
-                let budget =
-                    record.budget.map(|budget| format!(", used {} of {}", budget.used, budget.limit));
+                let budget = record
+                    .budget
+                    .of(Measure::Calls)
+                    .map(|calls| format!(", used {} of {}", calls.used, calls.limit.unwrap()));
                 format!(
                     "{}{cause}/{}, {counts} in a row{}",
                     record.state.name(),
@@ -268,25 +270,20 @@ impl World {
         let text = |key: &str, default: &str| options.get(key).copied().unwrap_or(default).to_owned();
         let silence = options.get("silence").map(|by| duration(by));
         Submission {
-            id: self.id(name),
             org: text("org", "default").as_str().into(),
             env: text("env", "default").as_str().into(),
             key: options.get("key").map(|key| (*key).to_owned()),
-            flow: None,
-            trigger: None,
-            rerun_of: None,
-            runtime: text("runtime", "claude").as_str().into(),
-            budget: options.get("budget").map(|limit| limit.parse().unwrap()),
-            retry: None,
+            budget: options
+                .get("budget")
+                .map(|limit| Budget::calls(limit.parse().unwrap()))
+                .unwrap_or_default(),
             timeouts: Some(Timeouts { attempt: Duration::from_secs(7200), silence }),
             expires: options.get("expires").map(|by| duration(by)),
-            work: Work {
-                action: Action::Agent { prompt: "do it".into(), cwd: None },
-                payload: Vec::new(),
-                task: None,
-                labels: BTreeMap::new(),
-            },
-            invalid: None,
+            ..Submission::of(
+                self.id(name),
+                text("runtime", "claude").as_str().into(),
+                Work::of(Action::Agent { prompt: "do it".into(), cwd: None }),
+            )
         }
     }
 

@@ -52,6 +52,7 @@ fn trigger(event: &str, action: Option<&str>, payload: &Value) -> Trigger {
         org: "o".into(),
         env: "e".into(),
         payload: payload.to_string().into_bytes(),
+        replay_of: None,
         runs: Vec::new(),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dwell::flow::{FAN_OUT_BYTES_MAX, FAN_OUT_MAX, FILLED_BYTES_MAX, parse};
-use dwell::model::{Action, HttpRequest, Policy, RecordId, Submission, Trigger};
+use dwell::model::{Action, Budget, HttpRequest, Policy, RecordId, Submission, Trigger};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ fn the_first_example_makes_one_run_for_the_reviewer_asked() {
     assert_eq!(run.id, id);
     assert_eq!((&*run.org, &*run.env, &*run.runtime), ("acme", "e", "claude"));
     assert_eq!((run.flow.as_deref(), run.trigger), (Some("review-on-request"), Some(trigger.id)));
-    assert_eq!((run.budget, run.expires), (Some(20), Some(Duration::from_hours(24))));
+    assert_eq!((run.budget, run.expires), (Budget::calls(20), Some(Duration::from_hours(24))));
     assert_eq!(run.retry, Some(Policy::default().retry));
     let timeouts = run.timeouts.unwrap();
     assert_eq!(
@@ -240,10 +240,10 @@ fn the_policy_fills_in_what_the_flow_does_not_name() {
     let one = |lines: &str| expand(&with(lines), &json!({})).remove(0);
     let run = one("");
     assert_eq!((run.retry, run.timeouts, run.expires), (None, None, None));
-    assert_eq!((&*run.runtime, run.budget, run.work.task), ("shell", Some(policy.run_budget), None));
-    assert_eq!(one("budget: 0").budget, Some(0));
-    assert_eq!(one("budget: unlimited").budget, None);
-    assert_eq!(one("budget: null").budget, None);
+    assert_eq!((&*run.runtime, run.budget, run.work.task), ("shell", Budget::calls(policy.run_budget), None));
+    assert_eq!(one("budget: 0").budget, Budget::calls(0));
+    assert_eq!(one("budget: unlimited").budget, Budget::default());
+    assert_eq!(one("budget: null").budget, Budget::default());
     let retry = one("retry: { attempts: 2, factor: 1.5 }").retry.unwrap();
     assert_eq!((retry.attempts, retry.curve.factor_percent), (2, 150));
     assert_eq!((retry.curve.first, retry.curve.max), (policy.retry.curve.first, policy.retry.curve.max));

@@ -11,7 +11,7 @@ use tokio::task::block_in_place;
 use super::Shared;
 use super::ask::{Input, answer, ask, bytes, unexpected};
 use crate::engine::{Answer, Request};
-use crate::model::{self, Action, Name, RecordId, Submission, Trigger, Work};
+use crate::model::{self, Action, Budget, Name, RecordId, Submission, Trigger, Work};
 use crate::shell::fields::Fields;
 use crate::shell::hook::{self, HookRefusal};
 use crate::shell::problem::Problem;
@@ -55,6 +55,7 @@ pub(super) async fn trigger(
         payload: fields
             .any("payload")
             .map_or_else(|| b"{}".to_vec(), |payload| payload.to_string().into_bytes()),
+        replay_of: None,
         runs: Vec::new(),
     };
     fields.finish()?;
@@ -94,6 +95,7 @@ pub(super) async fn hook(
         org: "default".into(),
         env: "default".into(),
         payload: hook.payload,
+        replay_of: None,
         runs: Vec::new(),
     };
     // A forge never retries what it was refused, or gives the hook up.
@@ -119,29 +121,19 @@ pub(super) fn submission(
     if labels.len() > LABELS_MAX {
         return Err(fields.problem("labels", &format!("expected at most {LABELS_MAX}")));
     }
+    let work = Work {
+        payload: fields.any("payload").map(|payload| payload.to_string().into_bytes()).unwrap_or_default(),
+        task: fields.text("task")?.map(|text| crate::model::bounded(&text)),
+        labels,
+        ..Work::of(action(&mut fields)?)
+    };
     let submission = Submission {
-        id,
         org: fields.scope("org")?,
         env: fields.scope("env")?,
         key: fields.name("key")?.or(key),
-        flow: None,
-        trigger: None,
-        rerun_of: None,
-        runtime,
-        budget: fields.small("budget")?,
-        retry: None,
-        timeouts: None,
+        budget: fields.small("budget")?.map(Budget::calls).unwrap_or_default(),
         expires: fields.span("expires")?,
-        work: Work {
-            action: action(&mut fields)?,
-            payload: fields
-                .any("payload")
-                .map(|payload| payload.to_string().into_bytes())
-                .unwrap_or_default(),
-            task: fields.text("task")?.map(|text| crate::model::bounded(&text)),
-            labels,
-        },
-        invalid: None,
+        ..Submission::of(id, runtime, work)
     };
     fields.finish()?;
     Ok(submission)
@@ -226,7 +218,7 @@ mod tests {
         );
         let submission = submission.unwrap();
         assert_eq!(submission.key.as_deref(), Some("header"));
-        assert_eq!(submission.budget, Some(20));
+        assert_eq!(submission.budget, Budget::calls(20));
         assert_eq!(submission.expires, Some(std::time::Duration::from_hours(24)));
         assert_eq!(submission.work.payload, br#"{"a":1}"#);
         let argv = vec!["make".to_owned(), "-k".to_owned()];

@@ -45,8 +45,8 @@ pub(super) async fn charge(
     }
     fields.finish()?;
     let asked = Request::Charge { id, attempt, calls };
-    let Answer::Charged(budget) = ask(&shared, asked).await? else { return Err(unexpected()) };
-    Ok(answer(StatusCode::OK, view::budget(budget)))
+    let Answer::Charged(meter) = ask(&shared, asked).await? else { return Err(unexpected()) };
+    Ok(answer(StatusCode::OK, view::charged(meter)))
 }
 
 /// Which attempt speaks.

@@ -24,14 +24,19 @@ pub trait Stored: Sized {
     fn decode(bytes: &[u8]) -> Result<Self, StoreError>;
 }
 
-/// The version of every layout so far.
 const V1: u8 = 1;
+const V2: u8 = 2;
 
 /// Splits the version byte off, which must be `V1`.
 fn body<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
+    Ok(up_to(V1, what, bytes)?.1)
+}
+
+/// Splits the version byte off, which may be any up to `newest`.
+fn up_to<'a>(newest: u8, what: &'static str, bytes: &'a [u8]) -> Result<(u8, &'a [u8]), StoreError> {
     match bytes.split_first() {
-        Some((&V1, body)) => Ok(body),
-        Some((found, _)) => Err(StoreError::Version { what, found: *found, newest: V1 }),
+        Some((version, body)) if (V1..=newest).contains(version) => Ok((*version, body)),
+        Some((found, _)) => Err(StoreError::Version { what, found: *found, newest }),
         None => Err(StoreError::Length { what, found: 0, accepted: 1 }),
     }
 }

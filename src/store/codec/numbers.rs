@@ -1,7 +1,7 @@
 //! The number of every enum value on disk. Written by hand and never reused; the order of a declaration means
 //! nothing here, and a new variant does not compile until it has a number.
 
-use crate::model::{Cause, Lane, Source, StateName, Streak};
+use crate::model::{Cause, Lane, Measure, Source, StateName, Streak};
 use crate::store::StoreError;
 
 /// A value with a number of its own.
@@ -63,15 +63,18 @@ numbers!(Streak, "streak":
     Unavailable = 6,
 );
 
+numbers!(Measure, "measure": Calls = 1, Attempts = 2, Wall = 3, Tokens = 4, Cost = 5);
+
 /// What kind of action a work holds; the variants of `Action` carry texts, so they are named here.
 #[derive(Clone, Copy)]
 pub(super) enum ActionName {
     Command,
     Agent,
     Http,
+    Worker,
 }
 
-numbers!(ActionName, "action": Command = 1, Agent = 2, Http = 3);
+numbers!(ActionName, "action": Command = 1, Agent = 2, Http = 3, Worker = 4);
 
 #[cfg(test)]
 mod tests {

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::numbers::Numbered;
 use super::rows::{IdV1, duration, id_v1, parts};
-use super::{Stored, V1, body, wire};
+use super::{Stored, V1, V2, up_to, wire};
 use crate::model::{
-    Budget, Cause, Child, Curve, Fault, Lane, Record, Retry, Source, State, StateName, Streak, Streaks, Time,
-    Timeouts, TriggerId,
+    Budget, Cause, Child, Curve, Fault, Group, Lane, Measure, Meter, Record, Retry, Source, State, StateName,
+    Streak, Streaks, Time, Timeouts, TriggerId,
 };
 use crate::store::StoreError;
 
@@ -29,7 +29,7 @@ struct RecordV1<'a> {
     attempt: u32,
     /// Number and count of each streak that is not 0.
     streaks: Vec<(u8, u32)>,
-    /// Used, limit.
+    /// Calls used and their limit; from version 2 on absent.
     budget: Option<(u32, u32)>,
     retry: RetryV1,
     attempt_timeout: (u64, u32),
@@ -39,6 +39,29 @@ struct RecordV1<'a> {
     last_error: Option<(&'a str, &'a str)>,
     result: Option<&'a str>,
     state: StateV1,
+}
+
+/// Version 2 is version 1 with more behind it.
+#[derive(Serialize, Deserialize)]
+struct RecordV2<'a> {
+    #[serde(borrow)]
+    old: RecordV1<'a>,
+    new: NewV2<'a>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct NewV2<'a> {
+    /// Measure, used, limit, soft mark.
+    meters: Vec<(u8, u64, Option<u64>, Option<u64>)>,
+    ask: bool,
+    started_at: Option<u64>,
+    #[serde(borrow)]
+    queue: Option<&'a str>,
+    model: Option<&'a str>,
+    /// Name, max, cancel in progress, queued max.
+    group: Option<(&'a str, u32, bool, Option<u32>)>,
+    about: Option<IdV1>,
+    shadow: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,7 +89,7 @@ struct StateV1 {
 impl Stored for Record {
     fn encode(&self) -> Vec<u8> {
         let curve = self.retry.curve;
-        let value = RecordV1 {
+        let old = RecordV1 {
             id: id_v1(self.id),
             org: &self.org,
             env: &self.env,
@@ -81,7 +104,7 @@ impl Stored for Record {
             expires_at: self.expires_at.map(Time::millis),
             attempt: self.attempt,
             streaks: streaks_v1(&self.streaks),
-            budget: self.budget.map(|budget| (budget.used, budget.limit)),
+            budget: None,
             retry: RetryV1 {
                 attempts: self.retry.attempts,
                 first: parts(curve.first),
@@ -96,11 +119,31 @@ impl Stored for Record {
             result: self.result.as_deref(),
             state: state_v1(&self.state),
         };
-        wire::encode(V1, &value)
+        let meters = self.budget.meters();
+        let new = NewV2 {
+            meters: meters.map(|(measure, of)| (measure.number(), of.used, of.limit, of.soft)).collect(),
+            ask: self.budget.ask,
+            started_at: self.started_at.map(Time::millis),
+            queue: self.queue.as_deref(),
+            model: self.model.as_deref(),
+            group: self
+                .group
+                .as_ref()
+                .map(|group| (&*group.name, group.max, group.cancel_in_progress, group.queued_max)),
+            about: self.about.map(id_v1),
+            shadow: self.shadow,
+        };
+        wire::encode(V2, &RecordV2 { old, new })
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
-        let value: RecordV1<'_> = wire::decode("record", body("record", bytes)?)?;
+        let (value, new) = match up_to(V2, "record", bytes)? {
+            (V1, body) => (wire::decode("record", body)?, NewV2::default()),
+            (_, body) => {
+                let RecordV2 { old, new } = wire::decode("record", body)?;
+                (old, new)
+            }
+        };
         Ok(Record {
             id: value.id.read()?,
             org: value.org.into(),
@@ -116,7 +159,7 @@ impl Stored for Record {
             expires_at: value.expires_at.map(Time::from_millis),
             attempt: value.attempt,
             streaks: streaks(&value.streaks)?,
-            budget: value.budget.map(|(used, limit)| Budget { used, limit }),
+            budget: budget(value.budget, new.meters, new.ask)?,
             retry: Retry {
                 attempts: value.retry.attempts,
                 curve: Curve {
@@ -130,6 +173,17 @@ impl Stored for Record {
                 attempt: duration(value.attempt_timeout),
                 silence: value.silence_timeout.map(duration),
             },
+            started_at: new.started_at.map(Time::from_millis),
+            queue: new.queue.map(Into::into),
+            model: new.model.map(Into::into),
+            group: new.group.map(|(name, max, cancel_in_progress, queued_max)| Group {
+                name: name.into(),
+                max,
+                cancel_in_progress,
+                queued_max,
+            }),
+            about: new.about.map(IdV1::read).transpose()?,
+            shadow: new.shadow,
             session: value.session.map(str::to_owned),
             last_error: value
                 .last_error
@@ -138,6 +192,24 @@ impl Stored for Record {
             state: state(&value.state)?,
         })
     }
+}
+
+/// The calls of version 1, or the meters of version 2.
+fn budget(
+    calls: Option<(u32, u32)>,
+    meters: Vec<(u8, u64, Option<u64>, Option<u64>)>,
+    ask: bool,
+) -> Result<Budget, StoreError> {
+    let mut budget = Budget::default();
+    budget.ask = ask;
+    if let Some((used, limit)) = calls {
+        let calls = Meter { used: used.into(), limit: Some(limit.into()), soft: None };
+        budget = budget.with(Measure::Calls, calls);
+    }
+    for (measure, used, limit, soft) in meters {
+        budget = budget.with(Measure::numbered(measure)?, Meter { used, limit, soft });
+    }
+    Ok(budget)
 }
 
 fn streaks_v1(streaks: &Streaks) -> Vec<(u8, u32)> {

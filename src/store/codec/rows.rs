@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::numbers::{ActionName, Numbered};
-use super::{Stored, V1, body, wire};
+use super::{Stored, V1, V2, body, up_to, wire};
 use crate::model::{
     Action, HttpRequest, Limit, Pause, RecordId, Runtime, Source, StateName, Time, Transition, Trigger,
     TriggerId, Work,
@@ -50,6 +50,15 @@ struct WorkV1<'a> {
     labels: Vec<(&'a str, &'a str)>,
 }
 
+/// Version 2 is version 1 with more behind it.
+#[derive(Serialize, Deserialize)]
+struct WorkV2<'a> {
+    #[serde(borrow)]
+    old: WorkV1<'a>,
+    /// What is sent when the record is dead-lettered, its words as those of a request.
+    on_dead_letter: Option<Vec<&'a str>>,
+}
+
 impl Stored for Work {
     fn encode(&self) -> Vec<u8> {
         let (action, words, cwd) = match &self.action {
@@ -57,16 +66,10 @@ impl Stored for Work {
                 (ActionName::Command, argv.iter().map(String::as_str).collect(), cwd)
             }
             Action::Agent { prompt, cwd } => (ActionName::Agent, vec![prompt.as_str()], cwd),
-            Action::Http(HttpRequest { url, method, headers }) => {
-                let headers = headers.iter().flat_map(|(name, value)| [name, value]);
-                (
-                    ActionName::Http,
-                    [url, method].into_iter().chain(headers).map(String::as_str).collect(),
-                    &None,
-                )
-            }
+            Action::Http(request) => (ActionName::Http, request_words(request), &None),
+            Action::Worker { queue } => (ActionName::Worker, vec![&**queue], &None),
         };
-        let value = WorkV1 {
+        let old = WorkV1 {
             action: action.number(),
             words,
             cwd: cwd.as_deref(),
@@ -74,11 +77,17 @@ impl Stored for Work {
             task: self.task.as_deref(),
             labels: self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
         };
-        wire::encode(V1, &value)
+        wire::encode(V2, &WorkV2 { old, on_dead_letter: self.on_dead_letter.as_ref().map(request_words) })
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
-        let value: WorkV1<'_> = wire::decode("work", body("work", bytes)?)?;
+        let (value, on_dead_letter) = match up_to(V2, "work", bytes)? {
+            (V1, body) => (wire::decode::<WorkV1<'_>>("work", body)?, None),
+            (_, body) => {
+                let WorkV2 { old, on_dead_letter } = wire::decode("work", body)?;
+                (old, on_dead_letter)
+            }
+        };
         let cwd = value.cwd.map(str::to_owned);
         let action = match ActionName::numbered(value.action)? {
             ActionName::Command => {
@@ -86,6 +95,7 @@ impl Stored for Work {
             }
             ActionName::Agent => Action::Agent { prompt: value.words.concat(), cwd },
             ActionName::Http => Action::Http(request(&value.words)?),
+            ActionName::Worker => Action::Worker { queue: value.words.concat().into() },
         };
         let labels = value.labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         Ok(Work {
@@ -93,8 +103,15 @@ impl Stored for Work {
             payload: value.payload.to_vec(),
             task: value.task.map(str::to_owned),
             labels: labels.collect(),
+            on_dead_letter: on_dead_letter.map(|words| request(&words)).transpose()?,
         })
     }
+}
+
+/// URL, method, and each header's name and value.
+fn request_words(HttpRequest { url, method, headers }: &HttpRequest) -> Vec<&str> {
+    let headers = headers.iter().flat_map(|(name, value)| [name, value]);
+    [url, method].into_iter().chain(headers).map(String::as_str).collect()
 }
 
 fn request(words: &[&str]) -> Result<HttpRequest, StoreError> {
@@ -115,6 +132,14 @@ struct RuntimeV1<'a> {
     paused_until: Option<u64>,
 }
 
+/// Version 2 is version 1 with more behind it.
+#[derive(Serialize, Deserialize)]
+struct RuntimeV2<'a> {
+    #[serde(borrow)]
+    old: RuntimeV1<'a>,
+    reopened_at: Option<u64>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct PauseV1 {
     until: u64,
@@ -132,11 +157,18 @@ impl Stored for Runtime {
             by: pause.by.map(id_v1),
         });
         let paused_until = self.paused_until.map(Time::millis);
-        wire::encode(V1, &RuntimeV1 { name: &self.name, limited, paused_until })
+        let old = RuntimeV1 { name: &self.name, limited, paused_until };
+        wire::encode(V2, &RuntimeV2 { old, reopened_at: self.reopened_at.map(Time::millis) })
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
-        let value: RuntimeV1<'_> = wire::decode("runtime", body("runtime", bytes)?)?;
+        let (value, reopened_at) = match up_to(V2, "runtime", bytes)? {
+            (V1, body) => (wire::decode("runtime", body)?, None),
+            (_, body) => {
+                let RuntimeV2 { old, reopened_at } = wire::decode("runtime", body)?;
+                (old, reopened_at)
+            }
+        };
         let pause = |pause: PauseV1| -> Result<Pause, StoreError> {
             let limit =
                 Limit { until: Time::from_millis(pause.until), source: Source::numbered(pause.source)? };
@@ -147,6 +179,7 @@ impl Stored for Runtime {
             name: value.name.into(),
             limited: value.limited.map(pause).transpose()?,
             paused_until: value.paused_until.map(Time::from_millis),
+            reopened_at: reopened_at.map(Time::from_millis),
         })
     }
 }
@@ -168,9 +201,17 @@ struct TriggerV1<'a> {
     runs: Vec<IdV1>,
 }
 
+/// Version 2 is version 1 with more behind it.
+#[derive(Serialize, Deserialize)]
+struct TriggerV2<'a> {
+    #[serde(borrow)]
+    old: TriggerV1<'a>,
+    replay_of: Option<u128>,
+}
+
 impl Stored for Trigger {
     fn encode(&self) -> Vec<u8> {
-        let value = TriggerV1 {
+        let old = TriggerV1 {
             id: self.id.0,
             at: self.at.millis(),
             source: &self.source,
@@ -183,11 +224,17 @@ impl Stored for Trigger {
             payload: &self.payload,
             runs: self.runs.iter().copied().map(id_v1).collect(),
         };
-        wire::encode(V1, &value)
+        wire::encode(V2, &TriggerV2 { old, replay_of: self.replay_of.map(|id| id.0) })
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
-        let value: TriggerV1<'_> = wire::decode("trigger", body("trigger", bytes)?)?;
+        let (value, replay_of) = match up_to(V2, "trigger", bytes)? {
+            (V1, body) => (wire::decode::<TriggerV1<'_>>("trigger", body)?, None),
+            (_, body) => {
+                let TriggerV2 { old, replay_of } = wire::decode("trigger", body)?;
+                (old, replay_of)
+            }
+        };
         Ok(Trigger {
             id: TriggerId(value.id),
             at: Time::from_millis(value.at),
@@ -199,6 +246,7 @@ impl Stored for Trigger {
             org: value.org.into(),
             env: value.env.into(),
             payload: value.payload.to_vec(),
+            replay_of: replay_of.map(TriggerId),
             runs: value.runs.into_iter().map(IdV1::read).collect::<Result<_, _>>()?,
         })
     }

@@ -1,6 +1,6 @@
 //! Followers of the events, away and back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Lines};
 
 use serde_json::{Value, json};
@@ -51,26 +51,12 @@ fn a_follower_away_for_ten_thousand_transitions_misses_none_and_sees_none_twice(
     drop(following);
 
     // Two transitions each, and several in a commit while the engine is behind.
-    let submission = |n: u32| Submission {
-        id: RecordId::session(u128::from(n)),
-        org: "default".into(),
-        env: "default".into(),
-        key: None,
-        flow: None,
-        trigger: None,
-        rerun_of: None,
-        runtime: "shell".into(),
-        budget: None,
-        retry: None,
-        timeouts: None,
-        expires: None,
-        work: Work {
-            action: Action::Command { argv: vec!["true".to_owned()], cwd: None },
-            payload: Vec::new(),
-            task: None,
-            labels: BTreeMap::new(),
-        },
-        invalid: None,
+    let submission = |n: u32| {
+        Submission::of(
+            RecordId::session(u128::from(n)),
+            "shell".into(),
+            Work::of(Action::Command { argv: vec!["true".to_owned()], cwd: None }),
+        )
     };
     for n in 1..=5_000 {
         dwell.handle.send(Request::Submit(Box::new(submission(n))), Box::new(drop)).unwrap();
