@@ -163,40 +163,6 @@ fn failures_back_off_doubling_and_end_at_five() {
 }
 
 #[test]
-fn timeouts_are_requeued_at_once_and_dead_at_three() {
-    check(
-        "submit a      -> a queued, a active/1, start a/1 Original
-         a/1 timed_out -> a queued, a active/2, stop a/1, start a/2 Original
-         a/2 timed_out -> a queued, a active/3, stop a/2, start a/3 Original
-         a/3 timed_out -> a dead_lettered, stop a/3
-         show a        -> dead_lettered timed_out/3, 0 in a row",
-    );
-}
-
-#[test]
-fn unavailable_backs_off_and_counts_towards_nothing() {
-    check(
-        "submit a        -> a queued, a active/1, start a/1 Original
-         a/1 unavailable -> a backoff +5s, stop a/1
-         +5s             -> a queued, a active/2, start a/2 Original
-         a/2 unavailable -> a backoff +10s, stop a/2
-         +10s            -> a queued, a active/3, start a/3 Original
-         a/3 throttled   -> a backoff +30s, stop a/3",
-    );
-    let mut world = World::new();
-    world.settings.policy.unavailable.max = std::time::Duration::from_secs(5);
-    let mut world = World::with(world.settings);
-    check_in(&mut world, "submit a -> a queued, a active/1, start a/1 Original");
-    for n in 1..=100 {
-        let m = n + 1;
-        let line = format!(
-            "a/{n} unavailable -> a backoff +5s, stop a/{n}\n+5s -> a queued, a active/{m}, start a/{m} Original"
-        );
-        check_in(&mut world, &line);
-    }
-}
-
-#[test]
 fn invalid_and_needs_operator_are_dead_at_once() {
     check(
         "submit a           -> a queued, a active/1, start a/1 Original

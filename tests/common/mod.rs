@@ -317,6 +317,7 @@ impl World {
             "ingestion_failed" => Report::IngestionFailed(fault),
             "needs_operator" => Report::NeedsOperator(fault),
             "not_resumable" => Report::NotResumable(fault),
+            "unheard" => Report::named(name, Particulars::default(), "raw words"),
             _ => panic!("what is report {name:?}?"),
         }
     }
