@@ -63,6 +63,7 @@ fn served() -> Place {
         FlowRow { name: "review".into(), file: "flows/review.yaml".to_owned(), on, runtime: "shell".into() };
     let shared = Arc::new(Shared {
         handle,
+        store: String::from("here"),
         clock: clock.clone(),
         ids: Ids::default(),
         feed: Feed::default(),

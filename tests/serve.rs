@@ -65,6 +65,24 @@ fn a_second_server_on_one_store_names_the_first() {
 }
 
 #[test]
+fn a_store_whose_server_died_is_not_taken_for_the_one_that_listens_there_now() {
+    let (dead, live) = (directory(QUIET), directory(QUIET));
+    let mut killed = Server::start(dead.path(), &[]);
+    killed.kill();
+    let server = Server::start(live.path(), &[]);
+    fs::write(dead.path().join("dwell-data/address"), &server.url).unwrap();
+    let asked = dwell(dead.path(), &["ls"]);
+    let said = String::from_utf8(asked.stderr).unwrap();
+    assert_eq!(asked.status.code(), Some(69), "{said}");
+    assert!(said.contains("no server runs on this store"), "{said}");
+    assert!(dwell(live.path(), &["ls"]).status.success(), "its own clients find it");
+    // A run finds nobody, and so serves for itself.
+    let run = dwell(dead.path(), &["run", "--", "echo", "here"]);
+    assert_eq!((String::from_utf8(run.stdout).unwrap().trim(), run.status.code()), ("here", Some(0)));
+    assert_eq!(server.get("/v1/sessions").body["items"], json!([]));
+}
+
+#[test]
 fn bad_configuration_and_bad_flows_stop_it_before_anything_is_made() {
     let good_flow = "name: x\non: { github: { push: } }\nrun: { command: [\"true\"] }\n";
     let lost_flow = good_flow.replace("command: [\"true\"]", "agent: nobody, prompt: x");

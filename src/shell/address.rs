@@ -3,6 +3,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// The header by which a client that found the address in a store says which store that was.
+pub const STORE_HEADER: &str = "dwell-store";
+
+/// What stands in [`STORE_HEADER`]: the canonical path of the store's directory.
+pub fn store_header(data: &Path) -> String {
+    percent_encoding::percent_encode(data.as_os_str().as_encoded_bytes(), percent_encoding::NON_ALPHANUMERIC)
+        .to_string()
+}
+
 /// Written once the server listens; put in place whole, so no client reads half of it.
 pub fn write(data: &Path, url: &str) -> io::Result<()> {
     let partial = data.join("address.new");

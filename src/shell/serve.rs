@@ -160,6 +160,7 @@ impl Running {
         let policy = config.policy.clone();
         let shared = Arc::new(Shared {
             handle: handle.clone(),
+            store: address::store_header(&data),
             clock: clock.clone(),
             ids: Ids::default(),
             feed: Feed::default(),

@@ -23,6 +23,8 @@ pub struct Client {
     agent: Agent,
     url: String,
     token: Option<String>,
+    /// Whose server it must be, where only the store said where it listens.
+    store: Option<String>,
 }
 
 impl Client {
@@ -35,7 +37,7 @@ impl Client {
             .timeout_connect(Some(CONNECT_WITHIN))
             .proxy(None)
             .build();
-        Client { agent: config.into(), url, token: None }
+        Client { agent: config.into(), url, token: None, store: None }
     }
 
     /// To the server that was named, or that the store says it has.
@@ -53,7 +55,10 @@ impl Client {
             return Ok(Some(Client::to(url)));
         }
         let config = super::load(place, Vec::new())?;
-        Ok(address::read(&config.data)?.map(|url| Client::to(&url)))
+        let Some(url) = address::read(&config.data)? else { return Ok(None) };
+        // A crash removes no address, and another store's server may listen there by now.
+        let store = address::store_header(&std::fs::canonicalize(&config.data)?);
+        Ok(Some(Client { store: Some(store), ..Client::to(&url) }))
     }
 
     /// Proves with this attempt's token, if there is one.
@@ -96,6 +101,9 @@ impl Client {
         }
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(store) = &self.store {
+            request = request.header(address::STORE_HEADER, store);
         }
         let request =
             request.body(body).map_err(|error| Failure::failed(format!("{}: {error}", self.url)))?;

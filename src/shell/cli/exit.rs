@@ -43,7 +43,7 @@ impl Failure {
             404 => NOT_FOUND,
             409 => REFUSED,
             429 => TRY_LATER,
-            502..=504 => UNREACHABLE,
+            421 | 502..=504 => UNREACHABLE,
             _ => FAILED,
         };
         Failure { exit, message }

@@ -1,15 +1,25 @@
-//! Keeps web pages out: without tokens, whoever can reach loopback may ask, and a browser reaches it for any page.
+//! Keeps web pages out: without tokens, whoever can reach loopback may ask, and a browser reaches it for any page. And
+//! clients that look for another store's server, which listened here before.
 
-use axum::extract::Request;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::Shared;
+use crate::shell::address;
 use crate::shell::problem::Problem;
 
 /// Refuses a page of another origin, and a name that was made to point here (DNS rebinding). Webhooks are proven by
 /// their signature and come through tunnels under any name.
-pub(super) async fn guard(request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let store = request.headers().get(address::STORE_HEADER);
+    if store.is_some_and(|store| store.as_bytes() != shared.store.as_bytes()) {
+        let detail = "no server runs on this store: another store's listens at its address";
+        return Problem::new(421, "other_store", detail).into_response();
+    }
     if !request.uri().path().starts_with("/hooks/") {
         let headers = request.headers();
         for (name, local) in [("Host", host(headers)), ("Origin", origin(headers))] {

@@ -81,6 +81,8 @@ pub type Expand = Box<dyn Fn(&Trigger) -> Vec<Submission> + Send + Sync>;
 pub struct Shared {
     /// The way to the engine.
     pub handle: Handle,
+    /// Which store it serves, as [`address::store_header`](crate::shell::address::store_header) has it.
+    pub store: String,
     /// Where `now` comes from.
     pub clock: Clock,
     /// Makes ids of sessions and triggers.
@@ -179,7 +181,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
             Problem::new(405, "method_not_allowed", "this route does not take that method")
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(axum::middleware::from_fn(guard::guard))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), guard::guard))
         .with_state(shared)
 }
 

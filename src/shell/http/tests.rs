@@ -44,6 +44,7 @@ fn start() -> Running {
     let source = Source { kind, name: "github".into(), secrets: Vec::new() };
     let shared = Arc::new(Shared {
         handle,
+        store: String::from("here"),
         clock: clock.clone(),
         ids: Ids::default(),
         feed: Feed::default(),
