@@ -202,6 +202,9 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
     check_old(&mut seen, "runtime-open.1.hex", &Runtime::open("shell".into()));
     check(&mut seen, "runtime-open.2.hex", &Runtime::open("shell".into()));
 
+    let drain = Drain { scope: Scope::Runtime("claude".into()), since: AT, until: LATER };
+    check(&mut seen, "drain.1.hex", &drain);
+
     let trigger = Trigger {
         id: TRIGGER,
         at: AT,

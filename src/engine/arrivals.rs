@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::draft::{Draft, Fail};
 use super::gate;
 use super::request::{Answer, BurstStatus, Counts, Detail, Request, RuntimeView, Status, Triggered};
-use super::{list, redrive};
+use super::{drains, index, list, redrive};
 use crate::model::{
     Cause, Event, Lane, Measure, Name, RecordId, Rejected, Report, Runtime, StateName, Submission, Time,
     Trigger, TriggerId,
@@ -37,6 +37,9 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
         Request::Runtimes => Ok(Answer::Runtimes(runtimes(draft))),
         Request::Status => Ok(Answer::Status(Box::new(status(draft)))),
         Request::Drain { until } => drain(draft, until),
+        Request::DrainScope { scope, timeout } => drains::drain(draft, &scope, timeout),
+        Request::UndrainScope { scope } => drains::undrain(draft, &scope),
+        Request::Drains => Ok(Answer::Drains(drains::list(draft.core))),
         Request::Rerun { id, fresh } => rerun(draft, id, fresh),
         Request::RedriveMany(asked) => redrive::redrive(draft, *asked),
         Request::Each(requests) => each(draft, requests),
@@ -205,7 +208,7 @@ fn view(draft: &Draft<'_>, name: &Name) -> RuntimeView {
         runtime: draft.core.runtime(name),
         concurrency: draft.core.settings.runtimes.get(name).copied().unwrap_or(0),
         outstanding: u32::try_from(lane.map_or(0, |lane| lane.outstanding.len())).unwrap_or(u32::MAX),
-        queued: lane.map_or(0, |lane| lane.queue.len() + lane.burst.len()),
+        queued: lane.map_or(0, index::Lane::queued),
     }
 }
 
@@ -231,6 +234,7 @@ fn status(draft: &Draft<'_>) -> Status {
         outstanding: core.index.outstanding().count() as u64,
         next_deadline: core.index.first_deadline().map(|(deadline, _)| deadline),
         draining_until: core.draining,
+        drains: core.drains.values().cloned().collect(),
         ticks: core.ticks,
         commits: core.commits,
         burst: BurstStatus {

@@ -6,22 +6,27 @@
 
 use super::core::{Core, EngineError};
 use super::draft::Draft;
+use super::hold;
 use crate::model::{Event, Name};
 
 /// Releases burst work to the ready lane, runtime by runtime: what waits for one that is held does not use up the
 /// places of another.
 pub(super) fn drain(draft: &mut Draft<'_>) -> Result<(), EngineError> {
-    if draft.core.draining.is_some() {
+    if hold::everything(draft.core).is_some() {
         return Ok(());
     }
     let runtimes: Vec<Name> = draft.core.settings.runtimes.keys().cloned().collect();
     for runtime in runtimes {
-        if draft.core.runtime(&runtime).held_until(draft.now).is_some() {
+        if hold::closed(draft.core, &runtime).is_some() {
             continue;
         }
         let Core { index, settings, .. } = &mut *draft.core;
         let drained = index.drain(&runtime, settings);
         for id in drained {
+            if let Some(narrow) = hold::parks(draft.core, id) {
+                draft.core.index.park(id, narrow);
+                continue;
+            }
             let record = draft.must(id, &Event::BurstDrained)?;
             let (org, env) = (&record.org, &record.env);
             tracing::info!(event = "burst.drained", record = %id, %org, %env, "released to the ready lane");

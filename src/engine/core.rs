@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::gate::Gate;
 use super::index::Index;
 use super::settings::Settings;
-use crate::model::{Name, Record, RecordId, Runtime, StateName, Time};
+use crate::model::{Drain, Name, Record, RecordId, Runtime, Scope, StateName, Time};
 use crate::store::{StoreError, Tally};
 
 /// What ends the engine. The process restarts and recovers; nothing was released that is not durable.
@@ -26,6 +26,7 @@ pub(super) struct Core {
     pub(super) index: Index,
     pub(super) gate: Gate,
     pub(super) runtimes: BTreeMap<Name, Runtime>,
+    pub(super) drains: BTreeMap<Scope, Drain>,
     pub(super) tally: Tally,
     pub(super) now: Time,
     /// Found outstanding at open.
@@ -57,13 +58,6 @@ impl Core {
         if let Some(at) = after.state.finished_at() {
             self.oldest.finished.get_or_insert(at);
         }
-    }
-
-    /// How many more attempts may start on it.
-    pub(super) fn free(&self, runtime: &Name) -> u32 {
-        let allowed = self.settings.runtimes.get(runtime).copied().unwrap_or(0);
-        let outstanding = self.index.lane(runtime).map_or(0, |lane| lane.outstanding.len());
-        allowed.saturating_sub(u32::try_from(outstanding).unwrap_or(u32::MAX))
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::hold::Narrow;
+use super::parked::{HoldKey, Parked};
 use super::request::Counts;
 use super::settings::Settings;
 use crate::model::{Lane as Queue, Name, Record, RecordId, StateName, Time};
@@ -17,9 +19,26 @@ pub(super) struct Entry {
     pub(super) runtime: Name,
     pub(super) state: StateName,
     /// Which of the two queues it stands in, if it is queued.
-    queue: Option<Queue>,
+    pub(super) queue: Option<Queue>,
+    /// Why it is parked outside that queue's rotation, if it is.
+    parked: Option<Narrow>,
     order: u64,
     deadline: Option<Time>,
+}
+
+impl Entry {
+    /// Whether its attempt may finish and nothing new starts for it.
+    pub(super) fn draining(&self) -> bool {
+        self.state == StateName::Draining
+    }
+
+    /// What it waits for while it is parked for this.
+    fn key(&self, narrow: Narrow) -> HoldKey {
+        match narrow {
+            Narrow::Flow => HoldKey::Flow(self.flow.clone().unwrap_or_default()),
+            Narrow::Org => HoldKey::Org(self.org.clone()),
+        }
+    }
 }
 
 /// One runtime's share.
@@ -35,6 +54,8 @@ pub(super) struct Lane {
     pub(super) outstanding: BTreeSet<RecordId>,
     /// Waiting for its window.
     pub(super) limited: BTreeSet<RecordId>,
+    /// Queued, and parked outside both rotations.
+    pub(super) parked: u64,
 }
 
 impl Lane {
@@ -47,10 +68,12 @@ impl Lane {
 
     /// Whether no record waits for or runs on the runtime.
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-            && self.burst.is_empty()
-            && self.outstanding.is_empty()
-            && self.limited.is_empty()
+        self.queued() == 0 && self.outstanding.is_empty() && self.limited.is_empty()
+    }
+
+    /// How many are queued on the runtime, parked or not.
+    pub(super) fn queued(&self) -> u64 {
+        self.queue.len() + self.burst.len() + self.parked
     }
 }
 
@@ -60,6 +83,7 @@ pub(super) struct Index {
     entries: BTreeMap<RecordId, Entry>,
     deadlines: BTreeSet<(Time, RecordId)>,
     lanes: BTreeMap<Name, Lane>,
+    parked: Parked,
     counts: Counts,
     /// By org and env, those that have any.
     queued: BTreeMap<(Name, Name), u64>,
@@ -86,6 +110,7 @@ impl Index {
             runtime: self.intern(&record.runtime),
             state: record.state.name(),
             queue: record.state.lane(),
+            parked: None,
             order: record.order,
             deadline: record.deadline(),
         };
@@ -123,9 +148,15 @@ impl Index {
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, id));
         }
+        let parked = entry.parked.map(|narrow| entry.key(narrow));
         let lane = self.lanes.entry(entry.runtime).or_default();
         if let Some(queue) = entry.queue {
-            lane.rotation(queue).remove(&entry.org, &entry.env, entry.order);
+            if let Some(key) = parked {
+                self.parked.remove(&key, entry.order);
+                lane.parked -= 1;
+            } else {
+                lane.rotation(queue).remove(&entry.org, &entry.env, entry.order);
+            }
             if let std::collections::btree_map::Entry::Occupied(mut queued) =
                 self.queued.entry((entry.org, entry.env))
             {
@@ -180,6 +211,48 @@ impl Index {
         self.lanes.iter()
     }
 
+    /// The record of `runtime` whose turn it is.
+    pub(super) fn peek(&self, runtime: &Name) -> Option<RecordId> {
+        self.lanes.get(runtime)?.queue.peek()
+    }
+
+    /// Takes a queued record out of its rotation, at no cost to its org, until [`Index::free`] says that what it waits
+    /// for is gone. What the drainer released has had its turn there.
+    pub(super) fn park(&mut self, id: RecordId, narrow: Narrow) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(queue) = entry.queue.filter(|_| entry.parked.is_none()) else { return };
+        entry.parked = Some(narrow);
+        let lane = self.lanes.entry(entry.runtime.clone()).or_default();
+        lane.rotation(queue).remove(&entry.org, &entry.env, entry.order);
+        lane.released.remove(&id);
+        lane.parked += 1;
+        self.parked.insert(entry.key(narrow), entry.order, id);
+    }
+
+    /// What is parked under `key` waits for nothing any more.
+    pub(super) fn free(&mut self, key: HoldKey) {
+        self.parked.free(key);
+    }
+
+    /// What is parked under `key` stays there.
+    pub(super) fn hold(&mut self, key: &HoldKey) {
+        self.parked.hold(key);
+    }
+
+    /// Puts up to `max` freed records back into their place, lowest order first; answers whether there are more.
+    pub(super) fn unpark(&mut self, max: usize) -> bool {
+        for _ in 0..max {
+            let Some(id) = self.parked.next_freed() else { return false };
+            let Some(entry) = self.entries.get_mut(&id) else { return false };
+            let (Some(queue), Some(narrow)) = (entry.queue, entry.parked.take()) else { return false };
+            self.parked.remove(&entry.key(narrow), entry.order);
+            let lane = self.lanes.entry(entry.runtime.clone()).or_default();
+            lane.parked -= 1;
+            lane.rotation(queue).insert(&entry.org, &entry.env, entry.order, id);
+        }
+        self.parked.next_freed().is_some()
+    }
+
     /// Takes the record of `runtime` whose turn it is out of its queue; [`Index::set`] puts it where it then belongs.
     pub(super) fn take(&mut self, runtime: &Name, settings: &Settings) -> Option<RecordId> {
         self.lanes.get_mut(runtime)?.queue.take(|org| settings.org(org).weight)
@@ -202,6 +275,11 @@ impl Index {
             drained.extend(ids);
         }
         drained
+    }
+
+    /// A live record.
+    pub(super) fn entry(&self, id: RecordId) -> Option<&Entry> {
+        self.entries.get(&id)
     }
 
     /// How many are queued in an env, in both lanes.

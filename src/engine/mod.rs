@@ -4,18 +4,21 @@
 //! is an argument), processes, sockets, and any wait that is not a deadline in a record or a runtime's row.
 //!
 //! A tick: purge; what was found interrupted at open; arrivals in order; due deadlines, earliest first; records freed
-//! by an open window; the burst drainer; fair dispatch; one commit; release. Two events for one record fold into one write, and what is
+//! by an open window; parked records whose hold is gone; the burst drainer; fair dispatch; one commit; release. Two events for one record fold into one write, and what is
 //! owed to the outside follows from the record before and after.
 
 mod arrivals;
 mod burst;
 mod core;
 mod draft;
+mod drains;
 mod gate;
+mod hold;
 mod inbox;
 mod index;
 mod list;
 mod open;
+mod parked;
 mod purge;
 mod redrive;
 mod request;
@@ -25,6 +28,8 @@ mod tick;
 
 pub use self::core::EngineError;
 pub use crate::pace::{Outcome, Rate, Reason, Switches};
+pub use drains::{DRAINS_MAX, DrainView};
+pub use hold::Hold;
 pub use inbox::{Advanced, Closed, Handle, Inbox, channel};
 pub use open::{Opening, Survivor};
 pub use request::{
@@ -34,7 +39,7 @@ pub use request::{
 pub use run::{Clock, run};
 pub use settings::{
     ARRIVALS_PER_TICK_MAX, ARRIVALS_QUEUED_MAX, Burst, CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX,
-    DISPATCHES_PER_TICK_MAX, Org, PURGES_PER_TICK_MAX, QUEUED_MAX, READS_PER_PAGE_MAX, RECORDS_PER_SCAN,
-    Settings, VISITS_PER_PAGE_MAX,
+    DISPATCHES_PER_TICK_MAX, Org, PARKS_PER_TICK_MAX, PURGES_PER_TICK_MAX, QUEUED_MAX, READS_PER_PAGE_MAX,
+    RECORDS_PER_SCAN, Settings, VISITS_PER_PAGE_MAX,
 };
 pub use tick::{Engine, Released};

@@ -6,7 +6,7 @@ use super::index::Index;
 use super::purge;
 use super::settings::{RECORDS_PER_SCAN, Settings};
 use super::tick::Engine;
-use crate::model::{Child, Record, RecordId, Runtime, Time};
+use crate::model::{Child, Drain, Record, RecordId, Runtime, Time};
 use crate::store::{Backend, Batch, Direction, Durable, Stored, Tally, Writer, keys};
 
 /// An attempt that an earlier process left outstanding.
@@ -61,6 +61,12 @@ impl Engine {
             runtimes.insert(row.name.clone(), row);
             Ok(())
         })?;
+        let mut drains = std::collections::BTreeMap::new();
+        each(&*backend, keys::all_drains(), |value| {
+            let row = Drain::decode(value)?;
+            drains.insert(row.scope.clone(), row);
+            Ok(())
+        })?;
         for (name, lane) in index.lanes().filter(|(name, _)| !settings.runtimes.contains_key(*name)) {
             if !lane.is_empty() {
                 tracing::warn!(runtime = %name, "records wait for a runtime that is not configured");
@@ -71,6 +77,7 @@ impl Engine {
             settings,
             index,
             runtimes,
+            drains,
             tally,
             now: now.max(tally.now),
             interrupted: survivors.iter().map(|survivor| survivor.id).collect(),

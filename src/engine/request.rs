@@ -2,11 +2,13 @@
 //! what is not yet durable.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use super::drains::DrainView;
 use super::settings::RERUN_BYTES;
 use crate::model::{
-    Action, Cause, Command, IdRange, Kind, Meter, Name, Record, RecordId, Rejected, Report, Runtime,
-    StateName, Submission, Time, Trigger, Work,
+    Action, Cause, Command, Drain, IdRange, Kind, Meter, Name, Record, RecordId, Rejected, Report, Runtime,
+    Scope, StateName, Submission, Time, Trigger, Work,
 };
 use crate::pace::{Outcome, Reason};
 use crate::store::Durable;
@@ -101,6 +103,20 @@ pub enum Request {
         /// The deadline.
         until: Time,
     },
+    /// Hold a scope; attempts outstanding in it may finish for so long -> [`Answer::Drain`].
+    DrainScope {
+        /// What.
+        scope: Scope,
+        /// `None`: the configured time.
+        timeout: Option<Duration>,
+    },
+    /// Let a drained scope go -> [`Answer::Drain`], as it was.
+    UndrainScope {
+        /// What.
+        scope: Scope,
+    },
+    /// Every drained scope -> [`Answer::Drains`].
+    Drains,
     /// Admit what a record was asked for once more, as a record of its own without a key -> [`Answer::Admitted`].
     Rerun {
         /// Whose, in any state.
@@ -146,6 +162,9 @@ impl Request {
             | Request::Runtimes
             | Request::Status
             | Request::RedriveMany(_)
+            | Request::DrainScope { .. }
+            | Request::UndrainScope { .. }
+            | Request::Drains
             | Request::Drain { .. } => 0,
         }
     }
@@ -224,6 +243,10 @@ pub enum Answer {
     Runtimes(Vec<RuntimeView>),
     /// How things are.
     Status(Box<Status>),
+    /// A scope that is drained, or was.
+    Drain(DrainView),
+    /// Every drained scope.
+    Drains(Vec<DrainView>),
     /// What became of dead letters.
     Redriven(Redriven),
     /// One for each request, in order.
@@ -307,6 +330,8 @@ pub struct Status {
     pub next_deadline: Option<Time>,
     /// Set while the engine starts nothing because it is about to stop.
     pub draining_until: Option<Time>,
+    /// Drained scopes.
+    pub drains: Vec<Drain>,
     /// Ticks since open.
     pub ticks: u64,
     /// Commits since open.

@@ -15,6 +15,8 @@ pub struct Settings {
     pub runtimes: BTreeMap<Name, u32>,
     /// How long finished records and accepted triggers are kept.
     pub retention: Duration,
+    /// How long what is outstanding may take when its scope is drained.
+    pub drain_timeout: Duration,
     /// Records that may be queued in all; beyond them callers are told to come back.
     pub queued_max: u32,
     /// The burst gate and its drainer.
@@ -80,6 +82,7 @@ impl Default for Settings {
             policy: Policy::default(),
             runtimes: BTreeMap::new(),
             retention: Duration::from_secs(7 * 24 * 3600),
+            drain_timeout: Duration::from_secs(30),
             queued_max: QUEUED_MAX,
             burst: Burst::default(),
             orgs: BTreeMap::new(),
@@ -105,6 +108,8 @@ pub const DEADLINES_PER_TICK_MAX: usize = 1024;
 pub const CLEARS_PER_TICK_MAX: usize = 1024;
 /// Attempts started in one tick.
 pub const DISPATCHES_PER_TICK_MAX: usize = 1024;
+/// Records parked in one tick, and records put back into the rotation.
+pub const PARKS_PER_TICK_MAX: usize = 4096;
 /// Finished records, and triggers, purged in one tick.
 pub const PURGES_PER_TICK_MAX: usize = 256;
 /// Index entries looked at for one page of a list.

@@ -3,8 +3,10 @@
 use super::core::{Core, EngineError};
 use super::draft::{Draft, Fail};
 use super::request::{Answer, Arrival, Reply};
-use super::settings::{CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX};
-use super::{arrivals, burst, purge};
+use super::settings::{
+    CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX,
+};
+use super::{arrivals, burst, hold, purge};
 use crate::model::{Effect, Event, Name, RecordId, Rejected, Time, Transition};
 use crate::store::{Durable, Writer};
 
@@ -42,10 +44,9 @@ impl Engine {
             return Some(core.now);
         }
         let deadline = core.index.first_deadline().map(|(deadline, _)| deadline);
-        let reopened = core
-            .index
-            .lanes()
-            .filter(|(name, lane)| !lane.burst.is_empty() || !lane.queue.is_empty() && core.free(name) > 0);
+        let reopened = core.index.lanes().filter(|(name, lane)| {
+            !lane.burst.is_empty() || !lane.queue.is_empty() && hold::full(core, name).is_none()
+        });
         let reopened = reopened.filter_map(|(name, _)| core.runtimes.get(name)?.held_until(core.now)).min();
         let opened = core.index.lanes().filter(|(_, lane)| !lane.limited.is_empty());
         let opened = opened.filter_map(|(name, _)| Some(core.runtimes.get(name)?.limited?.limit.until)).min();
@@ -73,6 +74,7 @@ impl Engine {
         }
         deadlines(&mut draft)?;
         cleared(&mut draft)?;
+        draft.core.more |= draft.core.index.unpark(PARKS_PER_TICK_MAX);
         burst::drain(&mut draft)?;
         dispatch(&mut draft)?;
         let (batch, effects, transitions) = draft.finish()?;
@@ -118,26 +120,32 @@ fn cleared(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Fair dispatch: each runtime's rotation, within its concurrency and outside its pauses.
+/// Fair dispatch: each runtime's rotation, as far as nothing holds it.
 fn dispatch(draft: &mut Draft<'_>) -> Result<(), EngineError> {
-    if draft.core.draining.is_some() {
+    if hold::everything(draft.core).is_some() {
         return Ok(());
     }
-    let mut left = DISPATCHES_PER_TICK_MAX;
+    let (mut starts, mut parks) = (DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX);
     let runtimes: Vec<Name> = draft.core.settings.runtimes.keys().cloned().collect();
     for runtime in runtimes {
-        if draft.core.runtime(&runtime).held_until(draft.now).is_some() {
+        if hold::closed(draft.core, &runtime).is_some() {
             continue;
         }
-        while draft.core.free(&runtime) > 0 {
-            if left == 0 {
+        while hold::full(draft.core, &runtime).is_none() {
+            let Some(id) = draft.core.index.peek(&runtime) else { break };
+            if starts == 0 || parks == 0 {
                 draft.core.more = true;
                 return Ok(());
+            }
+            if let Some(narrow) = hold::parks(draft.core, id) {
+                draft.core.index.park(id, narrow);
+                parks -= 1;
+                continue;
             }
             let Core { index, settings, .. } = &mut *draft.core;
             let Some(id) = index.take(&runtime, settings) else { break };
             draft.must(id, &Event::Dispatch)?;
-            left -= 1;
+            starts -= 1;
         }
     }
     Ok(())

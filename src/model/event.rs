@@ -1,6 +1,6 @@
 //! Everything that can happen to a record, and the refusal of what cannot.
 
-use super::{Name, RecordId, Report, StateName, Time};
+use super::{Name, RecordId, Report, Scope, StateName, Time};
 
 /// What an operator or client asks of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +122,16 @@ pub enum Rejected {
         /// What was named.
         name: Name,
     },
+    /// The scope is not drained.
+    NotDrained {
+        /// What was named.
+        scope: Scope,
+    },
+    /// As many scopes are drained as may be.
+    DrainsFull {
+        /// As many as may be.
+        limit: usize,
+    },
     /// As many records are queued as may be.
     QueueFull {
         /// Where: an org and env, or all of dwell.
@@ -142,6 +152,8 @@ impl Rejected {
             Rejected::BudgetExhausted { .. } => "budget_exhausted",
             Rejected::NotFound { .. } => "not_found",
             Rejected::UnknownRuntime { .. } => "unknown_runtime",
+            Rejected::NotDrained { .. } => "not_drained",
+            Rejected::DrainsFull { .. } => "drains_full",
             Rejected::QueueFull { .. } => "queue_full",
         }
     }
@@ -165,6 +177,10 @@ impl std::fmt::Display for Rejected {
             ),
             Rejected::NotFound { id } => write!(f, "no record {id}"),
             Rejected::UnknownRuntime { name } => write!(f, "runtime {name} is not configured"),
+            Rejected::NotDrained { scope } => write!(f, "{scope} is not drained"),
+            Rejected::DrainsFull { limit } => {
+                write!(f, "{limit} scopes are drained already; undrain one first")
+            }
             Rejected::QueueFull { scope, queued, limit } => {
                 write!(f, "{queued} of {limit} records are queued in {scope}; come back later")
             }

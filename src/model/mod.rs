@@ -11,6 +11,7 @@ mod outcome;
 mod policy;
 mod record;
 mod runtime;
+mod scope;
 mod start;
 mod state;
 mod time;
@@ -27,6 +28,7 @@ pub use record::{
     Action, Budget, Child, Group, HttpRequest, Measure, Meter, Record, Streak, Streaks, Submission, Work,
 };
 pub use runtime::Runtime;
+pub use scope::{Drain, Scope, ScopeError};
 pub use start::{Prompt, Start};
 pub use state::{Cause, Lane, State, StateName};
 pub use time::Time;

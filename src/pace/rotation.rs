@@ -55,6 +55,13 @@ impl Rotation {
         }
     }
 
+    /// Whose turn it is. Whoever is taken out by [`Rotation::remove`] instead of served costs its org no turn.
+    pub fn peek(&self) -> Option<RecordId> {
+        let envs = self.orgs.members.get(self.orgs.peek()?)?;
+        let place = envs.members.get(envs.peek()?)?;
+        place.first_key_value().map(|(_, id)| *id)
+    }
+
     /// Takes the record whose turn it is. `weight` says how many turns a round an org has; 0 counts as 1.
     pub fn take(&mut self, weight: impl Fn(&Name) -> u32) -> Option<RecordId> {
         let org = self.orgs.turn(weight)?;
@@ -106,23 +113,33 @@ impl<T: Default> Ring<T> {
         self.members.entry(name.clone()).or_default()
     }
 
-    /// The last one served while it has turns left, else the next member by key, around the ring.
-    fn turn(&mut self, weight: impl Fn(&Name) -> u32) -> Option<Name> {
+    /// The last one served, if it has turns left.
+    fn again(&self) -> Option<&Name> {
+        self.last.as_ref().filter(|last| self.left > 0 && self.members.contains_key(*last))
+    }
+
+    /// The next member by key after the last one served.
+    fn after(&self) -> Option<&Name> {
         use std::ops::Bound::{Excluded, Unbounded};
-        if let Some(last) =
-            self.last.as_ref().filter(|last| self.left > 0 && self.members.contains_key(*last))
-        {
+        let last = self.last.clone()?;
+        self.members.range::<Name, _>((Excluded(last), Unbounded)).next().map(|(name, _)| name)
+    }
+
+    /// Whose turn it is: the last one served while it has turns left, else the next member by key, around the ring.
+    fn peek(&self) -> Option<&Name> {
+        self.again().or_else(|| self.after()).or_else(|| self.members.keys().next())
+    }
+
+    /// As [`Ring::peek`], and it is served.
+    fn turn(&mut self, weight: impl Fn(&Name) -> u32) -> Option<Name> {
+        let next = self.peek()?.clone();
+        if self.again().is_some() {
             self.left -= 1;
-            return Some(last.clone());
+            return Some(next);
         }
-        let after = self.last.clone().and_then(|last| {
-            let mut later = self.members.range::<Name, _>((Excluded(last), Unbounded));
-            later.next().map(|(name, _)| name.clone())
-        });
-        if after.is_none() && self.last.is_some() {
+        if self.after().is_none() && self.last.is_some() {
             self.round = self.round.wrapping_add(1);
         }
-        let next = after.or_else(|| self.members.keys().next().cloned())?;
         self.left = weight(&next).saturating_sub(1);
         self.last = Some(next.clone());
         Some(next)
@@ -160,6 +177,17 @@ mod tests {
     fn envs_of_an_org_take_turns_within_its_turns() {
         let mut rotation = filled(&[("a", "x", 2), ("a", "y", 2), ("b", "e", 2)]);
         assert_eq!(take(&mut rotation, 9), [1, 5, 3, 6, 2, 4]);
+    }
+
+    #[test]
+    fn a_record_taken_out_at_its_turn_costs_its_org_no_turn() {
+        let mut rotation = filled(&[("a", "e", 1), ("b", "x", 2), ("b", "y", 1), ("c", "e", 1)]);
+        assert_eq!(take(&mut rotation, 1), [1]);
+        assert_eq!(rotation.peek(), Some(RecordId::session(2)));
+        rotation.remove(&"b".into(), &"x".into(), 2);
+        assert_eq!(rotation.peek(), Some(RecordId::session(3)));
+        assert_eq!(take(&mut rotation, 9), [3, 5, 4]);
+        assert_eq!(rotation.peek(), None);
     }
 
     #[test]

@@ -82,8 +82,8 @@ const fn title(status: u16) -> &'static str {
 impl From<Rejected> for Problem {
     fn from(rejected: Rejected) -> Problem {
         let status = match &rejected {
-            Rejected::NotFound { .. } => 404,
-            Rejected::Illegal { .. } | Rejected::StaleAttempt { .. } => 409,
+            Rejected::NotFound { .. } | Rejected::NotDrained { .. } => 404,
+            Rejected::Illegal { .. } | Rejected::StaleAttempt { .. } | Rejected::DrainsFull { .. } => 409,
             Rejected::UnknownRuntime { .. } => 422,
             Rejected::BudgetExhausted { .. } | Rejected::QueueFull { .. } => 429,
         };
@@ -101,7 +101,10 @@ impl From<Rejected> for Problem {
             Rejected::QueueFull { scope, queued, limit } => {
                 problem.with("scope", json!(scope)).with("queued", json!(queued)).with("limit", json!(limit))
             }
-            Rejected::NotFound { .. } | Rejected::UnknownRuntime { .. } => problem,
+            Rejected::NotFound { .. }
+            | Rejected::NotDrained { .. }
+            | Rejected::DrainsFull { .. }
+            | Rejected::UnknownRuntime { .. } => problem,
         }
     }
 }

@@ -298,6 +298,7 @@ fn settings(config: &Config) -> engine::Settings {
         policy: config.policy.clone(),
         runtimes: runtimes.collect(),
         retention: config.finished_for,
+        drain_timeout: config.drain_timeout,
         queued_max: config.queued_max,
         burst: config.burst,
         orgs: config.orgs.clone(),

@@ -3,7 +3,7 @@
 //!
 //! Owns: the kind bytes. Absent on purpose: what stands under a key (`codec`).
 
-use crate::model::{IdRange, Kind, RecordId, Time, TriggerId};
+use crate::model::{IdRange, Kind, RecordId, Scope, Time, TriggerId};
 
 use super::StoreError;
 
@@ -20,6 +20,9 @@ const TRIGGER: u8 = b't';
 const RUNTIME: u8 = b'u';
 const SETTING: u8 = b's';
 const META: u8 = b'm';
+
+/// What the settings that are drained scopes begin with.
+const DRAIN: &str = "drain:";
 
 const NAME_OF_RECORD: u8 = 0;
 const NAME_OF_DELIVERY: u8 = 1;
@@ -72,6 +75,11 @@ pub fn setting(name: &str) -> Vec<u8> {
     key(SETTING, &[name.as_bytes()])
 }
 
+/// A drained scope -> `Drain`.
+pub fn drain(scope: &Scope) -> Vec<u8> {
+    setting(&format!("{DRAIN}{scope}"))
+}
+
 /// What the engine knows of itself (`tally` -> `Tally`).
 pub fn meta(name: &str) -> Vec<u8> {
     key(META, &[name.as_bytes()])
@@ -121,6 +129,16 @@ pub fn all_triggers() -> Range {
 /// Every runtime, by name.
 pub fn all_runtimes() -> Range {
     all(RUNTIME)
+}
+
+/// Every drained scope, by its text.
+pub fn all_drains() -> Range {
+    let from = setting(DRAIN);
+    let mut to = from.clone();
+    if let Some(colon) = to.last_mut() {
+        *colon += 1;
+    }
+    (from, to)
 }
 
 /// The live records of a range of ids, both ends included.
@@ -241,6 +259,19 @@ mod tests {
         assert_ne!(name("a", "b", "c"), delivery("a", "b"));
         let (long, longer) = ("x".repeat(65_535), "x".repeat(65_536));
         assert_ne!(name(&long, "", "x"), name(&longer, "", ""));
+    }
+
+    #[test]
+    fn a_drained_scope_is_a_setting_among_its_own() {
+        let (from, to) = all_drains();
+        for (key, inside) in [
+            (drain(&Scope::All), true),
+            (setting("drainage"), false),
+            (setting("mode"), false),
+            (live(A), false),
+        ] {
+            assert_eq!(from <= key && key < to, inside, "{key:?}");
+        }
     }
 
     #[test]

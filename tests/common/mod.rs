@@ -116,8 +116,10 @@ impl World {
 
 /// Runs a script: each line is `what -> words`, and the words are what the answer, the steps and the effects say.
 ///
-/// `submit a [runtime=claude] [org=o] [env=e] [key=k] [budget=20] [silence=10m] [expires=1h]`, `a/1 <report> [+time]`,
-/// `a/1 charge 3`, `cancel a`, `resume a`, `redrive a`, `rerun a b`, `pause claude +1h`, `open claude`, `drain +30s`, `+90m` (time
+/// `submit a [runtime=claude] [org=o] [env=e] [key=k] [budget=20] [silence=10m] [expires=1h] [flow=f]`,
+/// `a/1 <report> [+time]`,
+/// `a/1 charge 3`, `cancel a`, `resume a`, `redrive a`, `rerun a b`, `pause claude +1h`, `open claude`, `drain +30s` (a stop), `drain org:o [+30s]`,
+/// `undrain org:o`, `drains`, `+90m` (time
 /// passes, one tick), `+90m step` (from deadline to deadline), `crash` (open anew, survivors stopped), `lose`, `land`
 /// (what the next commit does), `show a`.
 pub fn check(script: &str) {
@@ -171,7 +173,13 @@ impl World {
                 Request::PauseRuntime { name: (*runtime).into(), until: self.now.after(duration(by)) }
             }
             ["open", runtime] => Request::ResumeRuntime { name: (*runtime).into() },
-            ["drain", by] => Request::Drain { until: self.now.after(duration(by)) },
+            ["drain", by] if by.starts_with('+') => Request::Drain { until: self.now.after(duration(by)) },
+            ["drain", scope, by @ ..] => Request::DrainScope {
+                scope: scope.parse().unwrap(),
+                timeout: by.first().map(|by| duration(by)),
+            },
+            ["undrain", scope] => Request::UndrainScope { scope: scope.parse().unwrap() },
+            ["drains"] => Request::Drains,
             [attempt, "charge", calls] => {
                 let (id, attempt) = self.attempt(attempt);
                 Request::Charge { id, attempt, calls: calls.parse().unwrap() }
@@ -200,6 +208,14 @@ impl World {
                 Ok(Answer::Admitted { detail, duplicate: true }) => {
                     parts.push(format!("duplicate of {}", self.name(detail.record.id)));
                 }
+                Ok(Answer::Drains(drains)) => parts.extend(drains.iter().map(|view| {
+                    format!(
+                        "{} until{}, {} outstanding",
+                        view.drain.scope,
+                        self.span(view.drain.until),
+                        view.outstanding
+                    )
+                })),
                 Ok(_) => {}
             }
         }
@@ -273,6 +289,7 @@ impl World {
             org: text("org", "default").as_str().into(),
             env: text("env", "default").as_str().into(),
             key: options.get("key").map(|key| (*key).to_owned()),
+            flow: options.get("flow").map(|flow| (*flow).into()),
             budget: options
                 .get("budget")
                 .map(|limit| Budget::calls(limit.parse().unwrap()))

@@ -85,7 +85,7 @@ pub const KEYS: &[Key] = &[
     key("burst.drain_batch", Kind::Number(1), "10", "diverted runs released of one org in one tick"),
     key("burst.drain_concurrency", Kind::Number(1), "50", "released runs of a runtime that are not over yet"),
     key("burst.orgs_per_tick", Kind::Number(1), "500", "orgs that are served in one tick"),
-    key("drain.timeout", Kind::Span, "30s", "how long outstanding attempts may finish when dwell stops"),
+    key("drain.timeout", Kind::Span, "30s", "how long outstanding attempts may finish at a stop or drain"),
     key("drain.kill_after", Kind::Span, "5s", "between SIGTERM and SIGKILL of an attempt's process group"),
     key("shutdown.timeout", Kind::Span, "40s", "the whole stop; more than drain.timeout + 1s"),
     key("retention.finished", Kind::Span, "7d", "how long finished records are kept"),

@@ -1,4 +1,4 @@
-//! Every value that is not a record: `Work`, `Runtime`, `Trigger`, `Transition`, `Tally`; and the parts they share.
+//! Every value that is not a record: `Work`, `Runtime`, `Drain`, `Trigger`, `Transition`, `Tally`; and the parts they share.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::numbers::{ActionName, Numbered};
 use super::{Stored, V1, V2, body, up_to, wire};
 use crate::model::{
-    Action, HttpRequest, Limit, Pause, RecordId, Runtime, Source, StateName, Time, Transition, Trigger,
-    TriggerId, Work,
+    Action, Drain, HttpRequest, Limit, Pause, RecordId, Runtime, Scope, Source, StateName, Time, Transition,
+    Trigger, TriggerId, Work,
 };
 use crate::store::{StoreError, keys};
 
@@ -181,6 +181,28 @@ impl Stored for Runtime {
             paused_until: value.paused_until.map(Time::from_millis),
             reopened_at: reopened_at.map(Time::from_millis),
         })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct DrainV1<'a> {
+    scope: &'a str,
+    since: u64,
+    until: u64,
+}
+
+impl Stored for Drain {
+    fn encode(&self) -> Vec<u8> {
+        let scope = self.scope.to_string();
+        let value = DrainV1 { scope: &scope, since: self.since.millis(), until: self.until.millis() };
+        wire::encode(V1, &value)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        let value: DrainV1<'_> = wire::decode("drain", body("drain", bytes)?)?;
+        let scope = value.scope.parse::<Scope>();
+        let scope = scope.map_err(|error| StoreError::Value { what: "drain", reason: error.to_string() })?;
+        Ok(Drain { scope, since: Time::from_millis(value.since), until: Time::from_millis(value.until) })
     }
 }
 

@@ -1,0 +1,112 @@
+//! What holds a queued record back. Dispatch asks it before it starts anything, and whoever asks why is answered by
+//! the same functions, so the two cannot disagree.
+//!
+//! Owns: every rule that keeps a queued record waiting, and its order. Absent on purpose: deadlines of records that are
+//! not queued (they are in the record), and turns (`pace`): what nothing holds waits for its turn only.
+//!
+//! A rule is as wide as what it is asked of: all of dwell, a runtime, or single records. What only a single record's
+//! rule holds is parked when its turn comes ([`Narrow`]), so that it costs the others no time.
+
+use super::core::Core;
+use super::index::Entry;
+use crate::model::{Drain, Name, Pause, RecordId, Scope, Time};
+
+/// The rule that holds a queued record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// dwell is about to stop.
+    Stopping {
+        /// When what is outstanding is stopped.
+        until: Time,
+    },
+    /// A scope it belongs to is drained.
+    Drained(Drain),
+    /// An operator paused its runtime; [`Time::MAX`] is until resumed.
+    Paused {
+        /// Until then.
+        until: Time,
+    },
+    /// Its runtime's window is used up.
+    Limited(Pause),
+    /// The burst gate diverted it, and as many as may be are released already.
+    Burst {
+        /// Released, and waiting for their start or outstanding.
+        released: usize,
+        /// As many as may be.
+        max: u32,
+    },
+    /// As many attempts as may be are outstanding on its runtime.
+    Full {
+        /// Outstanding there.
+        outstanding: u32,
+        /// As many as may be; 0 also for a runtime that is not configured.
+        concurrency: u32,
+    },
+}
+
+/// A rule that holds single records while others of their runtime go: what it holds is parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Narrow {
+    /// The flow is drained.
+    Flow,
+    /// The org is drained.
+    Org,
+}
+
+impl Hold {
+    /// Whether it holds single records, and by what.
+    pub(super) const fn narrow(&self) -> Option<Narrow> {
+        match self {
+            Hold::Drained(Drain { scope: Scope::Flow(_), .. }) => Some(Narrow::Flow),
+            Hold::Drained(Drain { scope: Scope::Org(_), .. }) => Some(Narrow::Org),
+            Hold::Stopping { .. }
+            | Hold::Drained(Drain { scope: Scope::All | Scope::Runtime(_), .. })
+            | Hold::Paused { .. }
+            | Hold::Limited(_)
+            | Hold::Burst { .. }
+            | Hold::Full { .. } => None,
+        }
+    }
+}
+
+/// What holds all of dwell.
+pub(super) fn everything(core: &Core) -> Option<Hold> {
+    if let Some(until) = core.draining {
+        return Some(Hold::Stopping { until });
+    }
+    drained(core, &Scope::All)
+}
+
+/// What holds all of a runtime, however few are outstanding on it.
+pub(super) fn closed(core: &Core, runtime: &Name) -> Option<Hold> {
+    drained(core, &Scope::Runtime(runtime.clone())).or_else(|| {
+        let row = core.runtimes.get(runtime)?;
+        if let Some(until) = row.paused_until.filter(|until| *until > core.now) {
+            return Some(Hold::Paused { until });
+        }
+        row.limited.filter(|pause| pause.limit.until > core.now).map(Hold::Limited)
+    })
+}
+
+/// Whether a runtime has no place for one more attempt.
+pub(super) fn full(core: &Core, runtime: &Name) -> Option<Hold> {
+    let concurrency = core.settings.runtimes.get(runtime).copied().unwrap_or(0);
+    let outstanding = core.index.lane(runtime).map_or(0, |lane| lane.outstanding.len());
+    let outstanding = u32::try_from(outstanding).unwrap_or(u32::MAX);
+    (outstanding >= concurrency).then_some(Hold::Full { outstanding, concurrency })
+}
+
+/// What holds this record while others of its runtime go.
+pub(super) fn single(core: &Core, entry: &Entry) -> Option<Hold> {
+    let flow = entry.flow.as_ref().and_then(|flow| drained(core, &Scope::Flow(flow.clone())));
+    flow.or_else(|| drained(core, &Scope::Org(entry.org.clone())))
+}
+
+/// Why the record whose turn it is is to be parked instead.
+pub(super) fn parks(core: &Core, id: RecordId) -> Option<Narrow> {
+    single(core, core.index.entry(id)?)?.narrow()
+}
+
+fn drained(core: &Core, scope: &Scope) -> Option<Hold> {
+    core.drains.get(scope).cloned().map(Hold::Drained)
+}

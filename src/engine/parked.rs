@@ -1,0 +1,58 @@
+//! Parked records: what a rotation yielded and a rule narrower than its runtime held. They stand outside the rotation
+//! until the rule goes, so that a tick never looks at them.
+//!
+//! Derived and never written: after a restart they are in the rotation again, and parked anew at their turn.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{Name, RecordId};
+
+/// What parked records wait for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum HoldKey {
+    /// The flow is undrained.
+    Flow(Name),
+    /// The org is undrained.
+    Org(Name),
+}
+
+/// Parked records by what they wait for, each in its order.
+#[derive(Debug, Default)]
+pub(super) struct Parked {
+    waiting: BTreeMap<HoldKey, BTreeMap<u64, RecordId>>,
+    /// Those whose rule is gone and who are not all back yet.
+    freed: BTreeSet<HoldKey>,
+}
+
+impl Parked {
+    pub(super) fn insert(&mut self, key: HoldKey, order: u64, id: RecordId) {
+        self.waiting.entry(key).or_default().insert(order, id);
+    }
+
+    pub(super) fn remove(&mut self, key: &HoldKey, order: u64) {
+        let Some(places) = self.waiting.get_mut(key) else { return };
+        places.remove(&order);
+        if places.is_empty() {
+            self.waiting.remove(key);
+            self.freed.remove(key);
+        }
+    }
+
+    /// The rule is gone: what waits for it goes back.
+    pub(super) fn free(&mut self, key: HoldKey) {
+        if self.waiting.contains_key(&key) {
+            self.freed.insert(key);
+        }
+    }
+
+    /// The rule is there again.
+    pub(super) fn hold(&mut self, key: &HoldKey) {
+        self.freed.remove(key);
+    }
+
+    /// One that goes back: the first in order of a rule that is gone. It stays here until it is removed.
+    pub(super) fn next_freed(&self) -> Option<RecordId> {
+        let places = self.waiting.get(self.freed.first()?)?;
+        places.first_key_value().map(|(_, id)| *id)
+    }
+}
