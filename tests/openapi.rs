@@ -41,6 +41,7 @@ fn word(method: Method) -> &'static str {
     match method {
         Method::Get => "get",
         Method::Post => "post",
+        Method::Delete => "delete",
     }
 }
 
@@ -317,7 +318,20 @@ fn the_rest(dwell: &Checked) {
     let pause = dwell.post("/v1/runtimes/{name}/pause", &["shell"], &json!({"until": "+1h"}));
     assert_eq!(pause.1["state"], "paused");
     assert_eq!(dwell.post("/v1/runtimes/{name}/resume", &["shell"], &json!({})).1["state"], "open");
+    drains(dwell);
     assert_eq!(dwell.get("/openapi.yaml", &[], ""), OPENAPI);
+}
+
+fn drains(dwell: &Checked) {
+    let all = json!({"scope": "all", "timeout": "1m"});
+    assert_eq!(dwell.post("/v1/drains", &[], &all).1["scope"], "all");
+    assert_eq!(dwell.get("/v1/drains", &[], "")["items"].as_array().unwrap().len(), 1);
+    assert_eq!(dwell.get("/v1/status", &[], "")["drains"], json!(["all"]));
+    assert_eq!(dwell.get("/readyz", &[], "")["reasons"].as_array().unwrap().len(), 1);
+    for status in [200, 404] {
+        assert_eq!(dwell.ask("delete", "/v1/drains/{scope}", &["all"], "", &Value::Null).0, status);
+    }
+    assert_eq!(dwell.ask("delete", "/v1/drains/{scope}", &["some"], "", &Value::Null).0, 400);
 }
 
 /// A request that each refusal answers to.

@@ -24,7 +24,7 @@ use super::{address, signals};
 use crate::engine::{self, Engine, EngineError, Handle, Inbox, Released, Request};
 use crate::exec::{self, Exec};
 use crate::flow::Flow;
-use crate::model::{Time, Transition};
+use crate::model::{Scope, Time, Transition};
 use crate::store::{Stored as _, local};
 
 /// How long answers under way may take once the engine has stopped.
@@ -41,6 +41,8 @@ pub struct Options {
     /// Stand still at this time (or where the store's time was, if that is later), and move only by
     /// `POST /v1/clock/advance`.
     pub test_clock: Option<Time>,
+    /// Drain everything before the first tick.
+    pub paused: bool,
 }
 
 /// `dwell serve`: until a signal stops it.
@@ -50,7 +52,7 @@ pub fn run(config: &Config, options: &Options) -> anyhow::Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     let clock = options.test_clock.map_or(Clock::System, Clock::test);
-    let running = Running::start(config, config.listen, &clock)?;
+    let running = Running::start(config, config.listen, &clock, options.paused)?;
     // Somebody waits for this server, not for its words: a closed stdout stops nothing.
     if let Err(error) = out::offer(&welcome(&running, config, &clock)) {
         tracing::warn!("stdout: {error}; listening on http://{} all the same", running.address());
@@ -68,7 +70,8 @@ pub fn foreground_for_run(
 ) -> anyhow::Result<u8> {
     let quiet = config::Log { level: "warn".to_owned(), ..config.log.clone() };
     super::log::start(&quiet)?;
-    let running = Running::start(config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &Clock::System)?;
+    let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let running = Running::start(config, local, &Clock::System, false)?;
     let (url, stop) = (format!("http://{}", running.address()), Arc::clone(&running.stop));
     // A signal drains the server while the session waits for it: then its questions must find nobody, not wait on.
     let waiting = std::thread::spawn(move || running.wait());
@@ -126,8 +129,13 @@ impl engine::Clock for Ticking {
 
 impl Running {
     /// Lock and recover, bind, stop what survived an earlier process, first tick, accept. `listen` replaces the
-    /// configured address.
-    pub fn start(config: &Config, listen: SocketAddr, clock: &Clock) -> anyhow::Result<Running> {
+    /// configured address; `paused` drains everything before the first tick.
+    pub fn start(
+        config: &Config,
+        listen: SocketAddr,
+        clock: &Clock,
+        paused: bool,
+    ) -> anyhow::Result<Running> {
         let flows = super::flows::load(config.flows.as_deref())?;
         let unusable = |error: anyhow::Error| Failure { exit: exit::CONFIG, message: error.to_string() };
         let sources = super::sources::open(&config.sources).map_err(unusable)?;
@@ -174,6 +182,10 @@ impl Running {
         let stop = stopper(&handle, clock, config.drain_timeout);
         signals::register(stop.clone())?;
         let (tell_drained, drained) = bounded(1);
+        if paused {
+            // In the inbox before the engine's thread is there, so the first tick finds it.
+            handle.deliver(Request::DrainScope { scope: Scope::All, timeout: None }, Box::new(drop))?;
+        }
         let thread = Thread { exec: Arc::clone(&exec), shared: Arc::clone(&shared), tell_drained };
         let engine = thread.start(engine, inbox)?;
         let kill_after = config.kill_after;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json, json};
 
 use super::time;
-use crate::engine::{BurstStatus, Detail, Page, Reason, Redriven, RuntimeView, Status, Triggered};
+use crate::engine::{BurstStatus, Detail, DrainView, Page, Reason, Redriven, RuntimeView, Status, Triggered};
 use crate::model::{
     Action, Budget, Cause, Fault, HttpRequest, Lane, Measure, Meter, Record, Source, State, StateName,
     Streak, Time, Transition, Trigger,
@@ -224,6 +224,16 @@ pub fn runtime(view: &RuntimeView, now: Time) -> Json {
         .done()
 }
 
+/// A drained scope.
+pub fn drain(view: &DrainView) -> Json {
+    json!({
+        "scope": view.drain.scope.to_string(),
+        "since": moment(view.drain.since),
+        "until": moment(view.drain.until),
+        "outstanding": view.outstanding,
+    })
+}
+
 /// An accepted trigger, without its payload.
 pub fn trigger(trigger: &Trigger) -> Json {
     let runs: Vec<String> = trigger.runs.iter().map(ToString::to_string).collect();
@@ -278,6 +288,7 @@ pub fn status(status: &Status) -> Json {
         .with("outstanding", status.outstanding)
         .maybe("next_deadline", status.next_deadline.map(moment))
         .maybe("draining_until", status.draining_until.map(moment))
+        .with("drains", status.drains.iter().map(|drain| drain.scope.to_string()).collect::<Vec<_>>())
         .with("ticks", status.ticks)
         .with("commits", status.commits)
         .with("burst", burst(&status.burst))

@@ -1,10 +1,10 @@
-//! Commands that change something: trigger, cancel, resume, redrive, charge, report, runtime.
+//! Commands that change something: trigger, cancel, resume, redrive, charge, report, runtime, drain.
 
 use std::io::Read as _;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::args::{Charge, Many, One, Redrive, Report, Runtime, Trigger};
+use super::args::{Charge, Drain, Many, One, Redrive, Report, Runtime, Trigger, Undrain};
 use super::client::{Client, escaped};
 use super::exit::{Failure, USAGE};
 use super::look::{brief, text};
@@ -185,4 +185,24 @@ pub fn runtime(client: &Client, command: &Runtime) -> Result<(), Failure> {
             out::line(&format!("{} {} until {until}", text(&row, "name"), text(&row, "state")))
         }
     }
+}
+
+/// `dwell drain`.
+pub fn drain(client: &Client, args: &Drain) -> Result<(), Failure> {
+    let body = json!({ "scope": args.scope.text(), "timeout": args.timeout });
+    let row = client.post("/v1/drains", &body)?;
+    if args.json {
+        return out::json(&row);
+    }
+    let outstanding = row.get("outstanding").and_then(Json::as_u64).unwrap_or(0);
+    let until = brief(text(&row, "until"));
+    let left =
+        if outstanding == 0 { String::new() } else { format!(", {outstanding} outstanding until {until}") };
+    out::line(&format!("{} drained{left}", text(&row, "scope")))
+}
+
+/// `dwell undrain`.
+pub fn undrain(client: &Client, args: &Undrain) -> Result<(), Failure> {
+    let row = client.delete(&format!("/v1/drains/{}", escaped(&args.scope.text())))?;
+    if args.json { out::json(&row) } else { out::line(&format!("{} undrained", text(&row, "scope"))) }
 }

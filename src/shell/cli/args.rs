@@ -107,6 +107,14 @@ Prints used and limit. Exits 75 when the budget does not hold the calls; then no
     /// Pause or resume a runtime
     #[command(subcommand)]
     Runtime(Runtime),
+    /// Let nothing of a scope start; what is outstanding may finish
+    #[command(after_help = "Examples:
+  dwell drain --runtime claude           until dwell undrain, also after a restart
+  dwell drain --all --timeout 10m        what is outstanding has ten minutes")]
+    Drain(Drain),
+    /// Let a drained scope go
+    #[command(after_help = "Example:\n  dwell undrain --flow review")]
+    Undrain(Undrain),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -137,6 +145,9 @@ pub struct Serve {
     /// Directory of flow files [default: ./flows if it is there]
     #[arg(long, value_name = "DIR")]
     pub flows: Option<PathBuf>,
+    /// Start with everything drained: nothing is dispatched until dwell undrain --all
+    #[arg(long)]
+    pub paused: bool,
     /// Stand still at this time; moved by POST /v1/clock/advance
     #[arg(long, value_name = "TIME")]
     pub test_clock: Option<String>,
@@ -201,6 +212,8 @@ pub enum What {
     Runs,
     Flows,
     Runtimes,
+    /// Drained scopes
+    Drains,
     Dead,
     Triggers,
 }
@@ -340,6 +353,53 @@ pub struct Report {
     pub session: Option<String>,
     #[command(flatten)]
     pub attempt: Attempt,
+}
+
+#[derive(Debug, Args)]
+pub struct Drain {
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// How long what is outstanding may take [default: drain.timeout]
+    #[arg(long, value_name = "SPAN")]
+    pub timeout: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Undrain {
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct ScopeArgs {
+    /// Everything
+    #[arg(long)]
+    pub all: bool,
+    /// What runs on this provider account
+    #[arg(long, value_name = "NAME")]
+    pub runtime: Option<String>,
+    /// The runs of this flow
+    #[arg(long, value_name = "NAME")]
+    pub flow: Option<String>,
+    /// What belongs to this tenant
+    #[arg(long, value_name = "NAME")]
+    pub org: Option<String>,
+}
+
+impl ScopeArgs {
+    /// As the server knows it.
+    pub fn text(&self) -> String {
+        let named = [("runtime", &self.runtime), ("flow", &self.flow), ("org", &self.org)];
+        let named = named.into_iter().find_map(|(kind, name)| Some(format!("{kind}:{}", name.as_ref()?)));
+        named.unwrap_or_else(|| "all".to_owned())
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -82,6 +82,11 @@ impl Client {
         self.json(self.send("POST", path, body.to_string().as_bytes())?)
     }
 
+    /// What `path` answers when it is taken away.
+    pub fn delete(&self, path: &str) -> Result<Json, Failure> {
+        self.json(self.send("DELETE", path, &[])?)
+    }
+
     /// The bytes at `path`, as they come.
     pub fn stream(&self, path: &str) -> Result<impl Read + use<>, Failure> {
         let response = self.send("GET", path, &[])?;

@@ -24,6 +24,7 @@ pub fn ls(client: &Client, args: &Ls) -> Result<(), Failure> {
         Some(What::Triggers) => items(client, &format!("/v1/triggers?limit={}", args.limit))?,
         Some(What::Flows) => items(client, "/v1/flows")?,
         Some(What::Runtimes) => items(client, "/v1/runtimes")?,
+        Some(What::Drains) => items(client, "/v1/drains")?,
     };
     if args.json {
         return out::json(&json!({ "items": items }));
@@ -33,6 +34,7 @@ pub fn ls(client: &Client, args: &Ls) -> Result<(), Failure> {
         None | Some(What::Sessions | What::Runs | What::Dead) => out::table(RECORD, &rows(record)),
         Some(What::Flows) => out::table(&["NAME", "RUNTIME", "ON", "FILE"], &rows(flow)),
         Some(What::Runtimes) => out::table(RUNTIME, &rows(runtime)),
+        Some(What::Drains) => out::table(&["SCOPE", "SINCE", "UNTIL", "OUTSTANDING"], &rows(drain)),
         Some(What::Triggers) => {
             out::table(&["ID", "AT", "SOURCE", "EVENT", "ORG/ENV", "RUNS"], &rows(trigger))
         }
@@ -105,6 +107,15 @@ fn runtime(item: &Json) -> Vec<String> {
         shown(item.get("queued")),
         brief(text(item, "held_until")),
         source.to_owned(),
+    ]
+}
+
+fn drain(item: &Json) -> Vec<String> {
+    vec![
+        text(item, "scope").to_owned(),
+        brief(text(item, "since")),
+        brief(text(item, "until")),
+        shown(item.get("outstanding")),
     ]
 }
 

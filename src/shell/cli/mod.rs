@@ -61,6 +61,8 @@ fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Charge(args) => act::charge(&client()?.with_token(token()), args)?,
         Command::Report(args) => act::report(&client()?.with_token(token()), args)?,
         Command::Runtime(command) => act::runtime(&client()?, command)?,
+        Command::Drain(args) => act::drain(&client()?, args)?,
+        Command::Undrain(args) => act::undrain(&client()?, args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -83,7 +85,7 @@ fn start(place: &Place, args: &Serve) -> anyhow::Result<ExitCode> {
             Some(time::parse(text).map_err(|error| Failure { exit: USAGE, message: error.to_string() })?)
         }
     };
-    serve::run(&load(place, flags)?, &serve::Options { test_clock })
+    serve::run(&load(place, flags)?, &serve::Options { test_clock, paused: args.paused })
 }
 
 /// The configuration of this place, with more flags on top.

@@ -4,6 +4,7 @@
 
 mod ask;
 mod bulk;
+mod drains;
 mod events;
 mod feed;
 mod guard;
@@ -110,6 +111,8 @@ pub enum Method {
     Get,
     /// Changes.
     Post,
+    /// Takes away.
+    Delete,
 }
 
 impl Method {
@@ -117,6 +120,7 @@ impl Method {
         match self {
             Method::Get => MethodFilter::GET,
             Method::Post => MethodFilter::POST,
+            Method::Delete => MethodFilter::DELETE,
         }
     }
 }
@@ -136,6 +140,10 @@ const fn get(path: &'static str, answer: fn(MethodFilter) -> MethodRouter<Arc<Sh
 
 const fn post(path: &'static str, answer: fn(MethodFilter) -> MethodRouter<Arc<Shared>>) -> Route {
     Route { method: Method::Post, path, answer }
+}
+
+const fn delete(path: &'static str, answer: fn(MethodFilter) -> MethodRouter<Arc<Shared>>) -> Route {
+    Route { method: Method::Delete, path, answer }
 }
 
 /// Every route there is; `schema/openapi.yaml` describes each, and `tests/openapi.rs` holds the two together.
@@ -162,6 +170,9 @@ pub const ROUTES: &[Route] = &[
     get("/v1/runtimes", |method| on(method, system::runtimes)),
     post("/v1/runtimes/{name}/pause", |method| on(method, system::pause)),
     post("/v1/runtimes/{name}/resume", |method| on(method, system::resume)),
+    get("/v1/drains", |method| on(method, drains::list)),
+    post("/v1/drains", |method| on(method, drains::drain)),
+    delete("/v1/drains/{scope}", |method| on(method, drains::undrain)),
     get("/v1/events", |method| on(method, events::events)),
     get("/v1/flows", |method| on(method, system::flows)),
     get("/v1/status", |method| on(method, system::status)),

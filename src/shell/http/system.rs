@@ -104,10 +104,16 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
         Ok(Err(problem)) => problem.detail,
         Ok(Ok(status)) => match status.draining_until {
             Some(until) => format!("draining until {}", time::format(until)),
-            None => return answer(StatusCode::OK, json!({ "ready": true, "reasons": [] })),
+            None => return answer(StatusCode::OK, json!({ "ready": true, "reasons": held(&status) })),
         },
     };
     answer(StatusCode::SERVICE_UNAVAILABLE, json!({ "ready": false, "reasons": [reason] }))
+}
+
+/// What is taken in and not started, which is no reason to be called unready.
+fn held(status: &Status) -> Vec<String> {
+    let drains = status.drains.iter();
+    drains.map(|drain| format!("{} is drained since {}", drain.scope, time::format(drain.since))).collect()
 }
 
 async fn ask_status(shared: &Shared) -> Result<Status, Problem> {
