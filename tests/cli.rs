@@ -234,6 +234,26 @@ fn a_followed_session_ends_with_its_outcome_and_a_key_finds_it_again() {
 }
 
 #[test]
+fn a_label_finds_live_and_finished_records_and_no_other() {
+    let dwell = served();
+    let red = || dwell.session(&["--label", "team=red", "--label", "x=a=b"]);
+    let (red, done) = (red(), red());
+    dwell.session(&["--label", "team=blue"]);
+    dwell.report(&done, "1", &["succeeded"]);
+    let ids = |label: &str| {
+        let listed: Value =
+            serde_json::from_str(&dwell.run(&["ls", "--label", label, "--json"]).out).unwrap();
+        let items = listed["items"].as_array().unwrap();
+        items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("team=red"), [done.clone(), red.clone()]);
+    assert_eq!(ids("x=a=b"), [done, red]);
+    assert_eq!(ids("team=green"), [String::new(); 0]);
+    assert_eq!(dwell.run(&["ls", "--label", "team"]).code, 2);
+    assert_eq!(dwell.run(&["run", "--label", "team", "--", "true"]).code, 2);
+}
+
+#[test]
 fn a_rerun_is_a_new_record_that_names_the_old_one() {
     let dwell = served();
     let id = dwell.session(&["--key", "k", "--org", "acme", "--budget", "20"]);

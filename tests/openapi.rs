@@ -396,6 +396,7 @@ fn every_documented_query_parameter_is_taken() {
                 let value = match name {
                     "record" => id.clone(),
                     "event" => "dispatch".to_owned(),
+                    "label" => "team=red".to_owned(),
                     _ => example(&dwell.document, &parameter["schema"]),
                 };
                 // A stream begins at once with what is there.

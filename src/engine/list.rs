@@ -50,7 +50,9 @@ pub(super) fn page(draft: &Draft<'_>, filter: &Filter) -> Result<Page, Fail> {
             continue;
         }
         reads += 1;
-        if let Some(record) = draft.record(id)?.filter(|record| matches(record, filter)) {
+        if let Some(record) = draft.record(id)?.filter(|record| matches(record, filter))
+            && labelled(draft, id, filter)?
+        {
             page.records.push(record);
             if page.records.len() == wanted {
                 break;
@@ -116,6 +118,12 @@ pub(super) fn matches(record: &Record, filter: &Filter) -> bool {
         && is(&filter.flow, record.flow.as_deref())
         && is(&filter.key, record.key.as_deref())
         && (filter.cause.is_none() || filter.cause == record.state.cause())
+}
+
+/// Whether it has the label; these stand in the work, which is read for this only.
+pub(super) fn labelled(draft: &Draft<'_>, id: RecordId, filter: &Filter) -> Result<bool, Fail> {
+    let Some((name, value)) = filter.label.as_deref() else { return Ok(true) };
+    Ok(draft.work(id)?.labels.get(name) == Some(value))
 }
 
 /// Accepted triggers, newest first.

@@ -39,7 +39,10 @@ fn named(draft: &Draft<'_>, mut ids: Vec<RecordId>, filter: &Filter) -> Result<V
     ids.dedup();
     let mut found = Vec::with_capacity(ids.len());
     for id in ids {
-        found.extend(draft.record(id)?.filter(|record| list::matches(record, filter)));
+        let record = draft.record(id)?.filter(|record| list::matches(record, filter));
+        if record.is_some() && list::labelled(draft, id, filter)? {
+            found.extend(record);
+        }
     }
     Ok(found)
 }

@@ -189,6 +189,8 @@ pub struct Filter {
     pub key: Option<String>,
     /// Dead-lettered for this.
     pub cause: Option<Cause>,
+    /// With this label of this value.
+    pub label: Option<Box<(String, String)>>,
     /// Older than this id (the cursor).
     pub before: Option<RecordId>,
     /// At most this many, and never more than [`Filter::LIMIT_MAX`].

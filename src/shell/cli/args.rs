@@ -170,6 +170,12 @@ pub struct Run {
     /// Mutating calls it may make [default: unlimited]
     #[arg(long, value_name = "N")]
     pub budget: Option<u32>,
+    /// A mark of your own, to list by; may be given again
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub label: Vec<String>,
+    /// A line for humans
+    #[arg(long, value_name = "TEXT")]
+    pub task: Option<String>,
     /// What the runtime's agent is asked
     #[arg(long, value_name = "TEXT", conflicts_with = "argv", required_unless_present = "argv")]
     pub prompt: Option<String>,
@@ -243,6 +249,9 @@ pub struct Ls {
     /// With this key
     #[arg(long)]
     pub key: Option<String>,
+    /// With this label
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub label: Option<String>,
     /// At most this many
     #[arg(long, default_value_t = 50)]
     pub limit: u32,

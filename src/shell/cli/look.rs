@@ -50,6 +50,7 @@ fn records_query(args: &Ls) -> String {
         ("runtime", &args.runtime),
         ("cause", &args.cause),
         ("key", &args.key),
+        ("label", &args.label),
     ];
     let mut query = format!("limit={}", args.limit);
     for (name, value) in filters {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::args::{Place, Run};
 use super::client::{Client, escaped};
-use super::exit::{FAILED, Failure, TRY_LATER};
+use super::exit::{FAILED, Failure, TRY_LATER, USAGE};
 use super::look::text;
 use super::out;
 use crate::shell::serve;
@@ -63,12 +63,21 @@ fn submission(args: &Run) -> Result<Json, Failure> {
         Some(prompt) => (json!({ "agent": { "prompt": prompt, "cwd": cwd } }), "claude"),
         None => (json!({ "command": args.argv, "cwd": cwd }), "shell"),
     };
+    let mut labels = Map::new();
+    for label in &args.label {
+        let (name, value) = (label.split_once('=')).ok_or_else(|| Failure {
+            exit: USAGE,
+            message: format!("label {label:?}: expected name=value"),
+        })?;
+        labels.insert(name.to_owned(), json!(value));
+    }
     let mut body = Map::from_iter([
+        ("labels".to_owned(), Json::Object(labels)),
         ("action".to_owned(), action),
         ("runtime".to_owned(), json!(args.runtime.as_deref().unwrap_or(default))),
         ("budget".to_owned(), json!(args.budget)),
     ]);
-    for (name, value) in [("key", &args.key), ("org", &args.org), ("env", &args.env)] {
+    for (name, value) in [("key", &args.key), ("org", &args.org), ("env", &args.env), ("task", &args.task)] {
         if let Some(value) = value {
             body.insert(name.to_owned(), json!(value));
         }

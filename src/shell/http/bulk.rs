@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::ask::{Input, answer, ask, resolve, unexpected};
 use super::intake::submission;
-use super::records::word;
+use super::records::{label, word};
 use super::reports::{self, is_token, required_attempt};
 use crate::engine::{Answer, Filter, Redrives, Request};
 use crate::model::{IdError, Time};
@@ -132,6 +132,7 @@ fn redrives(mut fields: Fields, now: Time) -> Result<Redrives, Problem> {
     let limit = limit.filter(|limit| (1..=ITEMS_MAX).contains(limit));
     let filter = Filter {
         cause: word(&mut fields, "cause")?,
+        label: label(&mut fields)?,
         flow: fields.text("flow")?,
         runtime: fields.text("runtime")?,
         org: fields.text("org")?,

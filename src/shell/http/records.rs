@@ -72,6 +72,7 @@ fn filter(mut query: Fields) -> Result<Filter, Problem> {
         runtime: query.text("runtime")?,
         key: query.text("key")?,
         cause: word(&mut query, "cause")?,
+        label: label(&mut query)?,
         before: word(&mut query, "cursor")?,
         limit: limit(&mut query, Filter::LIMIT_MAX)?,
     };
@@ -86,6 +87,13 @@ pub(super) fn word<T: FromStr<Err: std::fmt::Display>>(
 ) -> Result<Option<T>, Problem> {
     let Some(text) = query.text(name)? else { return Ok(None) };
     text.parse().map(Some).map_err(|error: T::Err| Problem::field(name, error))
+}
+
+/// `?label=name=value`.
+pub(super) fn label(query: &mut Fields) -> Result<Option<Box<(String, String)>>, Problem> {
+    let Some(text) = query.text("label")? else { return Ok(None) };
+    let pair = text.split_once('=').ok_or_else(|| query.problem("label", "expected name=value"))?;
+    Ok(Some(Box::new((pair.0.to_owned(), pair.1.to_owned()))))
 }
 
 /// `?limit=`, between 1 and `max`.
