@@ -1,14 +1,15 @@
 //! What each request makes of things, and its answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::draft::{Draft, Fail};
 use super::gate;
+use super::modes::Sorted;
 use super::request::{Answer, BurstStatus, Counts, Detail, Request, RuntimeView, Status, Triggered};
-use super::{drains, index, list, redrive};
+use super::{drains, index, list, modes, redrive};
 use crate::model::{
-    Cause, Event, Lane, Measure, Name, RecordId, Rejected, Report, Runtime, StateName, Submission, Time,
-    Trigger, TriggerId,
+    Cause, Event, Lane, Measure, Mode, Name, RecordId, Rejected, Report, Runtime, StateName, Submission,
+    Time, Trigger, TriggerId,
 };
 use crate::pace::Outcome;
 use crate::store::{Stored, keys};
@@ -42,6 +43,8 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
         Request::Drains => Ok(Answer::Drains(drains::list(draft.core))),
         Request::Rerun { id, fresh } => rerun(draft, id, fresh),
         Request::RedriveMany(asked) => redrive::redrive(draft, *asked),
+        Request::Flip(asked) => modes::flip(draft, &asked),
+        Request::Modes => Ok(Answer::Modes(modes::view(draft.core))),
         Request::Each(requests) => each(draft, requests),
     }
 }
@@ -95,9 +98,10 @@ fn submit(draft: &mut Draft<'_>, submission: Submission) -> Result<Answer, Fail>
 fn rerun(draft: &mut Draft<'_>, id: RecordId, fresh: RecordId) -> Result<Answer, Fail> {
     let Detail { record, work } = detail(draft, id)?;
     configured(draft, &record.runtime)?;
+    let mode = record.flow.as_ref().map_or(Mode::Live, |flow| draft.core.mode(flow).0);
     // What could not be carried out when it was admitted still cannot: its work is not whole.
-    let invalid =
-        record.last_error.filter(|_| record.attempt == 0 && record.state.cause() == Some(Cause::Invalid));
+    let refused = record.shadow || record.state.cause() == Some(Cause::Invalid);
+    let invalid = record.last_error.filter(|_| record.attempt == 0 && refused);
     let again = Submission {
         id: fresh,
         org: record.org,
@@ -117,8 +121,14 @@ fn rerun(draft: &mut Draft<'_>, id: RecordId, fresh: RecordId) -> Result<Answer,
         work: work.clone(),
         invalid,
     };
-    room(draft, std::slice::from_ref(&again))?;
-    let record = draft.admit(again, Lane::Ready);
+    let record = match (mode, &again.flow) {
+        (Mode::Off, Some(name)) => return Err(Rejected::FlowOff { name: name.clone() }.into()),
+        (Mode::Shadow, _) => draft.record_shadow(again),
+        (Mode::Off | Mode::Live, _) => {
+            room(draft, std::slice::from_ref(&again))?;
+            draft.admit(again, Lane::Ready)
+        }
+    };
     Ok(Answer::Admitted { detail: Box::new(Detail { record, work }), duplicate: false })
 }
 
@@ -166,18 +176,32 @@ fn trigger_runs(
         let row = draft.row(&keys::trigger(first))?;
         let runs =
             row.map(|row| Trigger::decode(&row)).transpose()?.map(|first| first.runs).unwrap_or_default();
-        let outcome = Outcome::PassThrough;
-        return Ok(Answer::Triggered(Triggered { trigger: first, duplicate: true, runs, outcome }));
+        let first = Triggered {
+            trigger: first,
+            duplicate: true,
+            runs,
+            shadow: Vec::new(),
+            off: Vec::new(),
+            outcome: Outcome::PassThrough,
+        };
+        return Ok(Answer::Triggered(first));
     }
+    let asked = runs.iter().filter_map(|run| run.flow.clone()).collect();
+    let Sorted { live, shadow, off } = modes::sort(draft.core, runs);
     if !spool {
-        room(draft, &runs)?;
+        room(draft, &live)?;
     }
     trigger.at = draft.now;
+    modes::matched(draft, &trigger, &asked);
     let core = &mut *draft.core;
-    let verdict = gate::judge(&mut core.gate, &core.settings, &runs, core.now);
-    for run in runs {
+    let verdict = gate::judge(&mut core.gate, &core.settings, &live, core.now);
+    for run in live {
         let diverted = verdict.get(&(run.org.clone(), run.env.clone())) == Some(&Outcome::Mollify);
         trigger.runs.push(draft.admit(run, if diverted { Lane::Burst } else { Lane::Ready }).id);
+    }
+    let in_shadow: BTreeSet<Name> = shadow.iter().filter_map(|run| run.flow.clone()).collect();
+    for run in shadow {
+        trigger.runs.push(draft.record_shadow(run).id);
     }
     let outcome = verdict.into_values().max().unwrap_or(Outcome::PassThrough);
     if let Some(delivery) = delivery {
@@ -185,7 +209,14 @@ fn trigger_runs(
     }
     draft.put(keys::trigger(trigger.id), trigger.encode());
     draft.core.oldest.trigger.get_or_insert(trigger.at);
-    Ok(Answer::Triggered(Triggered { trigger: trigger.id, duplicate: false, runs: trigger.runs, outcome }))
+    Ok(Answer::Triggered(Triggered {
+        trigger: trigger.id,
+        duplicate: false,
+        runs: trigger.runs,
+        shadow: in_shadow.into_iter().collect(),
+        off: off.into_iter().collect(),
+        outcome,
+    }))
 }
 
 fn set_runtime(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::gate::Gate;
 use super::index::Index;
+use super::modes::Modes;
 use super::settings::Settings;
 use crate::model::{Drain, Name, Record, RecordId, Runtime, Scope, StateName, Time};
 use crate::store::{StoreError, Tally};
@@ -25,6 +26,7 @@ pub(super) struct Core {
     pub(super) settings: Settings,
     pub(super) index: Index,
     pub(super) gate: Gate,
+    pub(super) modes: Modes,
     pub(super) runtimes: BTreeMap<Name, Runtime>,
     pub(super) drains: BTreeMap<Scope, Drain>,
     pub(super) tally: Tally,

@@ -104,6 +104,19 @@ impl<'a> Draft<'a> {
         record
     }
 
+    /// Records what would have been admitted, finished at once: it is never queued and acts on nothing.
+    pub(super) fn record_shadow(&mut self, submission: Submission) -> Record {
+        let order = self.core.index.next_order();
+        let (queued, work) = machine::admit(submission, order, self.now, &self.core.settings.policy);
+        let record = machine::shadow(queued.clone(), self.now);
+        self.core.tally.admitted += 1;
+        self.core.count(&queued, &record);
+        let detail = record.last_error.as_ref().map(|fault| format!("{}: {}", fault.code, fault.message));
+        self.transitions.push(transition(None, &record, "shadowed", detail, self.now));
+        self.touched.insert(record.id, Touched { before: None, after: record.clone(), work: Some(work) });
+        record
+    }
+
     /// Lets an event happen to a record, and to its runtime.
     pub(super) fn apply(&mut self, id: RecordId, event: &Event) -> Result<Record, Fail> {
         let before = self.record(id)?.ok_or_else(|| Rejected::NotFound { id: id.to_string() })?;

@@ -106,6 +106,8 @@ fn entry_matches(entry: &Entry, filter: &Filter) -> bool {
         && is(&filter.env, &entry.env)
         && is(&filter.runtime, &entry.runtime)
         && is(&filter.flow, entry.flow.as_deref().unwrap_or_default())
+        // What is recorded only is finished from the start.
+        && filter.shadow != Some(true)
 }
 
 /// Whether a filter lets a record through; kind and cursor aside, which are ranges of ids.
@@ -118,6 +120,7 @@ pub(super) fn matches(record: &Record, filter: &Filter) -> bool {
         && is(&filter.flow, record.flow.as_deref())
         && is(&filter.key, record.key.as_deref())
         && (filter.cause.is_none() || filter.cause == record.state.cause())
+        && filter.shadow.is_none_or(|shadow| shadow == record.shadow)
 }
 
 /// Whether it has the label; these stand in the work, which is read for this only.

@@ -17,6 +17,7 @@ mod hold;
 mod inbox;
 mod index;
 mod list;
+mod modes;
 mod open;
 mod parked;
 mod purge;
@@ -33,13 +34,13 @@ pub use hold::Hold;
 pub use inbox::{Advanced, Closed, Handle, Inbox, channel};
 pub use open::{Opening, Survivor};
 pub use request::{
-    Answer, Arrival, BurstStatus, Counts, Detail, Filter, Page, Redriven, Redrives, Reply, Request,
-    RuntimeView, Status, Triggered,
+    Answer, Arrival, BurstStatus, Counts, Detail, Filter, Flip, Flipped, FlowView, ModesView, Page,
+    Redriven, Redrives, Reply, Request, RuntimeView, Status, Target, Triggered,
 };
 pub use run::{Clock, run};
 pub use settings::{
     ARRIVALS_PER_TICK_MAX, ARRIVALS_QUEUED_MAX, Burst, CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX,
-    DISPATCHES_PER_TICK_MAX, Org, PARKS_PER_TICK_MAX, PURGES_PER_TICK_MAX, QUEUED_MAX, READS_PER_PAGE_MAX,
-    RECORDS_PER_SCAN, Settings, VISITS_PER_PAGE_MAX,
+    DISPATCHES_PER_TICK_MAX, Flow, Org, PARKS_PER_TICK_MAX, PURGES_PER_TICK_MAX, QUEUED_MAX,
+    READS_PER_PAGE_MAX, RECORDS_PER_SCAN, Settings, VISITS_PER_PAGE_MAX,
 };
 pub use tick::{Engine, Released};

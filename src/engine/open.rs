@@ -3,6 +3,7 @@
 use super::core::{Core, EngineError};
 use super::gate::Gate;
 use super::index::Index;
+use super::modes::Modes;
 use super::purge;
 use super::settings::{RECORDS_PER_SCAN, Settings};
 use super::tick::Engine;
@@ -74,6 +75,7 @@ impl Engine {
         }
         let core = Core {
             gate: Gate::new(&settings),
+            modes: Modes::read(&*backend)?,
             settings,
             index,
             runtimes,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::drains::DrainView;
 use super::settings::RERUN_BYTES;
 use crate::model::{
-    Action, Cause, Command, Drain, IdRange, Kind, Meter, Name, Record, RecordId, Rejected, Report, Runtime,
-    Scope, StateName, Submission, Time, Trigger, Work,
+    Action, Cause, Command, Drain, IdRange, Kind, Meter, Missing, Mode, Name, Origin, Record, RecordId,
+    Rejected, Report, Runtime, Scope, Standing, StateName, Submission, Time, Trigger, Work,
 };
 use crate::pace::{Outcome, Reason};
 use crate::store::Durable;
@@ -126,6 +126,10 @@ pub enum Request {
     },
     /// Give many dead letters another life, in one commit -> [`Answer::Redriven`].
     RedriveMany(Box<Redrives>),
+    /// Name a mode -> [`Answer::Flipped`].
+    Flip(Box<Flip>),
+    /// Every loaded flow and its mode -> [`Answer::Modes`].
+    Modes,
     /// Many in one commit, each answered as if it had come alone; a refusal of one leaves the others -> [`Answer::Each`].
     Each(Vec<Request>),
 }
@@ -165,6 +169,8 @@ impl Request {
             | Request::DrainScope { .. }
             | Request::UndrainScope { .. }
             | Request::Drains
+            | Request::Flip(_)
+            | Request::Modes
             | Request::Drain { .. } => 0,
         }
     }
@@ -191,6 +197,8 @@ pub struct Filter {
     pub cause: Option<Cause>,
     /// With this label of this value.
     pub label: Option<Box<(String, String)>>,
+    /// Recorded in shadow, or not.
+    pub shadow: Option<bool>,
     /// Older than this id (the cursor).
     pub before: Option<RecordId>,
     /// At most this many, and never more than [`Filter::LIMIT_MAX`].
@@ -213,6 +221,26 @@ pub struct Redrives {
     pub dead_by: Option<Time>,
     /// Say which, and leave them as they are.
     pub dry_run: bool,
+}
+
+/// A mode to be named.
+#[derive(Clone, Debug)]
+pub struct Flip {
+    /// Where.
+    pub target: Target,
+    /// Go live however long a flow has been in shadow.
+    pub force: bool,
+    /// What flows need to act and is not there, of all flows.
+    pub missing: Vec<Missing>,
+}
+
+/// Where a mode is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// For all flows whose own mode nobody named.
+    Global(Mode),
+    /// For one flow; `None` takes back what was named.
+    Flow(Name, Option<Mode>),
 }
 
 /// What is answered.
@@ -251,6 +279,10 @@ pub enum Answer {
     Drains(Vec<DrainView>),
     /// What became of dead letters.
     Redriven(Redriven),
+    /// A named mode.
+    Flipped(Flipped),
+    /// The modes.
+    Modes(ModesView),
     /// One for each request, in order.
     Each(Vec<Result<Answer, Rejected>>),
 }
@@ -282,10 +314,47 @@ pub struct Triggered {
     pub trigger: crate::model::TriggerId,
     /// True if nothing was created.
     pub duplicate: bool,
-    /// The runs it made, then or now.
+    /// The runs it made, then or now; those that are recorded only are among them.
     pub runs: Vec<RecordId>,
+    /// Flows in shadow that matched: their runs act on nothing.
+    pub shadow: Vec<Name>,
+    /// Flows that are off and matched: they made no run, and none is made of a duplicate later.
+    pub off: Vec<Name>,
     /// What the burst gate made of it; a duplicate is not judged, so it passes.
     pub outcome: Outcome,
+}
+
+/// What naming a mode did, to all flows or to the one it was named for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flipped {
+    /// The mode before.
+    pub from: Mode,
+    /// The mode after.
+    pub to: Mode,
+    /// No flow was on before, and one is now.
+    pub woke: bool,
+}
+
+/// The modes as they are.
+#[derive(Clone, Debug)]
+pub struct ModesView {
+    /// Of flows that have none of their own.
+    pub global: Mode,
+    /// Whether an operator named it; else it is configuration's.
+    pub named: bool,
+    /// Every loaded flow, by name.
+    pub flows: Vec<FlowView>,
+}
+
+/// A loaded flow and its mode.
+#[derive(Clone, Debug)]
+pub struct FlowView {
+    /// Its name.
+    pub name: Name,
+    /// Who named the mode that is in force.
+    pub origin: Origin,
+    /// Its durable row, with that mode.
+    pub standing: Standing,
 }
 
 /// A page of records.

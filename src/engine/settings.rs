@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{Name, Policy};
+use crate::model::{Mode, Name, Policy};
 use crate::pace::{Rate, Switches};
 
 /// Numbers and names the engine works with.
@@ -23,6 +23,19 @@ pub struct Settings {
     pub burst: Burst,
     /// What differs for an org; one that is not here has the defaults.
     pub orgs: BTreeMap<Name, Org>,
+    /// Every flow that is loaded.
+    pub flows: BTreeMap<Name, Flow>,
+    /// The mode of flows that nobody named one for.
+    pub mode: Mode,
+    /// How long a flow must have been in shadow before it goes live; zero asks for nothing.
+    pub min_shadow: Duration,
+}
+
+/// What the engine knows of a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// As its file names it.
+    pub mode: Option<Mode>,
 }
 
 /// The burst gate and its drainer.
@@ -86,6 +99,9 @@ impl Default for Settings {
             queued_max: QUEUED_MAX,
             burst: Burst::default(),
             orgs: BTreeMap::new(),
+            flows: BTreeMap::new(),
+            mode: Mode::Live,
+            min_shadow: Duration::ZERO,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::request::{Answer, Arrival, Reply};
 use super::settings::{
     CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX,
 };
-use super::{arrivals, burst, hold, purge};
+use super::{arrivals, burst, hold, modes, purge};
 use crate::model::{Effect, Event, Name, RecordId, Rejected, Time, Transition};
 use crate::store::{Durable, Writer};
 
@@ -63,6 +63,7 @@ impl Engine {
         let mut draft = Draft::new(&mut core, writer.backend());
         purge::purge(&mut draft)?;
         interrupted(&mut draft)?;
+        modes::settle(&mut draft);
         let mut replies = Vec::with_capacity(arrivals.len());
         for Arrival { request, reply } in arrivals {
             let answer = match arrivals::answer(&mut draft, request) {
@@ -144,7 +145,8 @@ fn dispatch(draft: &mut Draft<'_>) -> Result<(), EngineError> {
             }
             let Core { index, settings, .. } = &mut *draft.core;
             let Some(id) = index.take(&runtime, settings) else { break };
-            draft.must(id, &Event::Dispatch)?;
+            let record = draft.must(id, &Event::Dispatch)?;
+            modes::started(draft, &record);
             starts -= 1;
         }
     }

@@ -44,3 +44,9 @@ pub fn admit(submission: Submission, order: u64, now: Time, policy: &Policy) -> 
     };
     (record, submission.work)
 }
+
+/// A record just admitted, as a flow in shadow leaves it: what would have been done, and over. One that could not be
+/// carried out keeps the fault, and is no dead letter, since nothing waits for an operator.
+pub fn shadow(record: Record, now: Time) -> Record {
+    Record { state: State::Completed { at: now }, shadow: true, ..record }
+}

@@ -15,7 +15,7 @@ mod owed;
 #[cfg(test)]
 mod testing;
 
-pub use admit::admit;
+pub use admit::{admit, shadow};
 pub use burst::divert;
 pub use limit::{merge, resolve};
 pub use owed::{Owed, owed};

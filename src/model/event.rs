@@ -1,6 +1,6 @@
 //! Everything that can happen to a record, and the refusal of what cannot.
 
-use super::{Name, RecordId, Report, Scope, StateName, Time};
+use super::{Early, Missing, Name, RecordId, Report, Scope, StateName, Time};
 
 /// What an operator or client asks of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +141,26 @@ pub enum Rejected {
         /// As many as may be.
         limit: u64,
     },
+    /// No flow of that name is loaded.
+    UnknownFlow {
+        /// What was named.
+        name: Name,
+    },
+    /// The flow's mode lets no run of it be admitted.
+    FlowOff {
+        /// Which.
+        name: Name,
+    },
+    /// What a flow needs to act is not there, so it does not go live.
+    CapabilitiesMissing {
+        /// All of it.
+        missing: Vec<Missing>,
+    },
+    /// A flow has not been in shadow for long enough to go live.
+    CutoverEarly {
+        /// Those that have not.
+        flows: Vec<Early>,
+    },
 }
 
 impl Rejected {
@@ -155,6 +175,10 @@ impl Rejected {
             Rejected::NotDrained { .. } => "not_drained",
             Rejected::DrainsFull { .. } => "drains_full",
             Rejected::QueueFull { .. } => "queue_full",
+            Rejected::UnknownFlow { .. } => "unknown_flow",
+            Rejected::FlowOff { .. } => "flow_off",
+            Rejected::CapabilitiesMissing { .. } => "capabilities_missing",
+            Rejected::CutoverEarly { .. } => "cutover_early",
         }
     }
 }
@@ -183,6 +207,21 @@ impl std::fmt::Display for Rejected {
             }
             Rejected::QueueFull { scope, queued, limit } => {
                 write!(f, "{queued} of {limit} records are queued in {scope}; come back later")
+            }
+            Rejected::UnknownFlow { name } => write!(f, "no flow {name} is loaded"),
+            Rejected::FlowOff { name } => write!(f, "flow {name} is off: no run of it is admitted"),
+            Rejected::CapabilitiesMissing { missing } => {
+                let all: Vec<String> =
+                    missing.iter().map(|one| format!("flow {}: {}", one.flow, one.why)).collect();
+                write!(f, "cannot go live: {}", all.join("; "))
+            }
+            Rejected::CutoverEarly { flows } => {
+                let all: Vec<&str> = flows.iter().map(|early| &*early.flow).collect();
+                write!(
+                    f,
+                    "cannot go live: not in shadow for cutover.min_shadow yet: {}; force overrides",
+                    all.join(", ")
+                )
             }
         }
     }

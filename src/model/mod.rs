@@ -7,6 +7,7 @@ mod effect;
 mod event;
 mod ids;
 mod limit;
+mod mode;
 mod outcome;
 mod policy;
 mod record;
@@ -22,6 +23,7 @@ pub use effect::Effect;
 pub use event::{Command, Event, Rejected};
 pub use ids::{IdError, IdRange, Kind, RecordId, TriggerId};
 pub use limit::{Limit, LimitReport, Overage, Pause, Reset, Source};
+pub use mode::{Early, Missing, Mode, Origin, Standing};
 pub use outcome::{Fault, Particulars, Report, code};
 pub use policy::{Curve, LimitPolicy, Policy, Retry, Timeouts};
 pub use record::{

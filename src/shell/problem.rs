@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::{time, view};
 use crate::engine::Closed;
-use crate::model::Rejected;
+use crate::model::{Early, Rejected};
 
 /// `application/problem+json`.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,8 +83,13 @@ const fn title(status: u16) -> &'static str {
 impl From<Rejected> for Problem {
     fn from(rejected: Rejected) -> Problem {
         let status = match &rejected {
-            Rejected::NotFound { .. } | Rejected::NotDrained { .. } => 404,
-            Rejected::Illegal { .. } | Rejected::StaleAttempt { .. } | Rejected::DrainsFull { .. } => 409,
+            Rejected::NotFound { .. } | Rejected::NotDrained { .. } | Rejected::UnknownFlow { .. } => 404,
+            Rejected::Illegal { .. }
+            | Rejected::StaleAttempt { .. }
+            | Rejected::DrainsFull { .. }
+            | Rejected::FlowOff { .. }
+            | Rejected::CapabilitiesMissing { .. }
+            | Rejected::CutoverEarly { .. } => 409,
             Rejected::UnknownRuntime { .. } => 422,
             Rejected::BudgetExhausted { .. } | Rejected::QueueFull { .. } => 429,
         };
@@ -101,10 +107,22 @@ impl From<Rejected> for Problem {
             Rejected::QueueFull { scope, queued, limit } => {
                 problem.with("scope", json!(scope)).with("queued", json!(queued)).with("limit", json!(limit))
             }
+            Rejected::CapabilitiesMissing { missing } => {
+                problem.with("missing", missing.iter().map(view::missing).collect())
+            }
+            Rejected::CutoverEarly { flows } => {
+                let early = |early: &Early| match early.earliest {
+                    Some(at) => json!({ "flow": &*early.flow, "earliest": time::format(at) }),
+                    None => json!({ "flow": &*early.flow }),
+                };
+                problem.with("early", flows.iter().map(early).collect())
+            }
             Rejected::NotFound { .. }
             | Rejected::NotDrained { .. }
             | Rejected::DrainsFull { .. }
-            | Rejected::UnknownRuntime { .. } => problem,
+            | Rejected::UnknownRuntime { .. }
+            | Rejected::UnknownFlow { .. }
+            | Rejected::FlowOff { .. } => problem,
         }
     }
 }
@@ -123,13 +141,19 @@ impl From<Closed> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{RecordId, StateName};
+    use crate::model::{Missing, RecordId, StateName, Time};
 
     #[test]
     fn every_refusal_has_its_status_and_its_words() {
         let id = RecordId::session(0);
         let illegal =
             Rejected::Illegal { id, event: "redrive", state: StateName::Backoff, hint: "not dead_lettered" };
+        let missing = Missing {
+            flow: "x".into(),
+            need: "runtime y".to_owned(),
+            why: "runtime y is not configured".to_owned(),
+        };
+        let early = Early { flow: "x".into(), earliest: Some(Time::ZERO) };
         let table = [
             (illegal, 409, "illegal_transition"),
             (
@@ -141,6 +165,10 @@ mod tests {
             (Rejected::NotFound { id: id.to_string() }, 404, "not_found"),
             (Rejected::UnknownRuntime { name: "x".into() }, 422, "unknown_runtime"),
             (Rejected::QueueFull { scope: "o/e".to_owned(), queued: 2, limit: 2 }, 429, "queue_full"),
+            (Rejected::UnknownFlow { name: "x".into() }, 404, "unknown_flow"),
+            (Rejected::FlowOff { name: "x".into() }, 409, "flow_off"),
+            (Rejected::CapabilitiesMissing { missing: vec![missing] }, 409, "capabilities_missing"),
+            (Rejected::CutoverEarly { flows: vec![early] }, 409, "cutover_early"),
         ];
         for (rejected, status, code) in table {
             let text = rejected.to_string();

@@ -80,6 +80,19 @@ pub fn drain(scope: &Scope) -> Vec<u8> {
     setting(&format!("{DRAIN}{scope}"))
 }
 
+/// Which setting a key names; `None` for any other key.
+pub fn setting_name(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.strip_prefix(&[SETTING])?).ok()
+}
+
+/// Every setting whose name begins like this, by name.
+pub fn settings(prefix: &str) -> Range {
+    let (from, mut to) = (setting(prefix), setting(prefix));
+    // UTF-8 has no such byte, so it is above every name that goes on.
+    to.push(0xff);
+    (from, to)
+}
+
 /// What the engine knows of itself (`tally` -> `Tally`).
 pub fn meta(name: &str) -> Vec<u8> {
     key(META, &[name.as_bytes()])

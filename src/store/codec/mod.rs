@@ -3,6 +3,7 @@
 //! Owns: one private struct per value and version, and the numbers of enums. Absent on purpose: serde on model
 //! types, and any value that two builds could read differently.
 
+mod modes;
 mod numbers;
 mod record;
 mod rows;

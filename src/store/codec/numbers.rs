@@ -1,7 +1,7 @@
 //! The number of every enum value on disk. Written by hand and never reused; the order of a declaration means
 //! nothing here, and a new variant does not compile until it has a number.
 
-use crate::model::{Cause, Lane, Measure, Source, StateName, Streak};
+use crate::model::{Cause, Lane, Measure, Mode, Source, StateName, Streak};
 use crate::store::StoreError;
 
 /// A value with a number of its own.
@@ -52,6 +52,8 @@ numbers!(Cause, "cause":
 
 numbers!(Lane, "lane": Ready = 1, Burst = 2);
 
+numbers!(Mode, "mode": Off = 1, Shadow = 2, Live = 3);
+
 numbers!(Source, "source of a reset time": Estimated = 1, Told = 2);
 
 numbers!(Streak, "streak":
@@ -93,6 +95,7 @@ mod tests {
         check(StateName::ALL);
         check(Cause::ALL);
         check(Lane::ALL);
+        check(Mode::ALL);
         check(Source::ALL);
         check(Streak::ALL);
     }
