@@ -70,6 +70,7 @@ fn served() -> Place {
         logs: dir.path().join("logs"),
         sources: BTreeMap::new(),
         flows: vec![flow],
+        missing: Box::new(Vec::new),
         expand: Box::new(|_| Vec::new()),
         decode: |bytes| Transition::decode(bytes).ok(),
         token_ok: Box::new(|_, _, token| token == "right"),

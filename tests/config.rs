@@ -193,6 +193,7 @@ fn the_example_is_accepted_and_shows_every_key() {
     let config = Config::load(&Layers { file: Some(path.clone()), ..Layers::default() }).unwrap();
     let defaults = Config::load(&Layers::default()).unwrap();
     assert_eq!(config.policy, defaults.policy);
+    assert_eq!((config.mode, config.min_shadow), (defaults.mode, defaults.min_shadow));
     assert_eq!(config.resume_prompt, defaults.resume_prompt);
     assert_eq!(config.continue_prompt, defaults.continue_prompt);
     assert_eq!((config.burst, config.queued_max), (defaults.burst, defaults.queued_max));

@@ -234,6 +234,20 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
     };
     check(&mut seen, "transition.1.hex", &transition);
 
+    for mode in Mode::ALL {
+        check(&mut seen, &format!("mode-{mode}.1.hex"), mode);
+    }
+    let standing = Standing {
+        named: Some(Mode::Live),
+        mode: Mode::Live,
+        since: AT,
+        matched: Some((LATER, TRIGGER)),
+        started: Some((LATER, run())),
+    };
+    check(&mut seen, "standing.1.hex", &standing);
+    let new = Standing { named: None, mode: Mode::Shadow, since: AT, matched: None, started: None };
+    check(&mut seen, "standing-new.1.hex", &new);
+
     check(&mut seen, "record-id.1.hex", &run());
     check(&mut seen, "trigger-id.1.hex", &TRIGGER);
     check(&mut seen, "time.1.hex", &AT);

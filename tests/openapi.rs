@@ -32,6 +32,14 @@ on: { github: { push: '*' } }
 run: { command: [sh, -c, 'exit 65'] }
 ";
 
+/// It is off, and could not be live.
+const LOST: &str = "
+name: lost
+on: { elsewhere: { push: '*' } }
+mode: off
+run: { command: ['true'], runtime: nowhere }
+";
+
 /// The document as JSON.
 fn document() -> Value {
     serde_saphyr::from_str(OPENAPI).unwrap()
@@ -41,6 +49,7 @@ fn word(method: Method) -> &'static str {
     match method {
         Method::Get => "get",
         Method::Post => "post",
+        Method::Put => "put",
         Method::Delete => "delete",
     }
 }
@@ -334,6 +343,27 @@ fn drains(dwell: &Checked) {
     assert_eq!(dwell.ask("delete", "/v1/drains/{scope}", &["some"], "", &Value::Null).0, 400);
 }
 
+/// Every flip, and what a flow in shadow makes of a trigger.
+fn modes(dwell: &Checked) {
+    const FLOW: &str = "/v1/modes/flows/{name}";
+    let put = |path: &str, names: &[&str], body: Value| dwell.ask("put", path, names, "", &body);
+    assert_eq!(put("/v1/modes/global", &[], json!({"mode": "off"})).1["to"], "off");
+    let flipped = put(FLOW, &["deploy"], json!({"mode": "shadow", "force": false}));
+    assert_eq!(flipped, (200, json!({"from": "off", "to": "shadow", "changed": true})));
+    let push = json!({"source": "gh", "event": "push"});
+    assert_eq!(dwell.post("/v1/triggers", &[], &push).1["shadow"], json!(["deploy"]));
+    let shadowed = dwell.get("/v1/runs", &[], "?shadow=true");
+    assert_eq!(shadowed["items"][0]["shadow"], true, "{shadowed:#}");
+    let modes = dwell.get("/v1/modes", &[], "");
+    assert_eq!(modes["flows"][0]["origin"], "override", "{modes:#}");
+    assert!(modes["flows"][0]["last_trigger"]["id"].is_string(), "{modes:#}");
+    assert_eq!(dwell.ask("delete", FLOW, &["deploy"], "", &Value::Null).1["to"], "off");
+    assert_eq!(dwell.post("/v1/triggers", &[], &push).1["off"], json!(["deploy"]));
+    let refused = put(FLOW, &["lost"], json!({"mode": "live"}));
+    assert_eq!((refused.0, &refused.1["code"]), (409, &json!("capabilities_missing")), "{}", refused.1);
+    assert_eq!(put(FLOW, &["nobody"], json!({"mode": "off"})).0, 404);
+}
+
 /// A request that each refusal answers to.
 fn refusals(dwell: &Checked) {
     let table = [
@@ -356,9 +386,11 @@ fn refusals(dwell: &Checked) {
 fn real_answers_are_as_documented_and_every_operation_answers() {
     let dir = directory(CONFIG);
     std::fs::write(dir.path().join("deploy.yaml"), FLOW).unwrap();
+    std::fs::write(dir.path().join("lost.yaml"), LOST).unwrap();
     let dwell = Checked::start(dir.path());
     records(&dwell);
     the_rest(&dwell);
+    modes(&dwell);
     refusals(&dwell);
     let all: BTreeSet<String> =
         operations(&dwell.document).into_iter().map(|(method, path, _)| format!("{method} {path}")).collect();

@@ -346,6 +346,17 @@ pub struct ModesView {
     pub flows: Vec<FlowView>,
 }
 
+impl ModesView {
+    /// Of what is missing, what keeps live flows from acting.
+    pub fn blocked(&self, missing: Vec<Missing>) -> Vec<Missing> {
+        let live = |name: &Name| {
+            let at = self.flows.binary_search_by(|flow| flow.name.cmp(name));
+            at.is_ok_and(|at| self.flows.get(at).is_some_and(|flow| flow.standing.mode == Mode::Live))
+        };
+        missing.into_iter().filter(|one| live(&one.flow)).collect()
+    }
+}
+
 /// A loaded flow and its mode.
 #[derive(Clone, Debug)]
 pub struct FlowView {

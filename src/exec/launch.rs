@@ -50,7 +50,7 @@ const fn appended(adapter: Adapter, resumes: bool) -> &'static [&'static str] {
 }
 
 /// The agent's own program, and the subcommand that its flags follow.
-const fn program(adapter: Adapter) -> (Option<&'static str>, Option<&'static str>) {
+pub(super) const fn program(adapter: Adapter) -> (Option<&'static str>, Option<&'static str>) {
     match adapter {
         Adapter::Plain => (None, None),
         Adapter::Claude => (Some("claude"), None),

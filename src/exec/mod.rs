@@ -17,6 +17,7 @@ mod limits;
 mod lines;
 pub mod logs;
 mod process;
+mod program;
 mod reap;
 mod supervisor;
 

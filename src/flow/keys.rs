@@ -11,7 +11,8 @@ pub(super) struct Table {
 pub(super) const FLOW: Table = Table {
     path: "",
     keys: &[
-        "name", "on", "if", "for_each", "org", "env", "budget", "retry", "timeout", "run", "labels", "task",
+        "name", "on", "if", "for_each", "org", "env", "mode", "budget", "retry", "timeout", "run", "labels",
+        "task",
     ],
 };
 
@@ -27,7 +28,7 @@ pub(super) const HTTP: Table = Table { path: "run.http", keys: &["url", "method"
 
 /// Designed, and not built yet: refused, so that nobody relies on what does not happen.
 pub(super) const LATER: &[&str] =
-    &["concurrency", "debounce", "mode", "on.schedule", "on_dead_letter", "run.worker"];
+    &["concurrency", "debounce", "on.schedule", "on_dead_letter", "run.worker"];
 
 /// `retry.attempts`; the key alone where nothing is above it.
 pub(super) fn dotted(path: &str, key: &str) -> String {

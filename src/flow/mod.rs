@@ -22,7 +22,7 @@ pub use problem::Problem;
 pub use template::FILLED_BYTES_MAX;
 pub use tree::FLOW_BYTES_MAX;
 
-use crate::model::Name;
+use crate::model::{Mode, Name};
 use condition::{Condition, Source};
 use path::Path;
 use problem::Position;
@@ -43,6 +43,7 @@ pub struct Flow {
     for_each: Option<Path>,
     org: Option<Template>,
     env: Option<Template>,
+    mode: Option<Mode>,
     budget: Calls,
     retry: Option<Retries>,
     spans: Spans,
@@ -88,6 +89,17 @@ enum Run {
     Http { runtime: Name, url: Template, method: String, headers: BTreeMap<String, Template> },
 }
 
+/// What the attempts of a flow's runs are, as far as that is known before a trigger comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Starts {
+    /// The runtime's agent.
+    Agent,
+    /// This program; `None` where a template names it.
+    Program(Option<String>),
+    /// A request, and no program.
+    Request,
+}
+
 impl Flow {
     /// Unique among the flows loaded together.
     pub const fn name(&self) -> &Name {
@@ -98,6 +110,33 @@ impl Flow {
     pub const fn runtime(&self) -> &Name {
         match &self.run {
             Run::Agent { runtime, .. } | Run::Command { runtime, .. } | Run::Http { runtime, .. } => runtime,
+        }
+    }
+
+    /// The mode its file names.
+    pub const fn mode(&self) -> Option<Mode> {
+        self.mode
+    }
+
+    /// Sources that start it, each by its name or its kind.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        self.on.iter().map(|source| source.name.as_str())
+    }
+
+    /// What its attempts are.
+    pub fn starts(&self) -> Starts {
+        match &self.run {
+            Run::Agent { .. } => Starts::Agent,
+            Run::Command { argv, .. } => Starts::Program(argv.first().and_then(Template::literal)),
+            Run::Http { .. } => Starts::Request,
+        }
+    }
+
+    /// Whether its attempts run in a directory of its own, and not in the runtime's.
+    pub const fn has_cwd(&self) -> bool {
+        match &self.run {
+            Run::Agent { cwd, .. } | Run::Command { cwd, .. } => cwd.is_some(),
+            Run::Http { .. } => false,
         }
     }
 

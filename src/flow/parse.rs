@@ -14,7 +14,7 @@ use super::read::{Fields, Reader, is_name, later};
 use super::template::Template;
 use super::tree::{Node, Tree, read};
 use super::{Calls, Flow, Retries, Run, Spans};
-use crate::model::{HttpRequest, Name};
+use crate::model::{HttpRequest, Mode, Name};
 
 /// Time is kept in milliseconds; less than one is no time at all.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -53,6 +53,7 @@ impl Reader<'_> {
         let run = run.and_then(|node| self.run(node));
         let conditions = fields.get("if").map(|(node, _)| self.conditions(node)).unwrap_or_default();
         let for_each = fields.get("for_each").and_then(|(node, _)| self.for_each(node));
+        let mode = fields.get("mode").and_then(|(node, key)| self.mode(node, &key));
         let budget = fields.get("budget").map_or(Some(Calls::Policy), |(node, key)| self.budget(node, &key));
         let retry = fields.get("retry").and_then(|(node, _)| self.retry(node));
         let spans = fields.get("timeout").and_then(|(node, _)| self.spans(node)).unwrap_or_default();
@@ -69,6 +70,7 @@ impl Reader<'_> {
             for_each,
             org,
             env,
+            mode,
             budget: budget?,
             retry,
             spans,
@@ -211,6 +213,15 @@ impl Reader<'_> {
             Err(what) => self.problems.add(node.at, format!("for_each: {what}")),
         }
         None
+    }
+
+    fn mode(&mut self, node: &Node, key: &str) -> Option<Mode> {
+        const EXPECTED: &str = "off, shadow or live";
+        let mode = self.text(node, key, EXPECTED)?.parse().ok();
+        if mode.is_none() {
+            self.wrong(node, key, EXPECTED);
+        }
+        mode
     }
 
     fn budget(&mut self, node: &Node, key: &str) -> Option<Calls> {

@@ -79,6 +79,12 @@ impl Template {
         self.parts.iter().any(|part| matches!(part, Part::Field { .. }))
     }
 
+    /// What it is filled to whatever the payload; `None` if that depends on it.
+    pub(super) fn literal(&self) -> Option<String> {
+        let nothing = Scope { payload: &Value::Null, item: None };
+        if self.has_fields() { None } else { self.fill(nothing).ok() }
+    }
+
     /// `Err` names the expression and what is the matter with it.
     pub(super) fn fill(&self, scope: Scope) -> Result<String, String> {
         let mut text = String::new();

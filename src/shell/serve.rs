@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::capabilities::{Capabilities, Runtimes};
 use super::cli::exit::{self, Failure};
 use super::cli::out;
 use super::clock::{Alarm, Clock};
@@ -21,10 +22,10 @@ use super::http::{self, Feed, FlowRow, Shared};
 use super::ids::Ids;
 use super::tokens::Tokens;
 use super::{address, signals};
-use crate::engine::{self, Engine, EngineError, Handle, Inbox, Released, Request};
+use crate::engine::{self, Answer, Engine, EngineError, Flipped, Handle, Inbox, Released, Request};
 use crate::exec::{self, Exec};
 use crate::flow::Flow;
-use crate::model::{Scope, Time, Transition};
+use crate::model::{Missing, Scope, Time, Transition};
 use crate::store::{Stored as _, local};
 
 /// How long answers under way may take once the engine has stopped.
@@ -139,7 +140,6 @@ impl Running {
         let flows = super::flows::load(config.flows.as_deref())?;
         let unusable = |error: anyhow::Error| Failure { exit: exit::CONFIG, message: error.to_string() };
         let sources = super::sources::open(&config.sources).map_err(unusable)?;
-        configured(&flows, config).map_err(unusable)?;
         let backend = local::Local::open(&config.data, options(config))?;
         let data = fs::canonicalize(&config.data)?;
         let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
@@ -147,7 +147,7 @@ impl Running {
         let tokens = Tokens::open(&data).context("cannot open the attempt key")?;
         let (handle, inbox) = engine::channel(crate::store::Backend::history(&backend));
 
-        let (opening, survivors) = Engine::open(Box::new(backend), settings(config), clock.now())?;
+        let (opening, survivors) = Engine::open(Box::new(backend), settings(config, &flows), clock.now())?;
         let mark = data.display().to_string();
         let known: Vec<_> = survivors.into_inner().iter().filter_map(|survivor| survivor.child).collect();
         let reaped = exec::reap(&mark, &known, config.kill_after);
@@ -166,6 +166,7 @@ impl Running {
 
         let exec = Arc::new(executor(config, &data, mark, address, &tokens, &handle, clock));
         let policy = config.policy.clone();
+        let capabilities = Capabilities::of(&flows, &config.sources, runtimes(config));
         let shared = Arc::new(Shared {
             handle: handle.clone(),
             store: address::store_header(&data),
@@ -175,6 +176,7 @@ impl Running {
             logs: logs(&data),
             sources,
             flows: flows.iter().map(row).collect(),
+            missing: Box::new(move || capabilities.missing()),
             expand: Box::new(move |trigger| super::flows::expand(&flows, trigger, &policy)),
             decode: |bytes| Transition::decode(bytes).ok(),
             token_ok: Box::new(move |id, attempt, token| tokens.is(id, attempt, token)),
@@ -201,7 +203,7 @@ impl Running {
     /// Accepts requests, once the first tick is done.
     fn accept(&mut self, listener: TcpListener, shared: Arc<Shared>) -> anyhow::Result<()> {
         // Answered by the first tick.
-        self.handle.call(Request::Status)??;
+        tell_blocked(&shared)?;
         self.http = Some(http::Server::start(listener, shared)?);
         address::write(&self.data, &format!("http://{}", self.address))
             .context("cannot write the address file")
@@ -265,6 +267,9 @@ impl Thread {
     fn release(&self, released: Released) {
         for pair in released.replies.each() {
             let (reply, answer) = pair.split();
+            if let Ok(Answer::Flipped(flipped)) = answer.get() {
+                log_flip(*flipped);
+            }
             reply.into_inner()(answer);
         }
         for effect in released.effects.each() {
@@ -277,15 +282,25 @@ impl Thread {
     }
 }
 
-/// A flow on a runtime that is not there would make runs that never start.
-fn configured(flows: &[Flow], config: &Config) -> anyhow::Result<()> {
-    match flows.iter().find(|flow| !config.runtimes.contains_key(flow.runtime())) {
-        None => Ok(()),
-        Some(flow) => {
-            let known: Vec<&str> = config.runtimes.keys().map(|name| &**name).collect();
-            let (file, name) = (flow.file(), flow.runtime());
-            bail!("{file}: runtime {name} is not configured: known are {}", known.join(", "))
-        }
+/// What is not as it should be, told when it begins: a live flow that cannot act. Its triggers are taken and its runs
+/// wait, or become dead letters.
+fn tell_blocked(shared: &Shared) -> anyhow::Result<()> {
+    let Answer::Modes(modes) = shared.handle.call(Request::Modes)?? else {
+        bail!("the engine answered something else than the modes")
+    };
+    for Missing { flow, need, why } in modes.blocked((shared.missing)()) {
+        tracing::error!(%flow, need, dispatcher = "blocked", "flow {flow} is live and blocked: {why}");
+    }
+    Ok(())
+}
+
+/// How a flip looks in the log, once it is durable.
+fn log_flip(flipped: Flipped) {
+    let Flipped { from, to, woke } = flipped;
+    if woke {
+        tracing::info!("dispatcher running: mode flip ({from} -> {to})");
+    } else if from != to {
+        tracing::info!("mode flip ({from} -> {to})");
     }
 }
 
@@ -304,7 +319,7 @@ fn options(config: &Config) -> local::Options {
     local::Options { history_age_max: config.history_for, ..local::Options::default() }
 }
 
-fn settings(config: &Config) -> engine::Settings {
+fn settings(config: &Config, flows: &[Flow]) -> engine::Settings {
     let runtimes = config.runtimes.iter().map(|(name, runtime)| (name.clone(), runtime.concurrency));
     engine::Settings {
         policy: config.policy.clone(),
@@ -314,7 +329,26 @@ fn settings(config: &Config) -> engine::Settings {
         queued_max: config.queued_max,
         burst: config.burst,
         orgs: config.orgs.clone(),
+        flows: flows
+            .iter()
+            .map(|flow| (flow.name().clone(), engine::Flow { mode: flow.mode() }))
+            .collect(),
+        mode: config.mode,
+        min_shadow: config.min_shadow,
     }
+}
+
+/// How runtimes are started, those that may start anything.
+fn runtimes(config: &Config) -> Runtimes {
+    let able = config.runtimes.iter().filter(|(_, runtime)| runtime.concurrency > 0);
+    let setup = |runtime: &config::Runtime| exec::RuntimeSetup {
+        adapter: runtime.adapter,
+        argv: runtime.argv.clone(),
+        resume_argv: (!runtime.resume_argv.is_empty()).then(|| runtime.resume_argv.clone()),
+        env: runtime.env.clone(),
+        cwd: runtime.cwd.clone(),
+    };
+    able.map(|(name, runtime)| (name.clone(), setup(runtime))).collect()
 }
 
 /// Where the output of attempts is kept.
@@ -331,19 +365,9 @@ fn executor(
     handle: &Handle,
     clock: &Clock,
 ) -> Exec {
-    let runtimes = config.runtimes.iter().map(|(name, runtime)| {
-        let setup = exec::RuntimeSetup {
-            adapter: runtime.adapter,
-            argv: runtime.argv.clone(),
-            resume_argv: (!runtime.resume_argv.is_empty()).then(|| runtime.resume_argv.clone()),
-            env: runtime.env.clone(),
-            cwd: runtime.cwd.clone(),
-        };
-        (name.clone(), setup)
-    });
     let (tokens, handle, clock) = (tokens.clone(), handle.clone(), clock.clone());
     let setup = exec::Setup {
-        runtimes: runtimes.collect(),
+        runtimes: runtimes(config),
         logs: logs(data),
         hold: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("dwell")),
         mark,

@@ -7,8 +7,8 @@ use serde_json::{Map, Value as Json, json};
 use super::time;
 use crate::engine::{BurstStatus, Detail, DrainView, Page, Reason, Redriven, RuntimeView, Status, Triggered};
 use crate::model::{
-    Action, Budget, Cause, Fault, HttpRequest, Lane, Measure, Meter, Record, Source, State, StateName,
-    Streak, Time, Transition, Trigger,
+    Action, Budget, Cause, Fault, HttpRequest, Lane, Measure, Meter, Missing, Record, Source, State,
+    StateName, Streak, Time, Transition, Trigger,
 };
 
 /// An object whose absent members are left out.
@@ -259,7 +259,14 @@ pub fn triggered(triggered: &Triggered) -> Json {
         "duplicate": triggered.duplicate,
         "outcome": triggered.outcome.as_str(),
         "runs": runs,
+        "shadow": triggered.shadow.iter().map(|flow| &**flow).collect::<Vec<&str>>(),
+        "off": triggered.off.iter().map(|flow| &**flow).collect::<Vec<&str>>(),
     })
+}
+
+/// What a flow needs and is not there.
+pub fn missing(missing: &Missing) -> Json {
+    json!({ "flow": &*missing.flow, "need": missing.need, "why": missing.why })
 }
 
 /// What became of dead letters.

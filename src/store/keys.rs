@@ -288,6 +288,18 @@ mod tests {
     }
 
     #[test]
+    fn settings_are_found_by_how_their_names_begin() {
+        let (from, to) = settings("mode:");
+        for (name, inside) in [("mode:", true), ("mode:a", true), ("mode:\u{10ffff}", true), ("mode", false), ("n", false)]
+        {
+            let key = setting(name);
+            assert_eq!(from <= key && key < to, inside, "{name}");
+            assert_eq!(setting_name(&key), Some(name));
+        }
+        assert_eq!(setting_name(&meta("tally")), None);
+    }
+
+    #[test]
     fn a_range_of_ids_includes_both_ends_and_nothing_else() {
         let high = RecordId::session(u128::MAX);
         let (from, to) = live_range(IdRange { low: A, high });

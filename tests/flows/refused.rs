@@ -35,7 +35,7 @@ f.yaml:12:1: key "concurrency" is not supported yet"#;
 
 #[test]
 fn keys_that_come_later_are_refused_not_ignored() {
-    for key in ["concurrency", "debounce", "mode", "on_dead_letter"] {
+    for key in ["concurrency", "debounce", "on_dead_letter"] {
         check_line(&format!("{key}: {{}}"), &format!("f.yaml:4:1: key {key:?} is not supported yet"));
     }
     let later = |key: &str, column: u32| format!("f.yaml:1:{column}: key {key:?} is not supported yet");
@@ -171,8 +171,8 @@ fn yaml_that_is_not_accepted_names_the_place() {
     check_line("name: g", "f.yaml:4:1: key \"name\" is here a second time: expected it once");
     let both = "\
 f.yaml:4:1: key \"name\" is here a second time: expected it once
-f.yaml:5:1: key \"mode\" is not supported yet";
-    check_line("name: g\nmode: live", both);
+f.yaml:5:1: key \"debounce\" is not supported yet";
+    check_line("name: g\ndebounce: {}", both);
     check_line(
         "retry: {attempts: 1, attempts: 2}",
         "f.yaml:4:22: key \"attempts\" is here a second time: expected it once",

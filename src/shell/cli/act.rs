@@ -52,7 +52,16 @@ pub fn trigger(client: &Client, args: &Trigger) -> Result<(), Failure> {
     }
     out::line(text(&answer, "trigger"))?;
     let runs = answer.get("runs").and_then(Json::as_array).map_or(&[] as &[Json], Vec::as_slice);
-    if runs.is_empty() {
+    let flows = |member: &str| {
+        answer.get(member).and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str)
+    };
+    for flow in flows("off") {
+        out::note(&format!("flow {flow} is off: it made no run"));
+    }
+    for flow in flows("shadow") {
+        out::note(&format!("flow {flow} is in shadow: what it would have run is recorded, and is not run"));
+    }
+    if runs.is_empty() && flows("off").next().is_none() {
         out::note("no flow matches it: it made no runs");
     }
     for run in runs {

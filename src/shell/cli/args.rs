@@ -115,6 +115,15 @@ Prints used and limit. Exits 75 when the budget does not hold the calls; then no
     /// Let a drained scope go
     #[command(after_help = "Example:\n  dwell undrain --flow review")]
     Undrain(Undrain),
+    /// Say what becomes of the triggers that flows match, or change it
+    #[command(after_help = "Examples:
+  dwell mode                        every flow: its mode, who named it, what it does, since when
+  dwell mode shadow                 every flow without a mode of its own: record what it would do, act on nothing
+  dwell mode review live            one flow, whatever the rest does
+  dwell mode review --clear         back to what the rest does
+off makes no run, shadow records the run it would have made, live runs it. It is in force for the next
+trigger; what is queued goes on in any mode. Going live is refused while what a flow needs is missing.")]
+    Mode(Mode),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -252,6 +261,9 @@ pub struct Ls {
     /// With this label
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Option<String>,
+    /// Only what flows in shadow recorded
+    #[arg(long)]
+    pub shadow: bool,
     /// At most this many
     #[arg(long, default_value_t = 50)]
     pub limit: u32,
@@ -446,6 +458,39 @@ pub enum FlowCommand {
     },
     /// Print the JSON Schema of flow files
     Schema,
+    /// List what flows in shadow would have run, newest first
+    #[command(after_help = "Example:\n  dwell flow diff review-on-request --json")]
+    Diff(Diff),
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// Of this flow
+    pub flow: Option<String>,
+    /// At most this many
+    #[arg(long, default_value_t = 50)]
+    pub limit: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Mode {
+    /// One flow; without it all that have no mode of their own
+    pub flow: Option<String>,
+    /// off, shadow or live
+    #[arg(value_name = "MODE", value_parser = PossibleValuesParser::new(model::Mode::ALL.iter().map(|mode| mode.as_str())))]
+    pub to: Option<String>,
+    /// Go live without the time in shadow that cutover.min_shadow asks for
+    #[arg(long, conflicts_with = "clear")]
+    pub force: bool,
+    /// Take the flow's own mode back
+    #[arg(long, conflicts_with = "to", requires = "flow")]
+    pub clear: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A typed word that is no time is the typist's mistake; a provider's would be estimated around.

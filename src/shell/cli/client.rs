@@ -82,6 +82,11 @@ impl Client {
         self.json(self.send("POST", path, body.to_string().as_bytes())?)
     }
 
+    /// What `path` answers when it is made to be `body`.
+    pub fn put(&self, path: &str, body: &Json) -> Result<Json, Failure> {
+        self.json(self.send("PUT", path, body.to_string().as_bytes())?)
+    }
+
     /// What `path` answers when it is taken away.
     pub fn delete(&self, path: &str) -> Result<Json, Failure> {
         self.json(self.send("DELETE", path, &[])?)

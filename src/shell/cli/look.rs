@@ -32,7 +32,7 @@ pub fn ls(client: &Client, args: &Ls) -> Result<(), Failure> {
     let rows = |row: fn(&Json) -> Vec<String>| items.iter().map(row).collect::<Vec<_>>();
     match args.what {
         None | Some(What::Sessions | What::Runs | What::Dead) => out::table(RECORD, &rows(record)),
-        Some(What::Flows) => out::table(&["NAME", "RUNTIME", "ON", "FILE"], &rows(flow)),
+        Some(What::Flows) => out::table(&["NAME", "MODE", "RUNTIME", "ON", "FILE"], &rows(flow)),
         Some(What::Runtimes) => out::table(RUNTIME, &rows(runtime)),
         Some(What::Drains) => out::table(&["SCOPE", "SINCE", "UNTIL", "OUTSTANDING"], &rows(drain)),
         Some(What::Triggers) => {
@@ -58,6 +58,9 @@ fn records_query(args: &Ls) -> String {
             query.push_str(&format!("&{name}={}", escaped(value)));
         }
     }
+    if args.shadow {
+        query.push_str("&shadow=true");
+    }
     query
 }
 
@@ -73,7 +76,8 @@ const RECORD: &[&str] = &["ID", "STATE", "ATTEMPT", "ORG/ENV", "RUNTIME", "NAME"
 fn record(item: &Json) -> Vec<String> {
     let name = ["key", "flow"].into_iter().map(|name| text(item, name)).find(|name| !name.is_empty());
     let error = item.pointer("/last_error/message").and_then(Json::as_str).unwrap_or_default();
-    let why = [text(item, "cause"), first_line(error)].into_iter().filter(|part| !part.is_empty());
+    let shadow = if item.get("shadow").is_some() { "shadow" } else { "" };
+    let why = [shadow, text(item, "cause"), first_line(error)].into_iter().filter(|part| !part.is_empty());
     vec![
         text(item, "id").to_owned(),
         text(item, "state").to_owned(),
@@ -89,7 +93,9 @@ fn record(item: &Json) -> Vec<String> {
 fn flow(item: &Json) -> Vec<String> {
     let on = item.get("on").and_then(Json::as_array).into_iter().flatten().map(|event| shown(Some(event)));
     let on = on.collect::<Vec<_>>().join(", ");
-    vec![text(item, "name").to_owned(), text(item, "runtime").to_owned(), on, text(item, "file").to_owned()]
+    let [name, mode, runtime, file] =
+        ["name", "mode", "runtime", "file"].map(|name| text(item, name).to_owned());
+    vec![name, mode, runtime, on, file]
 }
 
 const RUNTIME: &[&str] = &["NAME", "STATE", "OUTSTANDING", "QUEUED", "HELD UNTIL", "SOURCE"];
@@ -204,7 +210,8 @@ pub fn brief(moment: &str) -> String {
     moment.split_once('.').map_or_else(|| moment.to_owned(), |(whole, _)| format!("{whole}Z"))
 }
 
-fn shown(value: Option<&Json>) -> String {
+/// A member as a person reads it.
+pub fn shown(value: Option<&Json>) -> String {
     match value {
         None => String::new(),
         Some(Json::String(text)) => text.clone(),
@@ -216,6 +223,7 @@ fn scope(item: &Json) -> String {
     format!("{}/{}", text(item, "org"), text(item, "env"))
 }
 
-fn first_line(text: &str) -> &str {
+/// The first of several lines.
+pub fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }

@@ -5,6 +5,7 @@ mod args;
 pub mod client;
 pub mod exit;
 mod look;
+mod modes;
 pub mod out;
 mod run;
 
@@ -60,6 +61,8 @@ fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Rerun(args) => act::rerun(&client()?, args)?,
         Command::Charge(args) => act::charge(&client()?.with_token(token()), args)?,
         Command::Report(args) => act::report(&client()?.with_token(token()), args)?,
+        Command::Mode(args) => modes::mode(&client()?, args)?,
+        Command::Flow(FlowCommand::Diff(args)) => modes::diff(&client()?, args)?,
         Command::Runtime(command) => act::runtime(&client()?, command)?,
         Command::Drain(args) => act::drain(&client()?, args)?,
         Command::Undrain(args) => act::undrain(&client()?, args)?,

@@ -57,6 +57,18 @@ pub const KEYS: &[Key] = &[
     key("server.listen", Kind::Address, "127.0.0.1:7070", "where HTTP is served; loopback only"),
     key("store.url", Kind::StoreUrl, "file:./dwell-data", "where records are kept: file:DIR"),
     key("flows.dir", Kind::Path, "./flows", "where flow files are read from; the default may be absent"),
+    key(
+        "flows.mode",
+        Kind::Choice(&["off", "shadow", "live"]),
+        "live",
+        "the mode of flows until somebody names one: off, shadow (record, never act) or live",
+    ),
+    key(
+        "cutover.min_shadow",
+        Kind::SpanOrOff,
+        "off",
+        "how long a flow must have been in shadow before a flip makes it live",
+    ),
     key("limits.estimate", Kind::Span, "1h", "the wait when a provider names no usable reset time"),
     key("limits.max_wait", Kind::Span, "8d", "a reset further away than this is clamped to it"),
     key(

@@ -21,7 +21,7 @@ pub use value::Value;
 
 use crate::engine;
 use crate::exec::Adapter;
-use crate::model::{Curve, LimitPolicy, Name, Policy, Retry, Timeouts};
+use crate::model::{Curve, LimitPolicy, Mode, Name, Policy, Retry, Timeouts};
 
 /// The file that is read when none is named and it is there.
 pub const FILE: &str = "dwell.toml";
@@ -84,6 +84,10 @@ pub struct Config {
     pub data: PathBuf,
     /// Where flow files are; `None`: nobody named one and `./flows` is not there.
     pub flows: Option<PathBuf>,
+    /// The mode of flows until somebody names one.
+    pub mode: Mode,
+    /// How long a flow must have been in shadow before it goes live; zero asks for nothing.
+    pub min_shadow: Duration,
     /// The numbers the rules use.
     pub policy: Policy,
     /// What an agent is told when its window has reset.
@@ -303,6 +307,11 @@ impl<'a> Read<'a> {
         }
     }
 
+    fn mode(&self) -> Mode {
+        let Ok(mode) = self.text("flows.mode").parse() else { unreachable!("flows.mode is not a mode") };
+        mode
+    }
+
     fn policy(&self) -> Policy {
         let curve = Curve {
             first: self.span("retry.backoff"),
@@ -350,6 +359,8 @@ fn build(values: BTreeMap<String, Setting>) -> Config {
         listen: *listen,
         data: read.path("store.url").to_owned(),
         flows,
+        mode: read.mode(),
+        min_shadow: read.maybe_span("cutover.min_shadow").unwrap_or_default(),
         policy: read.policy(),
         resume_prompt: read.text("limits.resume_prompt").to_owned(),
         continue_prompt: read.text("limits.continue_prompt").to_owned(),

@@ -10,6 +10,7 @@ mod feed;
 mod guard;
 mod intake;
 mod logs;
+mod modes;
 mod records;
 mod reports;
 mod system;
@@ -31,7 +32,7 @@ use tokio::task::JoinHandle;
 pub use feed::Feed;
 
 use crate::engine::Handle;
-use crate::model::{Name, RecordId, Submission, Transition, Trigger};
+use crate::model::{Missing, Name, RecordId, Submission, Transition, Trigger};
 use crate::shell::clock::Clock;
 use crate::shell::hook::{HookKind, Secret};
 use crate::shell::ids::Ids;
@@ -78,6 +79,9 @@ pub type TokenCheck = Box<dyn Fn(RecordId, u32, &str) -> bool + Send + Sync>;
 /// The runs that the flows make of a trigger.
 pub type Expand = Box<dyn Fn(&Trigger) -> Vec<Submission> + Send + Sync>;
 
+/// What flows need to act and is not there now.
+pub type MissingNow = Box<dyn Fn() -> Vec<Missing> + Send + Sync>;
+
 /// Everything a handler may need.
 pub struct Shared {
     /// The way to the engine.
@@ -96,6 +100,8 @@ pub struct Shared {
     pub sources: BTreeMap<Name, Source>,
     /// As they were loaded.
     pub flows: Vec<FlowRow>,
+    /// Looks anew each time; it reads files.
+    pub missing: MissingNow,
     /// `flow::Flow`s, applied.
     pub expand: Expand,
     /// Reads an event of the store's history.
@@ -111,6 +117,8 @@ pub enum Method {
     Get,
     /// Changes.
     Post,
+    /// Makes it so.
+    Put,
     /// Takes away.
     Delete,
 }
@@ -120,6 +128,7 @@ impl Method {
         match self {
             Method::Get => MethodFilter::GET,
             Method::Post => MethodFilter::POST,
+            Method::Put => MethodFilter::PUT,
             Method::Delete => MethodFilter::DELETE,
         }
     }
@@ -140,6 +149,10 @@ const fn get(path: &'static str, answer: fn(MethodFilter) -> MethodRouter<Arc<Sh
 
 const fn post(path: &'static str, answer: fn(MethodFilter) -> MethodRouter<Arc<Shared>>) -> Route {
     Route { method: Method::Post, path, answer }
+}
+
+const fn put(path: &'static str, answer: fn(MethodFilter) -> MethodRouter<Arc<Shared>>) -> Route {
+    Route { method: Method::Put, path, answer }
 }
 
 const fn delete(path: &'static str, answer: fn(MethodFilter) -> MethodRouter<Arc<Shared>>) -> Route {
@@ -174,7 +187,11 @@ pub const ROUTES: &[Route] = &[
     post("/v1/drains", |method| on(method, drains::drain)),
     delete("/v1/drains/{scope}", |method| on(method, drains::undrain)),
     get("/v1/events", |method| on(method, events::events)),
-    get("/v1/flows", |method| on(method, system::flows)),
+    get("/v1/flows", |method| on(method, modes::flows)),
+    get("/v1/modes", |method| on(method, modes::modes)),
+    put("/v1/modes/global", |method| on(method, modes::global)),
+    put("/v1/modes/flows/{name}", |method| on(method, modes::flow)),
+    delete("/v1/modes/flows/{name}", |method| on(method, modes::clear)),
     get("/v1/status", |method| on(method, system::status)),
     post("/v1/clock/advance", |method| on(method, system::advance)),
     get("/healthz", |method| on(method, system::healthz)),

@@ -73,6 +73,7 @@ fn filter(mut query: Fields) -> Result<Filter, Problem> {
         key: query.text("key")?,
         cause: word(&mut query, "cause")?,
         label: label(&mut query)?,
+        shadow: word(&mut query, "shadow")?,
         before: word(&mut query, "cursor")?,
         limit: limit(&mut query, Filter::LIMIT_MAX)?,
     };

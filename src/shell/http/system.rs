@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::ask::{Input, Params, answer, ask, unexpected};
+use super::modes::Standings;
 use super::records::limit;
 use crate::engine::{Answer, Filter, Request, Status};
 use crate::model::{Name, Time};
@@ -19,6 +20,9 @@ use crate::shell::{time, view};
 
 /// An engine that takes longer than this to answer is not ready.
 const READY_WITHIN: Duration = Duration::from_secs(2);
+
+/// The most blocked flows that are told.
+const BLOCKED_MAX: usize = 100;
 
 /// `GET /v1/triggers`.
 pub(super) async fn triggers(
@@ -79,17 +83,13 @@ async fn runtime(shared: &Shared, request: Request) -> Result<Response, Problem>
     Ok(answer(StatusCode::OK, view::runtime(&row, shared.clock.now())))
 }
 
-/// `GET /v1/flows`.
-pub(super) async fn flows(State(shared): State<Arc<Shared>>) -> Response {
-    let items = (shared.flows.iter())
-        .map(|flow| json!({ "name": &*flow.name, "file": flow.file, "on": flow.on, "runtime": &*flow.runtime }))
-        .collect();
-    answer(StatusCode::OK, view::list(items, None))
-}
-
 /// `GET /v1/status`.
 pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
-    Ok(answer(StatusCode::OK, view::status(&ask_status(&shared).await?)))
+    let mut document = view::status(&ask_status(&shared).await?);
+    if let Some(members) = document.as_object_mut() {
+        members.extend(Standings::ask(&shared).await?.summary());
+    }
+    Ok(answer(StatusCode::OK, document))
 }
 
 /// `GET /healthz`: the process answers.
@@ -97,14 +97,18 @@ pub(super) async fn healthz() -> Response {
     answer(StatusCode::OK, json!({ "alive": true }))
 }
 
-/// `GET /readyz`: the engine answers, and takes new work.
+/// `GET /readyz`: the engine answers, and takes new work. A blocked flow is told beside it: its triggers are still taken.
 pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
-    let reason = match timeout(READY_WITHIN, ask_status(&shared)).await {
+    let asked = async { Ok((ask_status(&shared).await?, Standings::ask(&shared).await?)) };
+    let reason = match timeout(READY_WITHIN, asked).await {
         Err(_) => format!("the engine does not answer within {}", time::format_span(READY_WITHIN)),
-        Ok(Err(problem)) => problem.detail,
-        Ok(Ok(status)) => match status.draining_until {
+        Ok(Err::<_, Problem>(problem)) => problem.detail,
+        Ok(Ok((status, standings))) => match status.draining_until {
             Some(until) => format!("draining until {}", time::format(until)),
-            None => return answer(StatusCode::OK, json!({ "ready": true, "reasons": held(&status) })),
+            None => {
+                let reasons = [held(&status), blocked(&standings)].concat();
+                return answer(StatusCode::OK, json!({ "ready": true, "reasons": reasons }));
+            }
         },
     };
     answer(StatusCode::SERVICE_UNAVAILABLE, json!({ "ready": false, "reasons": [reason] }))
@@ -114,6 +118,13 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 fn held(status: &Status) -> Vec<String> {
     let drains = status.drains.iter();
     drains.map(|drain| format!("{} is drained since {}", drain.scope, time::format(drain.since))).collect()
+}
+
+/// Flows whose runs are taken in and cannot be carried out.
+fn blocked(standings: &Standings) -> Vec<String> {
+    let blocked = standings.blocked();
+    let told = blocked.iter().take(BLOCKED_MAX);
+    told.map(|one| format!("flow {} is live and blocked: {}", one.flow, one.why)).collect()
 }
 
 async fn ask_status(shared: &Shared) -> Result<Status, Problem> {

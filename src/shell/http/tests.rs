@@ -51,6 +51,7 @@ fn start() -> Running {
         logs: logs.path().to_owned(),
         sources: BTreeMap::from([("gh".into(), source)]),
         flows: Vec::new(),
+        missing: Box::new(Vec::new),
         expand: Box::new(|_| Vec::new()),
         decode: |bytes| Transition::decode(bytes).ok(),
         token_ok: Box::new(|_, _, token| token == "right"),

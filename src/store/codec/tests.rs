@@ -177,6 +177,16 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn standing()(
+        named in option::of(one_of(Mode::ALL)), mode in one_of(Mode::ALL), since in time(),
+        matched in option::of((time(), any::<u128>())), started in option::of((time(), id())),
+    ) -> Standing {
+        let matched = matched.map(|(at, id)| (at, TriggerId(id)));
+        Standing { named, mode, since, matched, started }
+    }
+}
+
 fn check<T: Stored + PartialEq + Debug>(value: &T) -> Result<(), TestCaseError> {
     let bytes = value.encode();
     prop_assert_eq!(&T::decode(&bytes).unwrap(), value);
@@ -193,13 +203,15 @@ proptest! {
     #[test]
     fn values_come_back_whole_or_not_at_all(
         record in record(), work in work(), runtime in runtime(), trigger in trigger(),
-        transition in transition(), id in id(), time in time(), counts: [u64; 6],
+        transition in transition(), standing in standing(), id in id(), time in time(), counts: [u64; 6],
     ) {
         check(&record)?;
         check(&work)?;
         check(&runtime)?;
         check(&trigger)?;
         check(&transition)?;
+        check(&standing)?;
+        check(&standing.mode)?;
         check(&id)?;
         check(&TriggerId(id.ulid))?;
         check(&time)?;

@@ -1,0 +1,170 @@
+//! Modes: the table of flows and what becomes of their triggers, and the flips.
+//!
+//! The engine knows the modes, this process what is missing; what a flow's `dispatcher` does follows from both.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Map, Value as Json, json};
+use tokio::task::block_in_place;
+
+use super::Shared;
+use super::ask::{Input, answer, ask, unexpected};
+use crate::engine::{Answer, Flip, FlowView, ModesView, Request, Target};
+use crate::model::{Missing, Mode, Name, Origin, Time};
+use crate::shell::fields::Fields;
+use crate::shell::problem::Problem;
+use crate::shell::{time, view};
+
+/// What dwell does with the triggers of a flow, or of all flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dispatcher {
+    /// Nothing: it is off.
+    Idle,
+    /// Its runs are admitted, or recorded in shadow.
+    Running,
+    /// It is live, and what it needs is not there.
+    Blocked,
+}
+
+impl Dispatcher {
+    const fn of(mode: Mode, lacks: bool) -> Dispatcher {
+        match (mode, lacks) {
+            (Mode::Off, _) => Dispatcher::Idle,
+            (Mode::Live, true) => Dispatcher::Blocked,
+            // What acts on nothing needs nothing.
+            (Mode::Shadow, _) | (Mode::Live, false) => Dispatcher::Running,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Dispatcher::Idle => "idle",
+            Dispatcher::Running => "running",
+            Dispatcher::Blocked => "blocked",
+        }
+    }
+}
+
+/// The modes, and what is missing for them.
+pub(super) struct Standings {
+    modes: ModesView,
+    missing: Vec<Missing>,
+}
+
+impl Standings {
+    pub(super) async fn ask(shared: &Shared) -> Result<Standings, Problem> {
+        let Answer::Modes(modes) = ask(shared, Request::Modes).await? else { return Err(unexpected()) };
+        Ok(Standings { modes, missing: block_in_place(|| (shared.missing)()) })
+    }
+
+    /// What keeps live flows from acting.
+    pub(super) fn blocked(&self) -> Vec<Missing> {
+        self.modes.blocked(self.missing.clone())
+    }
+
+    fn dispatcher(&self) -> Dispatcher {
+        if !self.blocked().is_empty() {
+            return Dispatcher::Blocked;
+        }
+        let on = self.modes.flows.iter().any(|flow| flow.standing.mode != Mode::Off);
+        if on { Dispatcher::Running } else { Dispatcher::Idle }
+    }
+
+    /// What `/v1/status` and `/v1/modes` say about all flows together.
+    pub(super) fn summary(&self) -> Map<String, Json> {
+        let blocked: Vec<Json> = self.blocked().iter().map(view::missing).collect();
+        let members = [("dispatcher", json!(self.dispatcher().as_str())), ("blocked", json!(blocked))];
+        members.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+    }
+
+    fn flow(&self, flow: &FlowView) -> Map<String, Json> {
+        let standing = &flow.standing;
+        let missing: Vec<&Missing> = self.missing.iter().filter(|one| one.flow == flow.name).collect();
+        let dispatcher = Dispatcher::of(standing.mode, !missing.is_empty());
+        let last = |at: Time, id: String| json!({ "at": time::format(at), "id": id });
+        let missing = missing.iter().map(|one| json!({ "need": one.need, "why": one.why })).collect();
+        let members = [
+            ("name", Some(json!(&*flow.name))),
+            ("mode", Some(json!(standing.mode.as_str()))),
+            ("origin", Some(json!(flow.origin.as_str()))),
+            ("since", Some(json!(time::format(standing.since)))),
+            ("dispatcher", Some(json!(dispatcher.as_str()))),
+            ("missing", Some(Json::Array(missing))),
+            ("last_trigger", standing.matched.map(|(at, id)| last(at, id.to_string()))),
+            ("last_run", standing.started.map(|(at, id)| last(at, id.to_string()))),
+        ];
+        members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+}
+
+/// `GET /v1/modes`.
+pub(super) async fn modes(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    let standings = Standings::ask(&shared).await?;
+    let origin = if standings.modes.named { Origin::Global } else { Origin::Default };
+    let mut document = standings.summary();
+    let global = json!({ "mode": standings.modes.global.as_str(), "origin": origin.as_str() });
+    document.insert("global".to_owned(), global);
+    let flows: Vec<Map<String, Json>> =
+        standings.modes.flows.iter().map(|flow| standings.flow(flow)).collect();
+    document.insert("flows".to_owned(), json!(flows));
+    Ok(answer(StatusCode::OK, Json::Object(document)))
+}
+
+/// `GET /v1/flows`.
+pub(super) async fn flows(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    let standings = Standings::ask(&shared).await?;
+    let items = shared.flows.iter().map(|row| {
+        let mut item = json!({ "name": &*row.name, "file": row.file, "on": row.on, "runtime": &*row.runtime });
+        let flow = standings.modes.flows.iter().find(|flow| flow.name == row.name);
+        if let (Some(members), Some(flow)) = (item.as_object_mut(), flow) {
+            members.extend(standings.flow(flow));
+        }
+        item
+    });
+    Ok(answer(StatusCode::OK, view::list(items.collect(), None)))
+}
+
+/// `PUT /v1/modes/global`.
+pub(super) async fn global(
+    State(shared): State<Arc<Shared>>,
+    Input(fields): Input,
+) -> Result<Response, Problem> {
+    let (mode, force) = asked(fields)?;
+    flip(&shared, Target::Global(mode), force).await
+}
+
+/// `PUT /v1/modes/flows/{name}`.
+pub(super) async fn flow(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    Input(fields): Input,
+) -> Result<Response, Problem> {
+    let (mode, force) = asked(fields)?;
+    flip(&shared, Target::Flow(Name::from(name), Some(mode)), force).await
+}
+
+/// `DELETE /v1/modes/flows/{name}`: the override is taken back.
+pub(super) async fn clear(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    flip(&shared, Target::Flow(Name::from(name), None), false).await
+}
+
+fn asked(mut fields: Fields) -> Result<(Mode, bool), Problem> {
+    let mode = fields.required("mode")?.parse().map_err(|error: String| fields.problem("mode", &error))?;
+    let force = fields.flag("force")?;
+    fields.finish()?;
+    Ok((mode, force))
+}
+
+async fn flip(shared: &Shared, target: Target, force: bool) -> Result<Response, Problem> {
+    let missing = block_in_place(|| (shared.missing)());
+    let asked = Request::Flip(Box::new(Flip { target, force, missing }));
+    let Answer::Flipped(flipped) = ask(shared, asked).await? else { return Err(unexpected()) };
+    let (from, to) = (flipped.from.as_str(), flipped.to.as_str());
+    Ok(answer(StatusCode::OK, json!({ "from": from, "to": to, "changed": from != to })))
+}
