@@ -1,10 +1,11 @@
 //! L0, the nouns. What a record is, what can happen to it, and the numbers that bound it.
 //!
 //! Owns: plain types and their text forms. Absent on purpose: rules (`machine`), bytes (`store::codec`),
-//! clocks, serde. Only std and the `ulid` alphabet are used here.
+//! clocks, serde. Only std, the `ulid` alphabet and SHA-256 are used here.
 
 mod effect;
 mod event;
+mod fingerprint;
 mod ids;
 mod limit;
 mod mode;
@@ -21,6 +22,7 @@ mod trigger;
 
 pub use effect::Effect;
 pub use event::{Command, Event, Rejected};
+pub use fingerprint::{Fingerprint, masked};
 pub use ids::{IdError, IdRange, Kind, RecordId, TriggerId};
 pub use limit::{Limit, LimitReport, Overage, Pause, Reset, Source};
 pub use mode::{Early, Missing, Mode, Origin, Standing};
