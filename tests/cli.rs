@@ -249,7 +249,7 @@ fn a_label_finds_live_and_finished_records_and_no_other() {
     };
     assert_eq!(ids("team=red"), [done.clone(), red.clone()]);
     assert_eq!(ids("x=a=b"), [done, red]);
-    assert_eq!(ids("team=green"), [String::new(); 0]);
+    assert_eq!(ids("team=green"), Vec::<String>::new());
     assert_eq!(dwell.run(&["ls", "--label", "team"]).code, 2);
     assert_eq!(dwell.run(&["run", "--label", "team", "--", "true"]).code, 2);
 }

@@ -247,6 +247,25 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
     check(&mut seen, "standing.1.hex", &standing);
     let new = Standing { named: None, mode: Mode::Shadow, since: AT, matched: None, started: None };
     check(&mut seen, "standing-new.1.hex", &new);
+    let redrive = Redrive {
+        id: RedriveId(7),
+        asked_at: LATER,
+        dead_by: AT,
+        cause: Some(Cause::Throttled),
+        fingerprint: Some(Fingerprint::from_number(0x2d4d_4d99_5245_9c14)),
+        flow: Some("review".into()),
+        runtime: Some("claude".into()),
+        org: Some("acme".into()),
+        env: Some("prod".into()),
+        pace: "10/m".parse().unwrap(),
+        matched: 300,
+        uncounted: true,
+        redriven: 70_000,
+        cursor: Some((AT, run())),
+        from: LATER,
+        done: 17,
+    };
+    check(&mut seen, "redrive.1.hex", &redrive);
 
     check(&mut seen, "record-id.1.hex", &run());
     check(&mut seen, "trigger-id.1.hex", &TRIGGER);
@@ -281,6 +300,7 @@ fn keys_are_written_as_frozen() {
         keys::runtime("claude"),
         keys::setting("burst"),
         keys::meta("tally"),
+        keys::redrive(RedriveId(7)),
     ];
     for key in all {
         let file = format!(

@@ -6,7 +6,7 @@ use super::draft::{Draft, Fail};
 use super::gate;
 use super::modes::Sorted;
 use super::request::{Answer, BurstStatus, Counts, Detail, Request, RuntimeView, Status, Triggered};
-use super::{drains, index, list, modes, redrive};
+use super::{drains, index, list, modes, paced, redrive};
 use crate::model::{
     Cause, Event, Lane, Measure, Mode, Name, RecordId, Rejected, Report, Runtime, StateName, Submission,
     Time, Trigger, TriggerId,
@@ -35,6 +35,7 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
         Request::Resolve { range, limit } => Ok(Answer::Ids(list::resolve(draft, range, limit)?)),
         Request::List(filter) => Ok(Answer::Page(list::page(draft, &filter)?)),
         Request::Triggers { limit } => Ok(Answer::Triggers(list::triggers(draft, limit)?)),
+        Request::Groups { limit } => Ok(Answer::Groups(list::groups(draft, limit)?)),
         Request::Runtimes => Ok(Answer::Runtimes(runtimes(draft))),
         Request::Status => Ok(Answer::Status(Box::new(status(draft)))),
         Request::Drain { until } => drain(draft, until),
@@ -45,6 +46,9 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
         Request::RedriveMany(asked) => redrive::redrive(draft, *asked),
         Request::Flip(asked) => modes::flip(draft, &asked),
         Request::Modes => Ok(Answer::Modes(modes::view(draft.core))),
+        Request::Pace { id, asked, pace } => paced::begin(draft, id, &asked, pace),
+        Request::Redrives => Ok(Answer::Redrives(draft.core.redrives.values().cloned().collect())),
+        Request::StopRedrive { id } => paced::stop(draft, id),
         Request::Each(requests) => each(draft, requests),
     }
 }

@@ -7,7 +7,7 @@ use super::gate::Gate;
 use super::index::Index;
 use super::modes::Modes;
 use super::settings::Settings;
-use crate::model::{Drain, Name, Record, RecordId, Runtime, Scope, StateName, Time};
+use crate::model::{Drain, Name, Record, RecordId, Redrive, RedriveId, Runtime, Scope, StateName, Time};
 use crate::store::{StoreError, Tally};
 
 /// What ends the engine. The process restarts and recovers; nothing was released that is not durable.
@@ -30,6 +30,8 @@ pub(super) struct Core {
     pub(super) runtimes: BTreeMap<Name, Runtime>,
     pub(super) drains: BTreeMap<Scope, Drain>,
     pub(super) tally: Tally,
+    /// Paced redrives that are running; each is a row.
+    pub(super) redrives: BTreeMap<RedriveId, Redrive>,
     pub(super) now: Time,
     /// Found outstanding at open.
     pub(super) interrupted: Vec<RecordId>,

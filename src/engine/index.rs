@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::hold::Narrow;
 use super::parked::{HoldKey, Parked};
+use super::letters::{GroupKey, Letter, Letters};
 use super::request::Counts;
 use super::settings::Settings;
 use crate::model::{Lane as Queue, Name, Record, RecordId, StateName, Time};
@@ -24,6 +25,18 @@ pub(super) struct Entry {
     parked: Option<Narrow>,
     order: u64,
     deadline: Option<Time>,
+    /// Boxed, because most records are alive.
+    pub(super) letter: Option<Box<Letter>>,
+}
+
+impl Entry {
+    /// Where a dead letter stands among the others.
+    fn group(&self) -> Option<(GroupKey, Time)> {
+        let letter = self.letter.as_ref()?;
+        let (flow, runtime) = (self.flow.clone(), self.runtime.clone());
+        let key = GroupKey { cause: letter.cause, flow, runtime, fingerprint: letter.fingerprint };
+        Some((key, letter.at))
+    }
 }
 
 impl Entry {
@@ -88,6 +101,7 @@ pub(super) struct Index {
     /// By org and env, those that have any.
     queued: BTreeMap<(Name, Name), u64>,
     names: BTreeSet<Name>,
+    letters: Letters,
     order_max: u64,
 }
 
@@ -113,7 +127,11 @@ impl Index {
             parked: None,
             order: record.order,
             deadline: record.deadline(),
+            letter: Letter::of(record).map(Box::new),
         };
+        if let Some((key, at)) = entry.group() {
+            self.letters.insert(key, (at, record.id));
+        }
         self.order_max = self.order_max.max(record.order);
         *self.counts.entry(entry.state).or_default() += 1;
         if let Some(deadline) = entry.deadline {
@@ -142,6 +160,9 @@ impl Index {
 
     fn remove(&mut self, id: RecordId) {
         let Some(entry) = self.entries.remove(&id) else { return };
+        if let Some((key, at)) = entry.group() {
+            self.letters.remove(key, (at, id));
+        }
         if let Some(count) = self.counts.get_mut(&entry.state) {
             *count -= 1;
         }
@@ -295,6 +316,11 @@ impl Index {
     /// Live ids from `low` to `high`, both included.
     pub(super) fn ids(&self, low: RecordId, high: RecordId) -> impl Iterator<Item = RecordId> {
         self.entries.range(low..=high.max(low)).map(|(id, _)| *id)
+    }
+
+    /// The dead letters.
+    pub(super) const fn letters(&self) -> &Letters {
+        &self.letters
     }
 
     /// Live records by state.

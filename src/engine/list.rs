@@ -2,9 +2,10 @@
 
 use super::draft::{Draft, Fail};
 use super::index::Entry;
-use super::request::{Filter, Page};
+use super::letters::Letter;
+use super::request::{Filter, Group, Page};
 use super::settings::{READS_PER_PAGE_MAX, VISITS_PER_PAGE_MAX};
-use crate::model::{IdRange, Kind, Record, RecordId, Trigger};
+use crate::model::{IdRange, Kind, Record, RecordId, Trigger, masked};
 use crate::store::{Direction, Stored, keys};
 
 /// Ids in a range, live or finished.
@@ -99,7 +100,7 @@ fn is_live(state: crate::model::StateName) -> bool {
     !matches!(state, crate::model::StateName::Completed | crate::model::StateName::Cancelled)
 }
 
-fn entry_matches(entry: &Entry, filter: &Filter) -> bool {
+pub(super) fn entry_matches(entry: &Entry, filter: &Filter) -> bool {
     let is = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
     filter.state.is_none_or(|state| state == entry.state)
         && is(&filter.org, &entry.org)
@@ -108,6 +109,7 @@ fn entry_matches(entry: &Entry, filter: &Filter) -> bool {
         && is(&filter.flow, entry.flow.as_deref().unwrap_or_default())
         // What is recorded only is finished from the start.
         && filter.shadow != Some(true)
+        && (!filter.is_of_the_dead() || entry.letter.as_ref().is_some_and(|letter| letter.matches(filter)))
 }
 
 /// Whether a filter lets a record through; kind and cursor aside, which are ranges of ids.
@@ -119,14 +121,37 @@ pub(super) fn matches(record: &Record, filter: &Filter) -> bool {
         && is(&filter.runtime, Some(&record.runtime))
         && is(&filter.flow, record.flow.as_deref())
         && is(&filter.key, record.key.as_deref())
-        && (filter.cause.is_none() || filter.cause == record.state.cause())
         && filter.shadow.is_none_or(|shadow| shadow == record.shadow)
+        && (!filter.is_of_the_dead() || Letter::of(record).is_some_and(|letter| letter.matches(filter)))
 }
 
 /// Whether it has the label; these stand in the work, which is read for this only.
 pub(super) fn labelled(draft: &Draft<'_>, id: RecordId, filter: &Filter) -> Result<bool, Fail> {
     let Some((name, value)) = filter.label.as_deref() else { return Ok(true) };
     Ok(draft.work(id)?.labels.get(name) == Some(value))
+}
+
+/// The dead letters in groups, the largest first.
+pub(super) fn groups(draft: &Draft<'_>, limit: usize) -> Result<Vec<Group>, Fail> {
+    let mut groups = Vec::new();
+    for (key, members) in draft.core.index.letters().groups().take(limit.clamp(1, Filter::LIMIT_MAX)) {
+        let (Some((oldest, _)), Some((newest, example))) = (members.first(), members.last()) else {
+            continue;
+        };
+        let sample = draft.record(*example)?.map(|record| masked(record.last_error.as_ref()));
+        groups.push(Group {
+            cause: key.cause,
+            flow: key.flow.clone(),
+            runtime: key.runtime.clone(),
+            fingerprint: key.fingerprint,
+            sample: sample.unwrap_or_default(),
+            count: members.len() as u64,
+            oldest: *oldest,
+            newest: *newest,
+            example: *example,
+        });
+    }
+    Ok(groups)
 }
 
 /// Accepted triggers, newest first.

@@ -4,8 +4,8 @@
 //! is an argument), processes, sockets, and any wait that is not a deadline in a record or a runtime's row.
 //!
 //! A tick: purge; what was found interrupted at open; arrivals in order; due deadlines, earliest first; records freed
-//! by an open window; parked records whose hold is gone; the burst drainer; fair dispatch; one commit; release. Two events for one record fold into one write, and what is
-//! owed to the outside follows from the record before and after.
+//! by an open window; paced redrives; parked records whose hold is gone; the burst drainer; fair dispatch; one commit;
+//! release. Two events for one record fold into one write, and what is owed to the outside follows from the record before and after.
 
 mod arrivals;
 mod burst;
@@ -16,10 +16,12 @@ mod gate;
 mod hold;
 mod inbox;
 mod index;
+mod letters;
 mod list;
 mod modes;
 mod open;
 mod parked;
+mod paced;
 mod purge;
 mod redrive;
 mod request;
@@ -34,13 +36,11 @@ pub use hold::Hold;
 pub use inbox::{Advanced, Closed, Handle, Inbox, channel};
 pub use open::{Opening, Survivor};
 pub use request::{
-    Answer, Arrival, BurstStatus, Counts, Detail, Filter, Flip, Flipped, FlowView, ModesView, Page,
-    Redriven, Redrives, Reply, Request, RuntimeView, Status, Target, Triggered,
+    Answer, Arrival, BurstStatus, Counts, Detail, Filter, Flip, Flipped, FlowView, Group, ModesView, Paced, Page, Redriven, Redrives, Reply, Request, RuntimeView, Status, Target, Triggered,
 };
 pub use run::{Clock, run};
 pub use settings::{
     ARRIVALS_PER_TICK_MAX, ARRIVALS_QUEUED_MAX, Burst, CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX,
-    DISPATCHES_PER_TICK_MAX, Flow, Org, PARKS_PER_TICK_MAX, PURGES_PER_TICK_MAX, QUEUED_MAX,
-    READS_PER_PAGE_MAX, RECORDS_PER_SCAN, Settings, VISITS_PER_PAGE_MAX,
+    DISPATCHES_PER_TICK_MAX, Flow, LETTERS_COUNTED_MAX, LETTERS_LOOKED_AT_PER_TICK_MAX, Org, PARKS_PER_TICK_MAX, PURGES_PER_TICK_MAX, QUEUED_MAX, READS_PER_PAGE_MAX, RECORDS_PER_SCAN, REDRIVES_MAX, REDRIVES_PER_TICK_MAX, Settings, VISITS_PER_PAGE_MAX,
 };
 pub use tick::{Engine, Released};

@@ -1,5 +1,7 @@
 //! Open: rebuild what is derived, and find what an earlier process left outstanding.
 
+use std::time::Duration;
+
 use super::core::{Core, EngineError};
 use super::gate::Gate;
 use super::index::Index;
@@ -7,7 +9,7 @@ use super::modes::Modes;
 use super::purge;
 use super::settings::{RECORDS_PER_SCAN, Settings};
 use super::tick::Engine;
-use crate::model::{Child, Drain, Record, RecordId, Runtime, Time};
+use crate::model::{Child, Drain, Record, RecordId, Redrive, Runtime, Time};
 use crate::store::{Backend, Batch, Direction, Durable, Stored, Tally, Writer, keys};
 
 /// An attempt that an earlier process left outstanding.
@@ -73,6 +75,15 @@ impl Engine {
                 tracing::warn!(runtime = %name, "records wait for a runtime that is not configured");
             }
         }
+        let started = now.max(tally.now);
+        let mut redrives = std::collections::BTreeMap::new();
+        each(&*backend, keys::all_redrives(), |value| {
+            let mut row = Redrive::decode(value)?;
+            // What was due while nothing ran is not made up for.
+            row.forgive(started, Duration::ZERO);
+            redrives.insert(row.id, row);
+            Ok(())
+        })?;
         let core = Core {
             gate: Gate::new(&settings),
             modes: Modes::read(&*backend)?,
@@ -81,7 +92,8 @@ impl Engine {
             runtimes,
             drains,
             tally,
-            now: now.max(tally.now),
+            now: started,
+            redrives,
             interrupted: survivors.iter().map(|survivor| survivor.id).collect(),
             draining: None,
             oldest: purge::oldest(&*backend)?,

@@ -19,10 +19,8 @@ pub(super) fn redrive(draft: &mut Draft<'_>, asked: Redrives) -> Result<Answer, 
     let long_enough = |record: &Record| matches!(record.state, State::DeadLettered { at, .. } if dead_by.is_none_or(|by| at <= by));
     let event = Event::Command(Command::Redrive);
     // What the machine refuses (invalid as it was submitted) is not counted as matched, so the rest goes.
-    let takes =
-        |record: &Record| machine::step(record, &event, draft.now, &draft.core.settings.policy).is_ok();
     let matched: Vec<RecordId> = (found.iter())
-        .filter(|record| long_enough(record) && takes(record))
+        .filter(|record| long_enough(record) && machine::redrivable(record))
         .map(|record| record.id)
         .collect();
     if !dry_run {

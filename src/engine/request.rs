@@ -7,8 +7,7 @@ use std::time::Duration;
 use super::drains::DrainView;
 use super::settings::RERUN_BYTES;
 use crate::model::{
-    Action, Cause, Command, Drain, IdRange, Kind, Meter, Missing, Mode, Name, Origin, Record, RecordId,
-    Rejected, Report, Runtime, Scope, Standing, StateName, Submission, Time, Trigger, Work,
+    Action, Cause, Command, Drain, Fingerprint, IdRange, Kind, Meter, Missing, Mode, Name, Origin, Pace, Record, RecordId, Redrive, RedriveId, Rejected, Report, Runtime, Scope, Standing, StateName, Submission, Time, Trigger, Work,
 };
 use crate::pace::{Outcome, Reason};
 use crate::store::Durable;
@@ -124,12 +123,33 @@ pub enum Request {
         /// The new record's id, of the same kind.
         fresh: RecordId,
     },
+    /// The dead letters in groups, the largest first -> [`Answer::Groups`].
+    Groups {
+        /// At most.
+        limit: usize,
+    },
     /// Give many dead letters another life, in one commit -> [`Answer::Redriven`].
     RedriveMany(Box<Redrives>),
     /// Name a mode -> [`Answer::Flipped`].
     Flip(Box<Flip>),
     /// Every loaded flow and its mode -> [`Answer::Modes`].
     Modes,
+    /// Give many dead letters another life, so many at a time -> [`Answer::Paced`].
+    Pace {
+        /// Its own.
+        id: RedriveId,
+        /// Which; neither by their ids nor by page.
+        asked: Box<Redrives>,
+        /// How fast.
+        pace: Pace,
+    },
+    /// The paced redrives that are running, by id -> [`Answer::Redrives`].
+    Redrives,
+    /// End a paced redrive -> [`Answer::Redrives`], with it alone, as it was.
+    StopRedrive {
+        /// Which.
+        id: RedriveId,
+    },
     /// Many in one commit, each answered as if it had come alone; a refusal of one leaves the others -> [`Answer::Each`].
     Each(Vec<Request>),
 }
@@ -165,12 +185,16 @@ impl Request {
             | Request::Triggers { .. }
             | Request::Runtimes
             | Request::Status
+            | Request::Groups { .. }
             | Request::RedriveMany(_)
             | Request::DrainScope { .. }
             | Request::UndrainScope { .. }
             | Request::Drains
             | Request::Flip(_)
             | Request::Modes
+            | Request::Pace { .. }
+            | Request::Redrives
+            | Request::StopRedrive { .. }
             | Request::Drain { .. } => 0,
         }
     }
@@ -199,6 +223,8 @@ pub struct Filter {
     pub label: Option<Box<(String, String)>>,
     /// Recorded in shadow, or not.
     pub shadow: Option<bool>,
+    /// Dead-lettered with an error of this kind.
+    pub fingerprint: Option<Fingerprint>,
     /// Older than this id (the cursor).
     pub before: Option<RecordId>,
     /// At most this many, and never more than [`Filter::LIMIT_MAX`].
@@ -208,6 +234,11 @@ pub struct Filter {
 impl Filter {
     /// The longest page.
     pub const LIMIT_MAX: usize = 1_000;
+
+    /// Whether it lets only dead letters through by what it says of them.
+    pub(super) const fn is_of_the_dead(&self) -> bool {
+        self.cause.is_some() || self.fingerprint.is_some()
+    }
 }
 
 /// Which dead letters to redrive.
@@ -283,8 +314,37 @@ pub enum Answer {
     Flipped(Flipped),
     /// The modes.
     Modes(ModesView),
+    /// Dead letters in groups, the largest first.
+    Groups(Vec<Group>),
+    /// A paced redrive that was asked for.
+    Paced(Paced),
+    /// Paced redrives.
+    Redrives(Vec<Redrive>),
     /// One for each request, in order.
     Each(Vec<Result<Answer, Rejected>>),
+}
+
+/// Dead letters that have cause, flow, runtime and the kind of their error in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Why they are dead.
+    pub cause: Cause,
+    /// The flow that made them.
+    pub flow: Option<Name>,
+    /// The provider account.
+    pub runtime: Name,
+    /// The name of their masked error.
+    pub fingerprint: Fingerprint,
+    /// Their masked error.
+    pub sample: String,
+    /// How many they are.
+    pub count: u64,
+    /// Since when the first of them is dead.
+    pub oldest: Time,
+    /// Since when the last of them is dead.
+    pub newest: Time,
+    /// The last of them.
+    pub example: RecordId,
 }
 
 /// What became of dead letters.
@@ -296,6 +356,17 @@ pub struct Redriven {
     pub dry_run: bool,
     /// Where to go on, if there may be more.
     pub next: Option<RecordId>,
+}
+
+/// A paced redrive that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paced {
+    /// How many dead letters match.
+    pub matched: u64,
+    /// Whether there are more than were counted.
+    pub uncounted: bool,
+    /// What carries them out; `None` if none match, or nothing was to be done.
+    pub redrive: Option<RedriveId>,
 }
 
 /// A record and what was asked for.

@@ -128,6 +128,14 @@ pub const DISPATCHES_PER_TICK_MAX: usize = 1024;
 pub const PARKS_PER_TICK_MAX: usize = 4096;
 /// Finished records, and triggers, purged in one tick.
 pub const PURGES_PER_TICK_MAX: usize = 256;
+/// Paced redrives that may run at once.
+pub const REDRIVES_MAX: usize = 16;
+/// Dead letters that one paced redrive redrives in one tick.
+pub const REDRIVES_PER_TICK_MAX: usize = 256;
+/// Dead letters that one paced redrive looks at in one tick.
+pub const LETTERS_LOOKED_AT_PER_TICK_MAX: usize = 4_096;
+/// Dead letters that are looked at to say how many a paced redrive is about.
+pub const LETTERS_COUNTED_MAX: usize = 50_000;
 /// Index entries looked at for one page of a list.
 pub const VISITS_PER_PAGE_MAX: usize = 50_000;
 /// Records read for one page of a list: a filter on what the index does not hold ends the page here.

@@ -3,10 +3,8 @@
 use super::core::{Core, EngineError};
 use super::draft::{Draft, Fail};
 use super::request::{Answer, Arrival, Reply};
-use super::settings::{
-    CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX,
-};
-use super::{arrivals, burst, hold, modes, purge};
+use super::settings::{CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX};
+use super::{arrivals, burst, hold, modes, paced, purge};
 use crate::model::{Effect, Event, Name, RecordId, Rejected, Time, Transition};
 use crate::store::{Durable, Writer};
 
@@ -50,7 +48,9 @@ impl Engine {
         let reopened = reopened.filter_map(|(name, _)| core.runtimes.get(name)?.held_until(core.now)).min();
         let opened = core.index.lanes().filter(|(_, lane)| !lane.limited.is_empty());
         let opened = opened.filter_map(|(name, _)| Some(core.runtimes.get(name)?.limited?.limit.until)).min();
-        [deadline, reopened, opened, core.oldest.due_at(core.settings.retention)].into_iter().flatten().min()
+        let redrives = paced::next_at(core.redrives.values().filter(|_| core.draining.is_none()));
+        let purge = core.oldest.due_at(core.settings.retention);
+        [deadline, reopened, opened, redrives, purge].into_iter().flatten().min()
     }
 
     /// Decides what `arrivals` and the time make of things, commits it, and hands out what may now leave. An error
@@ -76,6 +76,7 @@ impl Engine {
         deadlines(&mut draft)?;
         cleared(&mut draft)?;
         draft.core.more |= draft.core.index.unpark(PARKS_PER_TICK_MAX);
+        paced::advance(&mut draft)?;
         burst::drain(&mut draft)?;
         dispatch(&mut draft)?;
         let (batch, effects, transitions) = draft.finish()?;

@@ -30,12 +30,18 @@ pub(super) fn resume_now(record: &Record) -> Result<Next, Rejected> {
     Err(illegal(record, "resume", hint))
 }
 
+/// Whether a redrive would be accepted.
+pub fn redrivable(record: &Record) -> bool {
+    // Refused at admission: what it would start was never complete.
+    let whole = record.attempt > 0 || record.state.cause() != Some(Cause::Invalid);
+    whole && matches!(record.state, State::DeadLettered { .. })
+}
+
 /// Another life: streaks at 0 and a fresh budget. The attempt number keeps growing, so what the old life still says
 /// stays refused; the expiry has had its say.
 pub(super) fn redrive(record: &Record) -> Result<Next, Rejected> {
     match record.state {
-        // Refused at admission: what it would start was never complete.
-        State::DeadLettered { cause: Cause::Invalid, .. } if record.attempt == 0 => {
+        State::DeadLettered { .. } if !redrivable(record) => {
             Err(illegal(record, "redrive", "invalid as it was submitted; submit it anew"))
         }
         State::DeadLettered { .. } => Ok(Next::to(Record {

@@ -17,6 +17,7 @@ mod testing;
 
 pub use admit::{admit, shadow};
 pub use burst::divert;
+pub use command::redrivable;
 pub use limit::{merge, resolve};
 pub use owed::{Owed, owed};
 

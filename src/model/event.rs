@@ -1,6 +1,6 @@
 //! Everything that can happen to a record, and the refusal of what cannot.
 
-use super::{Early, Missing, Name, RecordId, Report, Scope, StateName, Time};
+use super::{Early, Missing, Name, RecordId, RedriveId, Report, Scope, StateName, Time};
 
 /// What an operator or client asks of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +132,16 @@ pub enum Rejected {
         /// As many as may be.
         limit: usize,
     },
+    /// No paced redrive of that id is running.
+    UnknownRedrive {
+        /// What was asked for.
+        id: RedriveId,
+    },
+    /// As many paced redrives are running as may be.
+    TooManyRedrives {
+        /// As many as may be.
+        limit: usize,
+    },
     /// As many records are queued as may be.
     QueueFull {
         /// Where: an org and env, or all of dwell.
@@ -170,7 +180,8 @@ impl Rejected {
             Rejected::Illegal { .. } => "illegal_transition",
             Rejected::StaleAttempt { .. } => "stale_attempt",
             Rejected::BudgetExhausted { .. } => "budget_exhausted",
-            Rejected::NotFound { .. } => "not_found",
+            Rejected::NotFound { .. } | Rejected::UnknownRedrive { .. } => "not_found",
+            Rejected::TooManyRedrives { .. } => "too_many_redrives",
             Rejected::UnknownRuntime { .. } => "unknown_runtime",
             Rejected::NotDrained { .. } => "not_drained",
             Rejected::DrainsFull { .. } => "drains_full",
@@ -204,6 +215,10 @@ impl std::fmt::Display for Rejected {
             Rejected::NotDrained { scope } => write!(f, "{scope} is not drained"),
             Rejected::DrainsFull { limit } => {
                 write!(f, "{limit} scopes are drained already; undrain one first")
+            }
+            Rejected::UnknownRedrive { id } => write!(f, "no redrive {id} is running"),
+            Rejected::TooManyRedrives { limit } => {
+                write!(f, "{limit} redrives are running already; stop one or come back later")
             }
             Rejected::QueueFull { scope, queued, limit } => {
                 write!(f, "{queued} of {limit} records are queued in {scope}; come back later")

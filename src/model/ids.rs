@@ -45,6 +45,10 @@ pub struct RecordId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TriggerId(pub u128);
 
+/// The id of a paced redrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RedriveId(pub u128);
+
 /// Every id that begins with what a user typed: `low..=high`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdRange {
@@ -114,6 +118,21 @@ impl fmt::Display for RecordId {
 impl fmt::Display for TriggerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("trg_{}", Ulid(self.0)))
+    }
+}
+
+impl fmt::Display for RedriveId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("rdv_{}", Ulid(self.0)))
+    }
+}
+
+impl FromStr for RedriveId {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let id = text.strip_prefix("rdv_").and_then(|digits| Ulid::from_string(digits).ok());
+        id.map(|ulid| RedriveId(ulid.0))
+            .ok_or_else(|| format!("{text:?} is no redrive: expected rdv_ and a ULID"))
     }
 }
 

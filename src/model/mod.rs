@@ -12,6 +12,7 @@ mod mode;
 mod outcome;
 mod policy;
 mod record;
+mod redrive;
 mod runtime;
 mod scope;
 mod start;
@@ -23,7 +24,7 @@ mod trigger;
 pub use effect::Effect;
 pub use event::{Command, Event, Rejected};
 pub use fingerprint::{Fingerprint, masked};
-pub use ids::{IdError, IdRange, Kind, RecordId, TriggerId};
+pub use ids::{IdError, IdRange, Kind, RecordId, RedriveId, TriggerId};
 pub use limit::{Limit, LimitReport, Overage, Pause, Reset, Source};
 pub use mode::{Early, Missing, Mode, Origin, Standing};
 pub use outcome::{Fault, Particulars, Report, code};
@@ -31,6 +32,7 @@ pub use policy::{Curve, LimitPolicy, Policy, Retry, Timeouts};
 pub use record::{
     Action, Budget, Child, Group, HttpRequest, Measure, Meter, Record, Streak, Streaks, Submission, Work,
 };
+pub use redrive::{Pace, Redrive};
 pub use runtime::Runtime;
 pub use scope::{Drain, Scope, ScopeError};
 pub use start::{Prompt, Start};

@@ -83,7 +83,10 @@ const fn title(status: u16) -> &'static str {
 impl From<Rejected> for Problem {
     fn from(rejected: Rejected) -> Problem {
         let status = match &rejected {
-            Rejected::NotFound { .. } | Rejected::NotDrained { .. } | Rejected::UnknownFlow { .. } => 404,
+            Rejected::NotFound { .. }
+            | Rejected::NotDrained { .. }
+            | Rejected::UnknownRedrive { .. }
+            | Rejected::UnknownFlow { .. } => 404,
             Rejected::Illegal { .. }
             | Rejected::StaleAttempt { .. }
             | Rejected::DrainsFull { .. }
@@ -91,7 +94,9 @@ impl From<Rejected> for Problem {
             | Rejected::CapabilitiesMissing { .. }
             | Rejected::CutoverEarly { .. } => 409,
             Rejected::UnknownRuntime { .. } => 422,
-            Rejected::BudgetExhausted { .. } | Rejected::QueueFull { .. } => 429,
+            Rejected::BudgetExhausted { .. }
+            | Rejected::QueueFull { .. }
+            | Rejected::TooManyRedrives { .. } => 429,
         };
         let problem = Problem::new(status, rejected.code(), rejected.to_string());
         match rejected {
@@ -118,11 +123,13 @@ impl From<Rejected> for Problem {
                 problem.with("early", flows.iter().map(early).collect())
             }
             Rejected::NotFound { .. }
+            | Rejected::UnknownRedrive { .. }
             | Rejected::NotDrained { .. }
             | Rejected::DrainsFull { .. }
             | Rejected::UnknownRuntime { .. }
             | Rejected::UnknownFlow { .. }
             | Rejected::FlowOff { .. } => problem,
+            Rejected::TooManyRedrives { limit } => problem.with("limit", json!(limit)),
         }
     }
 }
@@ -164,6 +171,8 @@ mod tests {
             (Rejected::BudgetExhausted { used: 20, limit: 20 }, 429, "budget_exhausted"),
             (Rejected::NotFound { id: id.to_string() }, 404, "not_found"),
             (Rejected::UnknownRuntime { name: "x".into() }, 422, "unknown_runtime"),
+            (Rejected::UnknownRedrive { id: crate::model::RedriveId(1) }, 404, "not_found"),
+            (Rejected::TooManyRedrives { limit: 16 }, 429, "too_many_redrives"),
             (Rejected::QueueFull { scope: "o/e".to_owned(), queued: 2, limit: 2 }, 429, "queue_full"),
             (Rejected::UnknownFlow { name: "x".into() }, 404, "unknown_flow"),
             (Rejected::FlowOff { name: "x".into() }, 409, "flow_off"),

@@ -3,7 +3,7 @@
 //!
 //! Owns: the kind bytes. Absent on purpose: what stands under a key (`codec`).
 
-use crate::model::{IdRange, Kind, RecordId, Scope, Time, TriggerId};
+use crate::model::{IdRange, Kind, RecordId, RedriveId, Scope, Time, TriggerId};
 
 use super::StoreError;
 
@@ -20,6 +20,7 @@ const TRIGGER: u8 = b't';
 const RUNTIME: u8 = b'u';
 const SETTING: u8 = b's';
 const META: u8 = b'm';
+const REDRIVE: u8 = b'v';
 
 /// What the settings that are drained scopes begin with.
 const DRAIN: &str = "drain:";
@@ -98,6 +99,11 @@ pub fn meta(name: &str) -> Vec<u8> {
     key(META, &[name.as_bytes()])
 }
 
+/// A paced redrive that is running -> `Redrive`.
+pub fn redrive(id: RedriveId) -> Vec<u8> {
+    key(REDRIVE, &[&id.0.to_be_bytes()])
+}
+
 /// Whose live record a key names; `None` for any other key.
 pub fn live_id(key: &[u8]) -> Option<RecordId> {
     id_from(key.strip_prefix(&[LIVE])?).ok()
@@ -137,6 +143,11 @@ pub fn all_pointers() -> Range {
 /// Every accepted trigger, by id.
 pub fn all_triggers() -> Range {
     all(TRIGGER)
+}
+
+/// Every paced redrive that is running, by id.
+pub fn all_redrives() -> Range {
+    all(REDRIVE)
 }
 
 /// Every runtime, by name.
@@ -241,7 +252,7 @@ mod tests {
 
     #[test]
     fn no_two_kinds_share_a_byte() {
-        let mut kinds = [LIVE, FINISHED, POINTER, WORK, NAME, TRIGGER, RUNTIME, SETTING, META];
+        let mut kinds = [LIVE, FINISHED, POINTER, WORK, NAME, TRIGGER, RUNTIME, SETTING, META, REDRIVE];
         kinds.sort_unstable();
         assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]), "{kinds:?}");
     }

@@ -27,6 +27,8 @@ pub struct World {
     pub now: Time,
     pub settings: Settings,
     names: BTreeMap<String, RecordId>,
+    /// How many paced redrives were asked for.
+    paced: u128,
     pub effects: Vec<Effect>,
 }
 
@@ -43,7 +45,7 @@ impl World {
         let now = Time::from_millis(T0);
         let names = BTreeMap::new();
         let mut world =
-            World { disk: Memory::new(), engine: None, now, settings, names, effects: Vec::new() };
+            World { disk: Memory::new(), engine: None, now, settings, names, paced: 0, effects: Vec::new() };
         world.open();
         world
     }
@@ -121,7 +123,8 @@ impl World {
 /// `a/1 charge 3`, `cancel a`, `resume a`, `redrive a`, `rerun a b`, `pause claude +1h`, `open claude`, `drain +30s` (a stop), `drain org:o [+30s]`,
 /// `undrain org:o`, `drains`, `+90m` (time
 /// passes, one tick), `+90m step` (from deadline to deadline), `crash` (open anew, survivors stopped), `lose`, `land`
-/// (what the next commit does), `show a`.
+/// (what the next commit does), `show a`, `pace 10/s [cause=lost] [org=o]` (redrive dead letters so fast), `redrives`,
+/// `stop 1` (the first of them), `groups`.
 pub fn check(script: &str) {
     check_in(&mut World::new(), script);
 }
@@ -180,6 +183,11 @@ impl World {
             },
             ["undrain", scope] => Request::UndrainScope { scope: scope.parse().unwrap() },
             ["drains"] => Request::Drains,
+            ["pace", rate, options @ ..] => self.pace(rate, options),
+            ["redrives"] => Request::Redrives,
+            ["stop", number] => Request::StopRedrive { id: RedriveId(number.parse().unwrap()) },
+            ["groups"] => Request::Groups { limit: 10 },
+            ["drain", by] => Request::Drain { until: self.now.after(duration(by)) },
             [attempt, "charge", calls] => {
                 let (id, attempt) = self.attempt(attempt);
                 Request::Charge { id, attempt, calls: calls.parse().unwrap() }
@@ -214,6 +222,26 @@ impl World {
                         view.drain.scope,
                         self.span(view.drain.until),
                         view.outstanding
+                Ok(Answer::Paced(paced)) => parts.push(match paced.redrive {
+                    Some(id) => format!("redrive {} of {}", id.0, paced.matched),
+                    None => format!("no redrive of {}", paced.matched),
+                }),
+                Ok(Answer::Redrives(rows)) => parts.extend(rows.iter().map(|row| {
+                    format!(
+                        "{} has {} of {} by{}",
+                        row.id.0,
+                        row.redriven,
+                        row.matched,
+                        self.span(row.next_at())
+                    )
+                })),
+                Ok(Answer::Groups(groups)) => parts.extend(groups.iter().map(|group| {
+                    let since = |at: Time| humantime::format_duration(at.until(self.now)).to_string();
+                    let (oldest, newest) = (since(group.oldest), since(group.newest));
+                    let example = self.name(group.example);
+                    format!(
+                        "{} {} {:?} {oldest} to {newest} like {example}",
+                        group.count, group.cause, group.sample
                     )
                 })),
                 Ok(_) => {}
@@ -223,6 +251,26 @@ impl World {
             parts.push(words);
         }
         parts.join(", ")
+    }
+
+    fn pace(&mut self, rate: &str, options: &[&str]) -> Request {
+        let mut asked = Redrives::default();
+        for option in options {
+            match option.split_once('=').unwrap_or((option, "")) {
+                ("cause", cause) => asked.filter.cause = Some(cause.parse().unwrap()),
+                ("org", org) => asked.filter.org = Some(org.to_owned()),
+                ("fingerprint", text) => asked.filter.fingerprint = Some(text.parse().unwrap()),
+                ("older", by) => {
+                    asked.dead_by = Some(Time::from_millis(
+                        self.now.millis() - u64::try_from(duration(by).as_millis()).unwrap(),
+                    ));
+                }
+                ("dry", _) => asked.dry_run = true,
+                (name, _) => panic!("what is {name:?}?"),
+            }
+        }
+        self.paced += 1;
+        Request::Pace { id: RedriveId(self.paced), asked: Box::new(asked), pace: rate.parse().unwrap() }
     }
 
     /// Time passes as it does: a tick at each deadline on the way.

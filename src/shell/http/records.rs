@@ -74,6 +74,7 @@ fn filter(mut query: Fields) -> Result<Filter, Problem> {
         cause: word(&mut query, "cause")?,
         label: label(&mut query)?,
         shadow: word(&mut query, "shadow")?,
+        fingerprint: word(&mut query, "fingerprint")?,
         before: word(&mut query, "cursor")?,
         limit: limit(&mut query, Filter::LIMIT_MAX)?,
     };

@@ -6,6 +6,7 @@
 mod modes;
 mod numbers;
 mod record;
+mod redrive;
 mod rows;
 #[cfg(test)]
 mod tests;
