@@ -287,6 +287,7 @@ fn records(dwell: &Checked) {
         "dry_run": true, "limit": 10, "cursor": b,
     });
     assert_eq!(dwell.post("/v1/dead-letters/redrive", &[], &nothing).1["matched"], 0);
+    redrives(dwell);
     for id in [&a, &b] {
         dwell.get(ONE, &[id], "");
         assert!(!dwell.get("/v1/records/{id}/history", &[id], "")["items"].as_array().unwrap().is_empty());
@@ -295,6 +296,39 @@ fn records(dwell: &Checked) {
     assert_eq!(dwell.ask("get", ONE, &["ses_"], "", &Value::Null).1["code"], "ambiguous");
     let page = dwell.get("/v1/sessions", &[], "?limit=1");
     dwell.get("/v1/sessions", &[], &format!("?limit=1&cursor={}", page["cursor"].as_str().unwrap()));
+}
+
+/// A dead letter in its group, and a paced redrive of it that is stopped.
+fn redrives(dwell: &Checked) {
+    let id = dwell.session(&json!({"runtime": "shell", "action": {"command": ["sleep", "1000"]}}));
+    let fault = json!({"attempt": 1, "type": "invalid", "code": "c", "message": "no file 17"});
+    assert_eq!(dwell.post("/v1/records/{id}/reports", &[&id], &fault).0, 200);
+    let groups = dwell.get("/v1/dead-letters/groups", &[], "?limit=10");
+    let group = &groups["items"][0];
+    assert_eq!((&group["sample"], &group["example"]), (&json!("c: no file #"), &json!(id)));
+    let asked = json!({
+        "fingerprint": group["fingerprint"], "cause": "invalid", "runtime": "shell", "org": "default",
+        "env": "default", "older": "0s", "rate": "5/m",
+    });
+    const REDRIVE: &str = "/v1/dead-letters/redrive";
+    let (status, begun) = dwell.post(REDRIVE, &[], &asked);
+    assert_eq!((status, &begun["matched"], &begun["redriven"]), (202, &json!(1), &json!(0)));
+    let running = dwell.get("/v1/redrives", &[], "");
+    assert_eq!(running["items"][0]["id"], begun["redrive"]);
+    let (_, none) = dwell.post(REDRIVE, &[], &json!({"cause": "lost", "rate": "5/m"}));
+    assert_eq!(none["redrive"], Value::Null);
+    let name = begun["redrive"].as_str().unwrap();
+    let stop = |status| {
+        let answer = dwell.ask("delete", "/v1/redrives/{id}", &[name], "", &Value::Null);
+        assert_eq!(answer.0, status, "{}", answer.1);
+    };
+    stop(200);
+    stop(404);
+    for wrong in
+        [json!({"rate": "5"}), json!({"rate": "5/m", "ids": [id]}), json!({"rate": "5/m", "limit": 5})]
+    {
+        assert_eq!(dwell.post(REDRIVE, &[], &wrong).0, 400, "{wrong}");
+    }
 }
 
 /// What is not about one record.
@@ -429,6 +463,7 @@ fn every_documented_query_parameter_is_taken() {
                     "record" => id.clone(),
                     "event" => "dispatch".to_owned(),
                     "label" => "team=red".to_owned(),
+                    "fingerprint" => "0".repeat(16),
                     _ => example(&dwell.document, &parameter["schema"]),
                 };
                 // A stream begins at once with what is there.

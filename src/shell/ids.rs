@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::model::{RecordId, Time, TriggerId};
+use crate::model::{RecordId, RedriveId, Time, TriggerId};
 
 /// The maker; share one.
 #[derive(Default)]
@@ -25,6 +25,11 @@ impl Ids {
     /// A trigger's.
     pub fn trigger(&self, now: Time) -> TriggerId {
         TriggerId(self.next(now))
+    }
+
+    /// A paced redrive's.
+    pub fn redrive(&self, now: Time) -> RedriveId {
+        RedriveId(self.next(now))
     }
 
     fn next(&self, now: Time) -> u128 {

@@ -5,9 +5,11 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json, json};
 
 use super::time;
-use crate::engine::{BurstStatus, Detail, DrainView, Page, Reason, Redriven, RuntimeView, Status, Triggered};
+use crate::engine::{
+    BurstStatus, Detail, DrainView, Group, Paced, Page, Reason, Redriven, RuntimeView, Status, Triggered,
+};
 use crate::model::{
-    Action, Budget, Cause, Fault, HttpRequest, Lane, Measure, Meter, Missing, Record, Source, State,
+    Action, Budget, Cause, Fault, HttpRequest, Lane, Measure, Meter, Missing, Record, Redrive, Source, State,
     StateName, Streak, Time, Transition, Trigger,
 };
 
@@ -276,7 +278,54 @@ pub fn redriven(redriven: &Redriven) -> Json {
         .with("matched", ids.len())
         .with("redriven", if redriven.dry_run { 0 } else { ids.len() })
         .with("ids", ids)
+        .with("redrive", Json::Null)
         .maybe("cursor", redriven.next.map(|id| id.to_string()))
+        .done()
+}
+
+/// What became of a paced redrive that was asked for: nothing yet, or a row that carries it out.
+pub fn paced(paced: &Paced) -> Json {
+    Object::default()
+        .with("matched", paced.matched)
+        .with("redriven", 0)
+        .with("ids", json!([]))
+        .with("redrive", paced.redrive.map(|id| id.to_string()))
+        .maybe("uncounted", paced.uncounted.then_some(true))
+        .done()
+}
+
+/// A paced redrive that is running.
+pub fn redrive(row: &Redrive) -> Json {
+    Object::default()
+        .with("id", row.id.to_string())
+        .with("asked_at", moment(row.asked_at))
+        .with("dead_by", moment(row.dead_by))
+        .with("rate", row.pace.to_string())
+        .maybe("cause", row.cause.map(Cause::as_str))
+        .maybe("fingerprint", row.fingerprint.map(|fingerprint| fingerprint.to_string()))
+        .maybe("flow", row.flow.as_deref())
+        .maybe("runtime", row.runtime.as_deref())
+        .maybe("org", row.org.as_deref())
+        .maybe("env", row.env.as_deref())
+        .with("matched", row.matched)
+        .maybe("uncounted", row.uncounted.then_some(true))
+        .with("redriven", row.redriven)
+        .with("next_at", moment(row.next_at()))
+        .done()
+}
+
+/// Dead letters of one kind.
+pub fn group(group: &Group) -> Json {
+    Object::default()
+        .with("cause", group.cause.as_str())
+        .maybe("flow", group.flow.as_deref())
+        .with("runtime", &*group.runtime)
+        .with("fingerprint", group.fingerprint.to_string())
+        .with("sample", group.sample.as_str())
+        .with("count", group.count)
+        .with("oldest", moment(group.oldest))
+        .with("newest", moment(group.newest))
+        .with("example", group.example.to_string())
         .done()
 }
 

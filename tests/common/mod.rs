@@ -187,7 +187,6 @@ impl World {
             ["redrives"] => Request::Redrives,
             ["stop", number] => Request::StopRedrive { id: RedriveId(number.parse().unwrap()) },
             ["groups"] => Request::Groups { limit: 10 },
-            ["drain", by] => Request::Drain { until: self.now.after(duration(by)) },
             [attempt, "charge", calls] => {
                 let (id, attempt) = self.attempt(attempt);
                 Request::Charge { id, attempt, calls: calls.parse().unwrap() }
@@ -222,6 +221,8 @@ impl World {
                         view.drain.scope,
                         self.span(view.drain.until),
                         view.outstanding
+                    )
+                })),
                 Ok(Answer::Paced(paced)) => parts.push(match paced.redrive {
                     Some(id) => format!("redrive {} of {}", id.0, paced.matched),
                     None => format!("no redrive of {}", paced.matched),

@@ -13,7 +13,7 @@ use super::intake::submission;
 use super::records::{label, word};
 use super::reports::{self, is_token, required_attempt};
 use crate::engine::{Answer, Filter, Redrives, Request};
-use crate::model::{IdError, Time};
+use crate::model::{IdError, Pace, Time};
 use crate::shell::fields::Fields;
 use crate::shell::problem::Problem;
 use crate::shell::view;
@@ -105,6 +105,9 @@ pub(super) async fn redrive(
     State(shared): State<Arc<Shared>>,
     Input(mut fields): Input,
 ) -> Result<Response, Problem> {
+    if let Some(rate) = fields.text("rate")? {
+        return paced(&shared, &rate, fields).await;
+    }
     let named = fields.texts("ids")?;
     let mut asked = redrives(fields, shared.clock.now())?;
     if let Some(named) = named {
@@ -122,17 +125,28 @@ pub(super) async fn redrive(
     Ok(answer(StatusCode::ACCEPTED, view::redriven(&redriven)))
 }
 
-fn redrives(mut fields: Fields, now: Time) -> Result<Redrives, Problem> {
-    if fields.any("rate").is_some() {
-        return Err(
-            fields.problem("rate", "not supported yet: ask for pages with limit and cursor at your pace")
-        );
+/// With a rate: all that match, so many at a time, by a row that outlives this call.
+async fn paced(shared: &Shared, rate: &str, mut fields: Fields) -> Result<Response, Problem> {
+    let pace: Pace = rate.parse().map_err(|error: String| fields.problem("rate", &error))?;
+    for name in ["ids", "label", "limit", "cursor"] {
+        if fields.any(name).is_some() {
+            return Err(fields.problem(name, "a redrive with a rate is not told apart by it; leave it out"));
+        }
     }
+    let now = shared.clock.now();
+    let asked = Box::new(redrives(fields, now)?);
+    let asked = Request::Pace { id: shared.ids.redrive(now), asked, pace };
+    let Answer::Paced(paced) = ask(shared, asked).await? else { return Err(unexpected()) };
+    Ok(answer(StatusCode::ACCEPTED, view::paced(&paced)))
+}
+
+fn redrives(mut fields: Fields, now: Time) -> Result<Redrives, Problem> {
     let limit = fields.number("limit")?.map_or(Some(ITEMS_MAX), |limit| usize::try_from(limit).ok());
     let limit = limit.filter(|limit| (1..=ITEMS_MAX).contains(limit));
     let filter = Filter {
         cause: word(&mut fields, "cause")?,
         label: label(&mut fields)?,
+        fingerprint: word(&mut fields, "fingerprint")?,
         flow: fields.text("flow")?,
         runtime: fields.text("runtime")?,
         org: fields.text("org")?,
@@ -170,7 +184,7 @@ mod tests {
         assert_eq!(read(r#"{"older":"9999d"}"#).unwrap().dead_by, Some(Time::ZERO));
         for (json, detail) in [
             (r#"{"limit":1001}"#, "limit: expected 1 to 1000"),
-            (r#"{"rate":"10/s"}"#, "rate: not supported yet: ask for pages"),
+            (r#"{"fingerprint":"1"}"#, "fingerprint: \"1\" is no fingerprint"),
             (r#"{"cause":"bad luck"}"#, "cause: unknown value"),
             (r#"{"state":"dead_lettered"}"#, "state: unknown field"),
         ] {

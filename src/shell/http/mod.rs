@@ -9,6 +9,7 @@ mod events;
 mod feed;
 mod guard;
 mod intake;
+mod letters;
 mod logs;
 mod modes;
 mod records;
@@ -171,6 +172,9 @@ pub const ROUTES: &[Route] = &[
     get("/v1/runs", |method| on(method, records::runs)),
     get("/v1/dead-letters", |method| on(method, records::dead_letters)),
     post("/v1/dead-letters/redrive", |method| on(method, bulk::redrive)),
+    get("/v1/dead-letters/groups", |method| on(method, letters::groups)),
+    get("/v1/redrives", |method| on(method, letters::redrives)),
+    delete("/v1/redrives/{id}", |method| on(method, letters::stop)),
     get("/v1/records/{id}", |method| on(method, records::show)),
     get("/v1/records/{id}/history", |method| on(method, records::history)),
     get("/v1/records/{id}/logs", |method| on(method, logs::logs)),

@@ -23,7 +23,7 @@ use crate::store::{History, StoreError};
 const LIMIT_DEFAULT: usize = 50;
 
 /// The longest long poll; proxies give up on quieter connections after a minute.
-const WAIT_MAX: Duration = Duration::from_secs(50);
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(50);
 
 /// While a test clock stands still, `updated_at` tells nothing apart, so who missed a change looks again soon.
 const WAIT_TEST_CLOCK_MAX: Duration = Duration::from_millis(100);

@@ -1,0 +1,61 @@
+//! Dead letters in groups, and the paced redrives that are running.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use tokio::time::timeout;
+
+use super::Shared;
+use super::ask::{Input, Params, answer, ask, unexpected};
+use super::records::{WAIT_MAX, limit};
+use crate::engine::{Answer, Filter, Request};
+use crate::model::RedriveId;
+use crate::shell::problem::Problem;
+use crate::shell::view;
+
+/// `GET /v1/dead-letters/groups`.
+pub(super) async fn groups(
+    State(shared): State<Arc<Shared>>,
+    Params(mut query): Params,
+) -> Result<Response, Problem> {
+    let limit = limit(&mut query, Filter::LIMIT_MAX)?;
+    query.finish()?;
+    let Answer::Groups(groups) = ask(&shared, Request::Groups { limit }).await? else {
+        return Err(unexpected());
+    };
+    Ok(answer(StatusCode::OK, view::list(groups.iter().map(view::group).collect(), None)))
+}
+
+/// `GET /v1/redrives`; with `?wait=1s` it answers after so long, for who follows them.
+pub(super) async fn redrives(
+    State(shared): State<Arc<Shared>>,
+    Params(mut query): Params,
+) -> Result<Response, Problem> {
+    let wait = query.span("wait")?.unwrap_or_default().min(WAIT_MAX);
+    query.finish()?;
+    if wait > Duration::ZERO {
+        let mut watching = shared.feed.watch();
+        // Over early only if the server stops.
+        timeout(wait, async { while watching.anything().await {} }).await.ok();
+    }
+    let Answer::Redrives(rows) = ask(&shared, Request::Redrives).await? else { return Err(unexpected()) };
+    Ok(answer(StatusCode::OK, view::list(rows.iter().map(view::redrive).collect(), None)))
+}
+
+/// `DELETE /v1/redrives/{id}`: what it had done by then.
+pub(super) async fn stop(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Input(fields): Input,
+) -> Result<Response, Problem> {
+    fields.finish()?;
+    let id: RedriveId = id.parse().map_err(|error: String| Problem::not_found(error))?;
+    let Answer::Redrives(rows) = ask(&shared, Request::StopRedrive { id }).await? else {
+        return Err(unexpected());
+    };
+    let row = rows.first().ok_or_else(unexpected)?;
+    Ok(answer(StatusCode::OK, view::redrive(row)))
+}
