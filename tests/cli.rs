@@ -294,6 +294,32 @@ fn dead_letters_are_redriven_by_filter_after_a_dry_run() {
 }
 
 #[test]
+fn a_paced_redrive_is_begun_listed_and_stopped_and_dead_letters_are_grouped() {
+    let dwell = served();
+    for org in ["acme", "other"] {
+        let id = dwell.session(&["--org", org]);
+        dwell.report(&id, "1", &["invalid", "--code", "c", "--message", &format!("no file {org}17")]);
+    }
+    let groups = dwell.run(&["ls", "dead", "--groups"]);
+    assert_eq!(groups.out.lines().count(), 3, "{groups:?}");
+    assert!(groups.out.contains("c: no file acme#"), "{groups:?}");
+    let groups: Value = serde_json::from_str(&dwell.run(&["ls", "dead", "--groups", "--json"]).out).unwrap();
+    let fingerprint = groups["items"][0]["fingerprint"].as_str().unwrap();
+    assert_eq!(dwell.run(&["ls", "dead", "--fingerprint", fingerprint]).out.lines().count(), 2);
+
+    let begun = dwell.run(&["redrive", "--fingerprint", fingerprint, "--rate", "5/m", "--detach"]);
+    assert_eq!((begun.code, begun.err.as_str()), (0, "1 matched\n"), "{begun:?}");
+    let id = begun.out.trim();
+    let listed = dwell.run(&["ls", "redrives"]).out;
+    assert!(listed.contains(id) && listed.contains("0 of 1"), "{listed}");
+    assert_eq!(dwell.run(&["redrive", "--stop", id]).out, format!("{id} stopped, 0 of 1 redriven\n"));
+    assert_eq!(dwell.run(&["redrive", "--stop", id]).code, 3);
+    let none = dwell.run(&["redrive", "--cause", "lost", "--rate", "5/m"]);
+    assert_eq!((none.code, none.out.as_str(), none.err.as_str()), (0, "", "0 matched\n"));
+    assert_eq!(dwell.run(&["redrive", "--all", "--rate", "fast"]).code, 2);
+}
+
+#[test]
 fn a_trigger_takes_its_payload_from_a_file_or_stdin_and_is_accepted_once() {
     let dwell = served();
     let args = ["trigger", "github", "push", "--id", "d-1", "-", "--json"];

@@ -167,6 +167,7 @@ fn bare() -> Record {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one list of all that is stored")]
 fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
     let mut seen = BTreeSet::new();
     for state in states() {

@@ -300,6 +300,7 @@ fn records(dwell: &Checked) {
 
 /// A dead letter in its group, and a paced redrive of it that is stopped.
 fn redrives(dwell: &Checked) {
+    const REDRIVE: &str = "/v1/dead-letters/redrive";
     let id = dwell.session(&json!({"runtime": "shell", "action": {"command": ["sleep", "1000"]}}));
     let fault = json!({"attempt": 1, "type": "invalid", "code": "c", "message": "no file 17"});
     assert_eq!(dwell.post("/v1/records/{id}/reports", &[&id], &fault).0, 200);
@@ -310,7 +311,6 @@ fn redrives(dwell: &Checked) {
         "fingerprint": group["fingerprint"], "cause": "invalid", "runtime": "shell", "org": "default",
         "env": "default", "older": "0s", "rate": "5/m",
     });
-    const REDRIVE: &str = "/v1/dead-letters/redrive";
     let (status, begun) = dwell.post(REDRIVE, &[], &asked);
     assert_eq!((status, &begun["matched"], &begun["redriven"]), (202, &json!(1), &json!(0)));
     let running = dwell.get("/v1/redrives", &[], "");

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::hold::Narrow;
-use super::parked::{HoldKey, Parked};
 use super::letters::{GroupKey, Letter, Letters};
+use super::parked::{HoldKey, Parked};
 use super::request::Counts;
 use super::settings::Settings;
 use crate::model::{Lane as Queue, Name, Record, RecordId, StateName, Time};

@@ -20,8 +20,8 @@ mod letters;
 mod list;
 mod modes;
 mod open;
-mod parked;
 mod paced;
+mod parked;
 mod purge;
 mod redrive;
 mod request;
@@ -36,11 +36,14 @@ pub use hold::Hold;
 pub use inbox::{Advanced, Closed, Handle, Inbox, channel};
 pub use open::{Opening, Survivor};
 pub use request::{
-    Answer, Arrival, BurstStatus, Counts, Detail, Filter, Flip, Flipped, FlowView, Group, ModesView, Paced, Page, Redriven, Redrives, Reply, Request, RuntimeView, Status, Target, Triggered,
+    Answer, Arrival, BurstStatus, Counts, Detail, Filter, Flip, Flipped, FlowView, Group, ModesView, Paced,
+    Page, Redriven, Redrives, Reply, Request, RuntimeView, Status, Target, Triggered,
 };
 pub use run::{Clock, run};
 pub use settings::{
     ARRIVALS_PER_TICK_MAX, ARRIVALS_QUEUED_MAX, Burst, CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX,
-    DISPATCHES_PER_TICK_MAX, Flow, LETTERS_COUNTED_MAX, LETTERS_LOOKED_AT_PER_TICK_MAX, Org, PARKS_PER_TICK_MAX, PURGES_PER_TICK_MAX, QUEUED_MAX, READS_PER_PAGE_MAX, RECORDS_PER_SCAN, REDRIVES_MAX, REDRIVES_PER_TICK_MAX, Settings, VISITS_PER_PAGE_MAX,
+    DISPATCHES_PER_TICK_MAX, Flow, LETTERS_COUNTED_MAX, LETTERS_LOOKED_AT_PER_TICK_MAX, Org,
+    PARKS_PER_TICK_MAX, PURGES_PER_TICK_MAX, QUEUED_MAX, READS_PER_PAGE_MAX, RECORDS_PER_SCAN, REDRIVES_MAX,
+    REDRIVES_PER_TICK_MAX, Settings, VISITS_PER_PAGE_MAX,
 };
 pub use tick::{Engine, Released};

@@ -10,7 +10,9 @@ use super::core::{Core, EngineError};
 use super::draft::{Draft, Fail};
 use super::request::{Answer, Flip, Flipped, FlowView, ModesView, Target};
 use super::settings::RECORDS_PER_SCAN;
-use crate::model::{Early, Missing, Mode, Name, Origin, Record, Rejected, Standing, Submission, Time, Trigger};
+use crate::model::{
+    Early, Missing, Mode, Name, Origin, Record, Rejected, Standing, Submission, Time, Trigger,
+};
 use crate::store::{Backend, Direction, Stored, keys};
 
 /// The setting of the mode for all flows.

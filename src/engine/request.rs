@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::drains::DrainView;
 use super::settings::RERUN_BYTES;
 use crate::model::{
-    Action, Cause, Command, Drain, Fingerprint, IdRange, Kind, Meter, Missing, Mode, Name, Origin, Pace, Record, RecordId, Redrive, RedriveId, Rejected, Report, Runtime, Scope, Standing, StateName, Submission, Time, Trigger, Work,
+    Action, Cause, Command, Drain, Fingerprint, IdRange, Kind, Meter, Missing, Mode, Name, Origin, Pace,
+    Record, RecordId, Redrive, RedriveId, Rejected, Report, Runtime, Scope, Standing, StateName, Submission,
+    Time, Trigger, Work,
 };
 use crate::pace::{Outcome, Reason};
 use crate::store::Durable;

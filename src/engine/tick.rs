@@ -3,7 +3,9 @@
 use super::core::{Core, EngineError};
 use super::draft::{Draft, Fail};
 use super::request::{Answer, Arrival, Reply};
-use super::settings::{CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX};
+use super::settings::{
+    CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX,
+};
 use super::{arrivals, burst, hold, modes, paced, purge};
 use crate::model::{Effect, Event, Name, RecordId, Rejected, Time, Transition};
 use crate::store::{Durable, Writer};

@@ -27,8 +27,7 @@ pub(super) const RUN: Table =
 pub(super) const HTTP: Table = Table { path: "run.http", keys: &["url", "method", "headers"] };
 
 /// Designed, and not built yet: refused, so that nobody relies on what does not happen.
-pub(super) const LATER: &[&str] =
-    &["concurrency", "debounce", "on.schedule", "on_dead_letter", "run.worker"];
+pub(super) const LATER: &[&str] = &["concurrency", "debounce", "on.schedule", "on_dead_letter", "run.worker"];
 
 /// `retry.attempts`; the key alone where nothing is above it.
 pub(super) fn dotted(path: &str, key: &str) -> String {

@@ -26,9 +26,15 @@ enum Need {
     Runtime(Name),
     /// An agent, which its runtime has not.
     Agent(Name),
-    Program { runtime: Name, program: String },
+    Program {
+        runtime: Name,
+        program: String,
+    },
     /// Of a source that it hears.
-    Secret { source: Name, secrets: Vec<SecretRef> },
+    Secret {
+        source: Name,
+        secrets: Vec<SecretRef>,
+    },
 }
 
 impl Capabilities {

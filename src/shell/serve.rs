@@ -329,10 +329,7 @@ fn settings(config: &Config, flows: &[Flow]) -> engine::Settings {
         queued_max: config.queued_max,
         burst: config.burst,
         orgs: config.orgs.clone(),
-        flows: flows
-            .iter()
-            .map(|flow| (flow.name().clone(), engine::Flow { mode: flow.mode() }))
-            .collect(),
+        flows: flows.iter().map(|flow| (flow.name().clone(), engine::Flow { mode: flow.mode() })).collect(),
         mode: config.mode,
         min_shadow: config.min_shadow,
     }

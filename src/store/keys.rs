@@ -301,7 +301,8 @@ mod tests {
     #[test]
     fn settings_are_found_by_how_their_names_begin() {
         let (from, to) = settings("mode:");
-        for (name, inside) in [("mode:", true), ("mode:a", true), ("mode:\u{10ffff}", true), ("mode", false), ("n", false)]
+        for (name, inside) in
+            [("mode:", true), ("mode:a", true), ("mode:\u{10ffff}", true), ("mode", false), ("n", false)]
         {
             let key = setting(name);
             assert_eq!(from <= key && key < to, inside, "{name}");

@@ -8,7 +8,7 @@ use super::args::{Charge, Drain, Many, One, Redrive, Report, Runtime, Trigger, U
 use super::client::{Client, escaped};
 use super::exit::{Failure, USAGE};
 use super::look::{brief, text};
-use super::out;
+use super::{out, paced};
 
 /// `dwell trigger`.
 pub fn trigger(client: &Client, args: &Trigger) -> Result<(), Failure> {
@@ -106,11 +106,19 @@ pub fn redrive(client: &Client, args: &Redrive) -> Result<(), Failure> {
         ("runtime", &args.runtime),
         ("org", &args.org),
         ("older", &args.older),
+        ("fingerprint", &args.fingerprint),
     ];
+    if let Some(id) = &args.stop {
+        return paced::stop(client, id, args.json);
+    }
     for (name, value) in filters {
         if let Some(value) = value {
             body.insert(name.to_owned(), json!(value));
         }
+    }
+    if let Some(rate) = &args.rate {
+        body.insert("rate".to_owned(), json!(rate));
+        return paced::begin(client, args, body);
     }
     if body.is_empty() && !args.all && !args.dry_run {
         return each(client, "redrive", &args.ids, args.json);

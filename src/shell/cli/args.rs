@@ -86,7 +86,10 @@ Without a running server it starts one in the foreground and stops it when the s
     #[command(after_help = "Examples:
   dwell redrive ses_01K
   dwell redrive --cause throttled --older 1h --dry-run     which ones would go
-  dwell redrive --all")]
+  dwell redrive --all
+  dwell redrive --flow review --rate 10/s                  so many at a time; goes on without this command
+  dwell ls redrives                                        those that are running
+  dwell redrive --stop rdv_01K...")]
     Redrive(Redrive),
     /// Do what a record was asked for once more, as a new record
     #[command(
@@ -231,6 +234,7 @@ pub enum What {
     Drains,
     Dead,
     Triggers,
+    Redrives,
 }
 
 #[derive(Debug, Args)]
@@ -255,6 +259,9 @@ pub struct Ls {
     /// Dead-lettered for this
     #[arg(long)]
     pub cause: Option<String>,
+    /// Dead-lettered with an error of this kind, as `dwell ls dead --groups` names it
+    #[arg(long)]
+    pub fingerprint: Option<String>,
     /// With this key
     #[arg(long)]
     pub key: Option<String>,
@@ -264,6 +271,9 @@ pub struct Ls {
     /// Only what flows in shadow recorded
     #[arg(long)]
     pub shadow: bool,
+    /// Dead letters only: by cause, flow, runtime and kind of error, the largest group first
+    #[arg(long)]
+    pub groups: bool,
     /// At most this many
     #[arg(long, default_value_t = 50)]
     pub limit: u32,
@@ -305,6 +315,7 @@ pub struct Many {
 
 #[derive(Debug, Args)]
 #[group(id = "which", required = true, multiple = true)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag as it is typed")]
 pub struct Redrive {
     /// Record ids, or unique beginnings of them
     #[arg(group = "which")]
@@ -324,9 +335,21 @@ pub struct Redrive {
     /// Of this tenant
     #[arg(long, group = "which")]
     pub org: Option<String>,
+    /// With an error of this kind, as `dwell ls dead --groups` names it
+    #[arg(long, group = "which")]
+    pub fingerprint: Option<String>,
     /// Dead for at least this long
     #[arg(long, group = "which", value_name = "SPAN")]
     pub older: Option<String>,
+    /// So many at a time: 10/s, 5/m, 100/h
+    #[arg(long, conflicts_with = "ids")]
+    pub rate: Option<String>,
+    /// With --rate: print its id and leave
+    #[arg(long, requires = "rate")]
+    pub detach: bool,
+    /// End a paced redrive where it is
+    #[arg(long, group = "which", value_name = "ID", conflicts_with_all = ["ids", "all", "rate", "dry_run"])]
+    pub stop: Option<String>,
     /// Say which, and leave them as they are
     #[arg(long)]
     pub dry_run: bool,

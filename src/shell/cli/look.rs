@@ -20,6 +20,10 @@ pub fn ls(client: &Client, args: &Ls) -> Result<(), Failure> {
         }
         Some(What::Sessions) => items(client, &format!("/v1/sessions?{records}"))?,
         Some(What::Runs) => items(client, &format!("/v1/runs?{records}"))?,
+        Some(What::Dead) if args.groups => {
+            items(client, &format!("/v1/dead-letters/groups?limit={}", args.limit))?
+        }
+        Some(What::Redrives) => items(client, "/v1/redrives")?,
         Some(What::Dead) => items(client, &format!("/v1/dead-letters?{records}"))?,
         Some(What::Triggers) => items(client, &format!("/v1/triggers?limit={}", args.limit))?,
         Some(What::Flows) => items(client, "/v1/flows")?,
@@ -31,6 +35,8 @@ pub fn ls(client: &Client, args: &Ls) -> Result<(), Failure> {
     }
     let rows = |row: fn(&Json) -> Vec<String>| items.iter().map(row).collect::<Vec<_>>();
     match args.what {
+        Some(What::Dead) if args.groups => out::table(GROUP, &rows(group)),
+        Some(What::Redrives) => out::table(REDRIVE, &rows(redrive)),
         None | Some(What::Sessions | What::Runs | What::Dead) => out::table(RECORD, &rows(record)),
         Some(What::Flows) => out::table(&["NAME", "MODE", "RUNTIME", "ON", "FILE"], &rows(flow)),
         Some(What::Runtimes) => out::table(RUNTIME, &rows(runtime)),
@@ -49,6 +55,7 @@ fn records_query(args: &Ls) -> String {
         ("flow", &args.flow),
         ("runtime", &args.runtime),
         ("cause", &args.cause),
+        ("fingerprint", &args.fingerprint),
         ("key", &args.key),
         ("label", &args.label),
     ];
@@ -64,7 +71,7 @@ fn records_query(args: &Ls) -> String {
     query
 }
 
-fn items(client: &Client, path: &str) -> Result<Vec<Json>, Failure> {
+pub fn items(client: &Client, path: &str) -> Result<Vec<Json>, Failure> {
     match client.get(path)?.get_mut("items").map(Json::take) {
         Some(Json::Array(items)) => Ok(items),
         Some(_) | None => Err(Failure::failed("the server answered something else than a list")),
@@ -87,6 +94,30 @@ fn record(item: &Json) -> Vec<String> {
         name.unwrap_or_default().to_owned(),
         brief(text(item, "deadline")),
         why.collect::<Vec<_>>().join(": ").chars().take(60).collect(),
+    ]
+}
+
+const GROUP: &[&str] = &["COUNT", "CAUSE", "FLOW", "RUNTIME", "FINGERPRINT", "NEWEST", "EXAMPLE", "ERROR"];
+
+fn group(item: &Json) -> Vec<String> {
+    let mut row = vec![shown(item.get("count"))];
+    row.extend(["cause", "flow", "runtime", "fingerprint"].map(|name| text(item, name).to_owned()));
+    row.extend([brief(text(item, "newest")), text(item, "example").to_owned()]);
+    row.push(text(item, "sample").chars().take(80).collect());
+    row
+}
+
+const REDRIVE: &[&str] = &["ID", "RATE", "REDRIVEN", "NEXT", "OF"];
+
+fn redrive(item: &Json) -> Vec<String> {
+    let filters = ["cause", "flow", "runtime", "org", "env", "fingerprint"].into_iter();
+    let filters = filters.map(|name| text(item, name)).filter(|value| !value.is_empty());
+    vec![
+        text(item, "id").to_owned(),
+        text(item, "rate").to_owned(),
+        super::paced::progress(item),
+        brief(text(item, "next_at")),
+        filters.collect::<Vec<_>>().join(" "),
     ]
 }
 

@@ -7,6 +7,7 @@ pub mod exit;
 mod look;
 mod modes;
 pub mod out;
+mod paced;
 mod run;
 
 use std::path::{Path, PathBuf};

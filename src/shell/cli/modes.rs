@@ -130,7 +130,8 @@ fn recorded(client: &Client, args: &Diff) -> Result<Vec<Json>, Failure> {
 /// What is in the action, without its kind.
 fn action(run: &Json) -> String {
     let action = run.get("action").unwrap_or(&Json::Null);
-    let agent = action.pointer("/agent/prompt").and_then(Json::as_str).map(|prompt| first_line(prompt).to_owned());
+    let agent =
+        action.pointer("/agent/prompt").and_then(Json::as_str).map(|prompt| first_line(prompt).to_owned());
     let request = action.get("http").map(|http| format!("{} {}", text(http, "method"), text(http, "url")));
     agent.or(request).unwrap_or_else(|| shown(action.get("command").or(Some(action))))
 }

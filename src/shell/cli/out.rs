@@ -22,6 +22,15 @@ pub fn note(text: &str) {
     writeln!(io::stderr().lock(), "{text}").unwrap_or_default();
 }
 
+/// A line on a terminal that the next one replaces; nothing anywhere else. An empty one ends it.
+pub fn progress(text: &str) {
+    let mut stderr = io::stderr().lock();
+    if stderr.is_terminal() {
+        // Nobody can be told that stderr is gone.
+        write!(stderr, "\r\u{1b}[K{text}").and_then(|()| stderr.flush()).unwrap_or_default();
+    }
+}
+
 /// A document, indented.
 pub fn json(document: &Json) -> Result<(), Failure> {
     line(&format!("{document:#}"))

@@ -117,7 +117,8 @@ pub(super) async fn modes(State(shared): State<Arc<Shared>>) -> Result<Response,
 pub(super) async fn flows(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     let standings = Standings::ask(&shared).await?;
     let items = shared.flows.iter().map(|row| {
-        let mut item = json!({ "name": &*row.name, "file": row.file, "on": row.on, "runtime": &*row.runtime });
+        let mut item =
+            json!({ "name": &*row.name, "file": row.file, "on": row.on, "runtime": &*row.runtime });
         let flow = standings.modes.flows.iter().find(|flow| flow.name == row.name);
         if let (Some(members), Some(flow)) = (item.as_object_mut(), flow) {
             members.extend(standings.flow(flow));

@@ -103,13 +103,13 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
     let reason = match timeout(READY_WITHIN, asked).await {
         Err(_) => format!("the engine does not answer within {}", time::format_span(READY_WITHIN)),
         Ok(Err::<_, Problem>(problem)) => problem.detail,
-        Ok(Ok((status, standings))) => match status.draining_until {
-            Some(until) => format!("draining until {}", time::format(until)),
-            None => {
+        Ok(Ok((status, standings))) => {
+            let Some(until) = status.draining_until else {
                 let reasons = [held(&status), blocked(&standings)].concat();
                 return answer(StatusCode::OK, json!({ "ready": true, "reasons": reasons }));
-            }
-        },
+            };
+            format!("draining until {}", time::format(until))
+        }
     };
     answer(StatusCode::SERVICE_UNAVAILABLE, json!({ "ready": false, "reasons": [reason] }))
 }
