@@ -85,7 +85,6 @@ fn a_store_whose_server_died_is_not_taken_for_the_one_that_listens_there_now() {
 #[test]
 fn bad_configuration_and_bad_flows_stop_it_before_anything_is_made() {
     let good_flow = "name: x\non: { github: { push: } }\nrun: { command: [\"true\"] }\n";
-    let lost_flow = good_flow.replace("command: [\"true\"]", "agent: nobody, prompt: x");
     let bad_flow = good_flow.replace("name: x\n", "name: x\nbuget: 3\n");
     for (config, flow, said) in [
         (
@@ -99,7 +98,6 @@ fn bad_configuration_and_bad_flows_stop_it_before_anything_is_made() {
             "dwell: dwell.toml:2: drain.timeout 39s + 1s is not below",
         ),
         ("", &bad_flow, "dwell: ./flows/x.yaml:2"),
-        ("", &lost_flow, "dwell: ./flows/x.yaml: runtime nobody is not configured: known are "),
         (
             "[sources.gh]\nkind = \"github\"\nsecrets = [\"file:nowhere\"]\n",
             good_flow,

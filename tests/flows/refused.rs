@@ -24,7 +24,7 @@ concurrency: { group: x }
     let expected = r#"
 f.yaml:1:7: name is "Review": expected up to 64 lower-case letters, digits and - _ .
 f.yaml:3:19: on.github.push is 3: expected a list of actions, or "*" or nothing for any
-f.yaml:4:1: unknown key "budgets": expected one of name, on, if, for_each, org, env, budget, retry, timeout, run, labels, task (did you mean "budget"?)
+f.yaml:4:1: unknown key "budgets": expected one of name, on, if, for_each, org, env, mode, budget, retry, timeout, run, labels, task (did you mean "budget"?)
 f.yaml:6:3: unknown key "atempts" in retry: expected one of attempts, backoff, factor, max, jitter (did you mean "attempts"?)
 f.yaml:7:11: retry.jitter is "200%": expected whole percents from 0% to 100%
 f.yaml:8:21: timeout.attempt is "soon": expected a duration like 90s or 1h 30m, or a number of seconds, from 1ms to 366 days
@@ -44,13 +44,26 @@ fn keys_that_come_later_are_refused_not_ignored() {
 }
 
 #[test]
+fn a_mode_is_one_of_three_words() {
+    use dwell::model::Mode;
+    let mode = |line: &str| parse("f.yaml", &with(line)).map(|flow| flow.mode()).ok();
+    assert_eq!(mode(""), Some(None));
+    // Off is no boolean here.
+    for (word, read) in [("off", Mode::Off), ("shadow", Mode::Shadow), ("live", Mode::Live)] {
+        assert_eq!(mode(&format!("mode: {word}")), Some(Some(read)));
+    }
+    check_line("mode: on", "f.yaml:4:7: mode is \"on\": expected off, shadow or live");
+    check_line("mode: true", "f.yaml:4:7: mode is true: expected text: put it in quotes");
+}
+
+#[test]
 fn what_is_missing_is_named() {
     let all = "\
 f.yaml:1:1: key \"name\" is missing: expected the flow's own, unique name
 f.yaml:1:1: key \"on\" is missing: expected sources, each with the events that start a run
 f.yaml:1:1: key \"run\" is missing: expected an agent, a command or a request";
     check("{}", all);
-    let keys = "name, on, if, for_each, org, env, budget, retry, timeout, run, labels, task";
+    let keys = "name, on, if, for_each, org, env, mode, budget, retry, timeout, run, labels, task";
     check("", &format!("f.yaml:1:1: the file is empty: expected a mapping of {keys}"));
     check("- x", &format!("f.yaml:1:1: the file is a list: expected a mapping of {keys}"));
 }
