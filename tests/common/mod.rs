@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod modes;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,6 +31,9 @@ pub struct World {
     names: BTreeMap<String, RecordId>,
     /// How many paced redrives were asked for.
     paced: u128,
+    triggers: BTreeMap<String, TriggerId>,
+    /// What flows need and is not there, by `lacks`.
+    missing: Vec<Missing>,
     pub effects: Vec<Effect>,
 }
 
@@ -43,9 +48,17 @@ impl World {
 
     pub fn with(settings: Settings) -> World {
         let now = Time::from_millis(T0);
-        let names = BTreeMap::new();
-        let mut world =
-            World { disk: Memory::new(), engine: None, now, settings, names, paced: 0, effects: Vec::new() };
+        let mut world = World {
+            disk: Memory::new(),
+            engine: None,
+            now,
+            settings,
+            names: BTreeMap::new(),
+            triggers: BTreeMap::new(),
+            missing: Vec::new(),
+            paced: 0,
+            effects: Vec::new(),
+        };
         world.open();
         world
     }
@@ -124,7 +137,7 @@ impl World {
 /// `undrain org:o`, `drains`, `+90m` (time
 /// passes, one tick), `+90m step` (from deadline to deadline), `crash` (open anew, survivors stopped), `lose`, `land`
 /// (what the next commit does), `show a`, `pace 10/s [cause=lost] [org=o]` (redrive dead letters so fast), `redrives`,
-/// `stop 1` (the first of them), `groups`.
+/// `stop 1` (the first of them), `groups`; triggers and modes as in `modes`.
 pub fn check(script: &str) {
     check_in(&mut World::new(), script);
 }
@@ -187,6 +200,10 @@ impl World {
             ["redrives"] => Request::Redrives,
             ["stop", number] => Request::StopRedrive { id: RedriveId(number.parse().unwrap()) },
             ["groups"] => Request::Groups { limit: 10 },
+            ["trigger" | "mode" | "modes" | "lacks" | "has", ..] => match self.about_modes(&words) {
+                Some(request) => request,
+                None => return String::new(),
+            },
             [attempt, "charge", calls] => {
                 let (id, attempt) = self.attempt(attempt);
                 Request::Charge { id, attempt, calls: calls.parse().unwrap() }
@@ -245,7 +262,7 @@ impl World {
                         group.count, group.cause, group.sample
                     )
                 })),
-                Ok(_) => {}
+                Ok(answer) => parts.extend(self.told_of_modes(&answer)),
             }
         }
         if !words.is_empty() {
