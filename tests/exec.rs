@@ -250,10 +250,9 @@ fn a_program_that_is_not_there_is_named() {
     let rig = Rig::new(|_| {});
     let action = Action::Command { argv: vec!["no-such-program".to_owned()], cwd: None };
     rig.begin(1, "plain", action, None);
-    rig.next();
-    let [Report::Failed(fault)] = &rig.outcome(1)[..] else { panic!() };
-    assert_eq!(fault.code, "exit_127");
-    assert!(fault.message.contains("cannot run no-such-program"), "{}", fault.message);
+    let (_, Report::NeedsOperator(fault)) = rig.next() else { panic!() };
+    assert_eq!(fault.code, "no_program");
+    assert!(fault.message.starts_with("program no-such-program is not there"), "{}", fault.message);
 }
 
 #[test]

@@ -57,7 +57,9 @@ impl Attempt {
         {
             return self.tell(report);
         }
-        let launch = match Launch::of(&self.start, &self.setup) {
+        let launch = match Launch::of(&self.start, &self.setup)
+            .and_then(|launch| launch.with_program(&self.start, &self.setup))
+        {
             Ok(launch) => launch,
             Err(report) => return self.tell(report),
         };

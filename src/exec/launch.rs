@@ -103,6 +103,19 @@ impl Launch {
         Ok(launch)
     }
 
+    /// As it is, if its program is there: a missing one is for an operator, not for a retry.
+    pub fn with_program(self, start: &Start, setup: &Setup) -> Result<Launch, Report> {
+        let finds = |program: &String| {
+            // What no system takes as a name is told so when it is spawned.
+            let runtime = setup.runtimes.get(&start.runtime).filter(|_| !program.contains('\0'));
+            runtime.is_none_or(|runtime| runtime.finds_from(self.cwd.as_deref(), program))
+        };
+        let Some(program) = self.argv.first().filter(|program| !finds(program)) else { return Ok(self) };
+        let message =
+            format!("program {program} is not there, or is no executable file; install it, then redrive");
+        Err(Report::NeedsOperator(Fault::new("no_program", &message)))
+    }
+
     /// The held child, not yet spawned: its own process group, all three streams piped.
     pub fn command(&self, start: &Start, setup: &Setup) -> Command {
         let mut command = Command::new(&setup.hold);

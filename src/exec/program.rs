@@ -19,7 +19,12 @@ impl RuntimeSetup {
 
     /// Whether attempts in its directory would find `program`: by its path, or on their PATH.
     pub fn finds(&self, program: &str) -> bool {
-        let base = self.cwd.as_deref().unwrap_or(Path::new(""));
+        self.finds_from(self.cwd.as_deref(), program)
+    }
+
+    /// As [`RuntimeSetup::finds`], of an attempt in this directory.
+    pub(super) fn finds_from(&self, cwd: Option<&Path>, program: &str) -> bool {
+        let base = cwd.unwrap_or(Path::new(""));
         if program.contains('/') {
             return is_program(&base.join(program));
         }
