@@ -64,23 +64,21 @@ impl World {
     }
 
     pub(super) fn told_of_modes(&self, answer: &Answer) -> Vec<String> {
-        match answer {
-            Answer::Triggered(triggered) => {
-                let list = |what: &str, flows: &[Name]| {
-                    let flows: Vec<&str> = flows.iter().map(|flow| &**flow).collect();
-                    (!flows.is_empty()).then(|| format!("{what} {}", flows.join(" ")))
-                };
-                let duplicate = triggered.duplicate.then(|| "duplicate".to_owned());
-                let shadow = list("in shadow", &triggered.shadow);
-                duplicate.into_iter().chain(shadow).chain(list("off", &triggered.off)).collect()
-            }
-            Answer::Flipped(flipped) => {
-                let woke = if flipped.woke { ", woke" } else { "" };
-                vec![format!("from {} to {}{woke}", flipped.from, flipped.to)]
-            }
-            Answer::Modes(modes) => modes.flows.iter().map(|flow| self.standing(flow)).collect(),
-            _ => Vec::new(),
+        if let Answer::Flipped(flipped) = answer {
+            let woke = if flipped.woke { ", woke" } else { "" };
+            return vec![format!("from {} to {}{woke}", flipped.from, flipped.to)];
         }
+        if let Answer::Modes(modes) = answer {
+            return modes.flows.iter().map(|flow| self.standing(flow)).collect();
+        }
+        let Answer::Triggered(triggered) = answer else { return Vec::new() };
+        let list = |what: &str, flows: &[Name]| {
+            let flows: Vec<&str> = flows.iter().map(|flow| &**flow).collect();
+            (!flows.is_empty()).then(|| format!("{what} {}", flows.join(" ")))
+        };
+        let duplicate = triggered.duplicate.then(|| "duplicate".to_owned());
+        let shadow = list("in shadow", &triggered.shadow);
+        duplicate.into_iter().chain(shadow).chain(list("off", &triggered.off)).collect()
     }
 
     fn standing(&self, flow: &FlowView) -> String {
