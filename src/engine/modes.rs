@@ -174,7 +174,11 @@ pub(super) fn flip(draft: &mut Draft<'_>, asked: &Flip) -> Result<Answer, Fail> 
     draft.core.modes.settled = false;
     settle(draft);
     let woke = !was_on && draft.core.any_flow_on();
-    Ok(Answer::Flipped(Flipped { from, to, woke }))
+    let flow = match &asked.target {
+        Target::Global(_) => None,
+        Target::Flow(name, _) => Some(name.clone()),
+    };
+    Ok(Answer::Flipped(Flipped { flow, from, to, woke }))
 }
 
 /// Whether every flow that the flip makes live, or names live once more, can act and may go live.

@@ -398,8 +398,10 @@ pub struct Triggered {
 }
 
 /// What naming a mode did, to all flows or to the one it was named for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flipped {
+    /// The one.
+    pub flow: Option<Name>,
     /// The mode before.
     pub from: Mode,
     /// The mode after.

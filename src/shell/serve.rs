@@ -268,7 +268,7 @@ impl Thread {
         for pair in released.replies.each() {
             let (reply, answer) = pair.split();
             if let Ok(Answer::Flipped(flipped)) = answer.get() {
-                log_flip(*flipped);
+                log_flip(flipped);
             }
             reply.into_inner()(answer);
         }
@@ -295,12 +295,13 @@ fn tell_blocked(shared: &Shared) -> anyhow::Result<()> {
 }
 
 /// How a flip looks in the log, once it is durable.
-fn log_flip(flipped: Flipped) {
-    let Flipped { from, to, woke } = flipped;
-    if woke {
-        tracing::info!("dispatcher running: mode flip ({from} -> {to})");
+fn log_flip(flipped: &Flipped) {
+    let Flipped { flow, from, to, woke } = flipped;
+    let flow = flow.as_deref();
+    if *woke {
+        tracing::info!(flow, "dispatcher running: mode flip ({from} -> {to})");
     } else if from != to {
-        tracing::info!("mode flip ({from} -> {to})");
+        tracing::info!(flow, "mode flip ({from} -> {to})");
     }
 }
 
