@@ -111,6 +111,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("resume_now", Event::Command(Command::ResumeNow)),
         ("redrive", Event::Command(Command::Redrive)),
         ("burst_drained", Event::BurstDrained),
+        ("superseded", Event::Superseded { by: RecordId::session(1) }),
     ];
     let covered = events.iter().map(|(_, event)| event.name()).collect::<std::collections::BTreeSet<_>>();
     assert!(covered.len() >= 25, "an event is missing from the table: {covered:?}");

@@ -113,6 +113,7 @@ impl Life {
             b'Z' => Event::Command(Command::ResumeNow),
             b'Y' => Event::Command(Command::Redrive),
             b'B' => Event::BurstDrained,
+            b'G' => Event::Superseded { by: RecordId::session(2 << 90) },
             b'$' => Event::Charge { attempt: self.named(), calls: CALLS[digit(script)] },
             _ => {
                 let report = self.report(symbol, script)?;
@@ -187,7 +188,8 @@ impl Life {
             | Event::Drain { .. }
             | Event::Undrain
             | Event::Command(_)
-            | Event::BurstDrained => None,
+            | Event::BurstDrained
+            | Event::Superseded { .. } => None,
         };
         if named.is_some_and(|named| !before.state.outstanding() || named != before.attempt) {
             assert!(matches!(answer, Err(Rejected::StaleAttempt { .. })), "{event:?} on {before:?}");

@@ -6,10 +6,10 @@ use super::draft::{Draft, Fail};
 use super::gate;
 use super::modes::Sorted;
 use super::request::{Answer, BurstStatus, Counts, Detail, Request, RuntimeView, Status, Triggered};
-use super::{drains, index, list, modes, paced, redrive};
+use super::{drains, groups, index, list, modes, paced, redrive};
 use crate::model::{
-    Cause, Event, Lane, Measure, Mode, Name, RecordId, Rejected, Report, Runtime, StateName, Submission,
-    Time, Trigger, TriggerId,
+    Cause, Event, Lane, Measure, Mode, Name, Record, RecordId, Rejected, Report, Runtime, StateName,
+    Submission, Time, Trigger, TriggerId, Work,
 };
 use crate::pace::Outcome;
 use crate::store::{Stored, keys};
@@ -95,7 +95,7 @@ fn submit(draft: &mut Draft<'_>, submission: Submission) -> Result<Answer, Fail>
     if let Some(name) = name {
         draft.put(name, record.id.encode());
     }
-    Ok(Answer::Admitted { detail: Box::new(Detail { record, work }), duplicate: false })
+    admitted(draft, record, work)
 }
 
 /// The same again: streaks, attempts and budget start anew, and an expiry has had its say.
@@ -133,6 +133,13 @@ fn rerun(draft: &mut Draft<'_>, id: RecordId, fresh: RecordId) -> Result<Answer,
             draft.admit(again, Lane::Ready)
         }
     };
+    admitted(draft, record, work)
+}
+
+/// What became of one record that was admitted alone: its group may have no place for it.
+fn admitted(draft: &mut Draft<'_>, record: Record, work: Work) -> Result<Answer, Fail> {
+    groups::supersede(draft, std::slice::from_ref(&record))?;
+    let record = draft.record(record.id)?.unwrap_or(record);
     Ok(Answer::Admitted { detail: Box::new(Detail { record, work }), duplicate: false })
 }
 
@@ -199,10 +206,13 @@ fn trigger_runs(
     modes::matched(draft, &trigger, &asked);
     let core = &mut *draft.core;
     let verdict = gate::judge(&mut core.gate, &core.settings, &live, core.now);
+    let mut records = Vec::with_capacity(live.len());
     for run in live {
         let diverted = verdict.get(&(run.org.clone(), run.env.clone())) == Some(&Outcome::Mollify);
-        trigger.runs.push(draft.admit(run, if diverted { Lane::Burst } else { Lane::Ready }).id);
+        records.push(draft.admit(run, if diverted { Lane::Burst } else { Lane::Ready }));
     }
+    groups::supersede(draft, &records)?;
+    trigger.runs = records.iter().map(|record| record.id).collect();
     let in_shadow: BTreeSet<Name> = shadow.iter().filter_map(|run| run.flow.clone()).collect();
     for run in shadow {
         trigger.runs.push(draft.record_shadow(run).id);

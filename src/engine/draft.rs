@@ -88,7 +88,8 @@ impl<'a> Draft<'a> {
         Ok(Work::decode(&bytes)?)
     }
 
-    /// Admits a record at the end of a queue.
+    /// Admits a record at the end of a queue. Whom it supersedes is for `groups::supersede`, once all that one request
+    /// admits are there.
     pub(super) fn admit(&mut self, submission: Submission, lane: Lane) -> Record {
         let order = self.core.index.next_order();
         let (record, work) = machine::admit(submission, order, self.now, &self.core.settings.policy);
@@ -327,6 +328,9 @@ fn detail(before: &Record, after: &Record, event: &Event) -> Option<String> {
     }
     if let Event::Report { report: Report::Session { id }, .. } = event {
         return Some(id.clone());
+    }
+    if let (Event::Superseded { by }, Some(group)) = (event, &after.group) {
+        return Some(format!("by {by} in group {}", group.name));
     }
     if matches!(event, Event::Dispatch) {
         return after.session.as_ref().map(|session| format!("resume {session}"));

@@ -35,6 +35,15 @@ pub enum Hold {
         /// As many as may be.
         max: u32,
     },
+    /// As many attempts of its group as may be are outstanding.
+    Group {
+        /// Its name.
+        name: Name,
+        /// Outstanding in it.
+        outstanding: usize,
+        /// As many as may be.
+        max: u32,
+    },
     /// As many attempts as may be are outstanding on its runtime.
     Full {
         /// Outstanding there.
@@ -51,6 +60,8 @@ pub(super) enum Narrow {
     Flow,
     /// The org is drained.
     Org,
+    /// The group has no place.
+    Group,
 }
 
 impl Hold {
@@ -59,6 +70,7 @@ impl Hold {
         match self {
             Hold::Drained(Drain { scope: Scope::Flow(_), .. }) => Some(Narrow::Flow),
             Hold::Drained(Drain { scope: Scope::Org(_), .. }) => Some(Narrow::Org),
+            Hold::Group { .. } => Some(Narrow::Group),
             Hold::Stopping { .. }
             | Hold::Drained(Drain { scope: Scope::All | Scope::Runtime(_), .. })
             | Hold::Paused { .. }
@@ -99,7 +111,15 @@ pub(super) fn full(core: &Core, runtime: &Name) -> Option<Hold> {
 /// What holds this record while others of its runtime go.
 pub(super) fn single(core: &Core, entry: &Entry) -> Option<Hold> {
     let flow = entry.flow.as_ref().and_then(|flow| drained(core, &Scope::Flow(flow.clone())));
-    flow.or_else(|| drained(core, &Scope::Org(entry.org.clone())))
+    flow.or_else(|| drained(core, &Scope::Org(entry.org.clone()))).or_else(|| group(core, entry))
+}
+
+/// Whether its group has no place for it.
+fn group(core: &Core, entry: &Entry) -> Option<Hold> {
+    let key = &entry.member.as_ref()?.key;
+    let group = core.index.groups().get(key)?;
+    let hold = Hold::Group { name: key.name.clone(), outstanding: group.outstanding.len(), max: group.max() };
+    (group.places() == 0).then_some(hold)
 }
 
 /// Why the record whose turn it is is to be parked instead.

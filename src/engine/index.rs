@@ -1,8 +1,11 @@
 //! The indexes: by id, deadline, queue place, runtime and state. All of it is derived from the live records, rebuilt
 //! by one scan at open and never written.
 
+mod places;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::groups::{GroupId, Groups, Member};
 use super::hold::Narrow;
 use super::letters::{GroupKey, Letter, Letters};
 use super::parked::{HoldKey, Parked};
@@ -23,7 +26,9 @@ pub(super) struct Entry {
     pub(super) queue: Option<Queue>,
     /// Why it is parked outside that queue's rotation, if it is.
     parked: Option<Narrow>,
-    order: u64,
+    pub(super) order: u64,
+    /// Its part in its group.
+    pub(super) member: Option<Box<Member>>,
     deadline: Option<Time>,
     /// Boxed, because most records are alive.
     pub(super) letter: Option<Box<Letter>>,
@@ -45,11 +50,21 @@ impl Entry {
         self.state == StateName::Draining
     }
 
+    /// Whether an attempt is outstanding.
+    pub(super) const fn outstanding(&self) -> bool {
+        matches!(self.state, StateName::Active | StateName::Draining)
+    }
+
     /// What it waits for while it is parked for this.
     fn key(&self, narrow: Narrow) -> HoldKey {
         match narrow {
             Narrow::Flow => HoldKey::Flow(self.flow.clone().unwrap_or_default()),
             Narrow::Org => HoldKey::Org(self.org.clone()),
+            Narrow::Group => {
+                let group = self.member.as_ref().map(|member| member.key.clone());
+                let none = || GroupId { flow: None, name: Name::default() };
+                HoldKey::Group { group: group.unwrap_or_else(none), runtime: self.runtime.clone() }
+            }
         }
     }
 }
@@ -97,6 +112,7 @@ pub(super) struct Index {
     deadlines: BTreeSet<(Time, RecordId)>,
     lanes: BTreeMap<Name, Lane>,
     parked: Parked,
+    groups: Groups,
     counts: Counts,
     /// By org and env, those that have any.
     queued: BTreeMap<(Name, Name), u64>,
@@ -108,15 +124,23 @@ pub(super) struct Index {
 impl Index {
     /// Makes the indexes say what `record` says; a finished record leaves them.
     pub(super) fn set(&mut self, record: &Record) {
-        self.remove(record.id);
+        let left = self.remove(record.id);
         if !matches!(record.state.name(), StateName::Queued | StateName::Active | StateName::Draining)
             && let Some(lane) = self.lanes.get_mut(&record.runtime)
         {
             lane.released.remove(&record.id);
         }
-        if record.state.finished_at().is_some() {
-            return;
+        let member = Member::of(record);
+        let changed = member.as_ref().or(left.as_ref()).map(|member| member.key.clone());
+        if record.state.finished_at().is_none() {
+            self.insert(record, member);
         }
+        if let Some(group) = changed {
+            self.wake(&group);
+        }
+    }
+
+    fn insert(&mut self, record: &Record, member: Option<Box<Member>>) {
         let entry = Entry {
             org: self.intern(&record.org),
             env: self.intern(&record.env),
@@ -126,6 +150,7 @@ impl Index {
             queue: record.state.lane(),
             parked: None,
             order: record.order,
+            member,
             deadline: record.deadline(),
             letter: Letter::of(record).map(Box::new),
         };
@@ -138,8 +163,7 @@ impl Index {
             self.deadlines.insert((deadline, record.id));
         }
         let lane = self.lanes.entry(entry.runtime.clone()).or_default();
-        if let Some(queue) = entry.queue {
-            lane.rotation(queue).insert(&entry.org, &entry.env, entry.order, record.id);
+        if entry.queue.is_some() {
             *self.queued.entry((entry.org.clone(), entry.env.clone())).or_default() += 1;
         }
         match entry.state {
@@ -155,11 +179,16 @@ impl Index {
             | StateName::Completed
             | StateName::Cancelled => {}
         }
+        self.groups.insert(record.id, &entry);
         self.entries.insert(record.id, entry);
+        self.place(record.id);
     }
 
-    fn remove(&mut self, id: RecordId) {
-        let Some(entry) = self.entries.remove(&id) else { return };
+    /// Answers what it was in its group.
+    fn remove(&mut self, id: RecordId) -> Option<Box<Member>> {
+        self.displace(id);
+        let entry = self.entries.remove(&id)?;
+        self.groups.remove(id, &entry);
         if let Some((key, at)) = entry.group() {
             self.letters.remove(key, (at, id));
         }
@@ -169,24 +198,16 @@ impl Index {
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, id));
         }
-        let parked = entry.parked.map(|narrow| entry.key(narrow));
-        let lane = self.lanes.entry(entry.runtime).or_default();
-        if let Some(queue) = entry.queue {
-            if let Some(key) = parked {
-                self.parked.remove(&key, entry.order);
-                lane.parked -= 1;
-            } else {
-                lane.rotation(queue).remove(&entry.org, &entry.env, entry.order);
-            }
-            if let std::collections::btree_map::Entry::Occupied(mut queued) =
+        if entry.queue.is_some()
+            && let std::collections::btree_map::Entry::Occupied(mut queued) =
                 self.queued.entry((entry.org, entry.env))
-            {
-                *queued.get_mut() -= 1;
-                if *queued.get() == 0 {
-                    queued.remove();
-                }
+        {
+            *queued.get_mut() -= 1;
+            if *queued.get() == 0 {
+                queued.remove();
             }
         }
+        let lane = self.lanes.entry(entry.runtime).or_default();
         match entry.state {
             StateName::Active | StateName::Draining => {
                 lane.outstanding.remove(&id);
@@ -200,6 +221,7 @@ impl Index {
             | StateName::Completed
             | StateName::Cancelled => {}
         }
+        entry.member
     }
 
     /// One shared copy of each name, however many records bear it.
@@ -235,43 +257,6 @@ impl Index {
     /// The record of `runtime` whose turn it is.
     pub(super) fn peek(&self, runtime: &Name) -> Option<RecordId> {
         self.lanes.get(runtime)?.queue.peek()
-    }
-
-    /// Takes a queued record out of its rotation, at no cost to its org, until [`Index::free`] says that what it waits
-    /// for is gone. What the drainer released has had its turn there.
-    pub(super) fn park(&mut self, id: RecordId, narrow: Narrow) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let Some(queue) = entry.queue.filter(|_| entry.parked.is_none()) else { return };
-        entry.parked = Some(narrow);
-        let lane = self.lanes.entry(entry.runtime.clone()).or_default();
-        lane.rotation(queue).remove(&entry.org, &entry.env, entry.order);
-        lane.released.remove(&id);
-        lane.parked += 1;
-        self.parked.insert(entry.key(narrow), entry.order, id);
-    }
-
-    /// What is parked under `key` waits for nothing any more.
-    pub(super) fn free(&mut self, key: HoldKey) {
-        self.parked.free(key);
-    }
-
-    /// What is parked under `key` stays there.
-    pub(super) fn hold(&mut self, key: &HoldKey) {
-        self.parked.hold(key);
-    }
-
-    /// Puts up to `max` freed records back into their place, lowest order first; answers whether there are more.
-    pub(super) fn unpark(&mut self, max: usize) -> bool {
-        for _ in 0..max {
-            let Some(id) = self.parked.next_freed() else { return false };
-            let Some(entry) = self.entries.get_mut(&id) else { return false };
-            let (Some(queue), Some(narrow)) = (entry.queue, entry.parked.take()) else { return false };
-            self.parked.remove(&entry.key(narrow), entry.order);
-            let lane = self.lanes.entry(entry.runtime.clone()).or_default();
-            lane.parked -= 1;
-            lane.rotation(queue).insert(&entry.org, &entry.env, entry.order, id);
-        }
-        self.parked.next_freed().is_some()
     }
 
     /// Takes the record of `runtime` whose turn it is out of its queue; [`Index::set`] puts it where it then belongs.
@@ -321,6 +306,11 @@ impl Index {
     /// The dead letters.
     pub(super) const fn letters(&self) -> &Letters {
         &self.letters
+    }
+
+    /// Every concurrency group.
+    pub(super) const fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// Live records by state.

@@ -13,6 +13,7 @@ mod core;
 mod draft;
 mod drains;
 mod gate;
+mod groups;
 mod hold;
 mod inbox;
 mod index;

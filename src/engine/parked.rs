@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::groups::GroupId;
 use crate::model::{Name, RecordId};
 
 /// What parked records wait for.
@@ -14,6 +15,13 @@ pub(super) enum HoldKey {
     Flow(Name),
     /// The org is undrained.
     Org(Name),
+    /// The group has a place, for one on this runtime.
+    Group {
+        /// Which.
+        group: GroupId,
+        /// The record's.
+        runtime: Name,
+    },
 }
 
 /// Parked records by what they wait for, each in its order.
@@ -50,9 +58,20 @@ impl Parked {
         self.freed.remove(key);
     }
 
+    /// The first in order that waits for `key`.
+    pub(super) fn first(&self, key: &HoldKey) -> Option<RecordId> {
+        self.waiting.get(key)?.first_key_value().map(|(_, id)| *id)
+    }
+
+    /// What the parked records of a group wait for, runtime by runtime.
+    pub(super) fn of_group(&self, group: &GroupId) -> Vec<HoldKey> {
+        let from = HoldKey::Group { group: group.clone(), runtime: Name::default() };
+        let same = |key: &&HoldKey| matches!(key, HoldKey::Group { group: of, .. } if of == group);
+        self.waiting.range(from..).map(|(key, _)| key).take_while(same).cloned().collect()
+    }
+
     /// One that goes back: the first in order of a rule that is gone. It stays here until it is removed.
     pub(super) fn next_freed(&self) -> Option<RecordId> {
-        let places = self.waiting.get(self.freed.first()?)?;
-        places.first_key_value().map(|(_, id)| *id)
+        self.first(self.freed.first()?)
     }
 }

@@ -126,6 +126,8 @@ pub const CLEARS_PER_TICK_MAX: usize = 1024;
 pub const DISPATCHES_PER_TICK_MAX: usize = 1024;
 /// Records parked in one tick, and records put back into the rotation.
 pub const PARKS_PER_TICK_MAX: usize = 4096;
+/// Records cancelled for newer ones of their group by one request.
+pub const SUPERSEDED_PER_REQUEST_MAX: usize = 4096;
 /// Finished records, and triggers, purged in one tick.
 pub const PURGES_PER_TICK_MAX: usize = 256;
 /// Paced redrives that may run at once.

@@ -16,6 +16,21 @@ pub(super) fn cancel(record: &Record, now: Time) -> Result<Next, Rejected> {
     }
 }
 
+/// A newer one of its group is to run instead. What waits for an operator is left to them.
+pub(super) fn supersede(record: &Record, now: Time) -> Result<Next, Rejected> {
+    match record.state {
+        State::Queued { .. }
+        | State::Active { .. }
+        | State::RateLimited { .. }
+        | State::Backoff { .. }
+        | State::Draining { .. } => Ok(Next::to(moved(record, State::Cancelled { at: now }))),
+        State::DeadLettered { .. } => Err(illegal(record, "supersede", "waiting for an operator")),
+        State::Completed { .. } | State::Cancelled { .. } => {
+            Err(illegal(record, "supersede", "and finished"))
+        }
+    }
+}
+
 /// Ends a wait before its deadline. A running record is refused, so that no turn is run twice.
 pub(super) fn resume_now(record: &Record) -> Result<Next, Rejected> {
     let hint = match record.state {

@@ -64,6 +64,7 @@ pub fn step(record: &Record, event: &Event, now: Time, policy: &Policy) -> Resul
         Event::Command(Command::ResumeNow) => command::resume_now(record),
         Event::Command(Command::Redrive) => command::redrive(record),
         Event::BurstDrained => burst::drained(record),
+        Event::Superseded { .. } => command::supersede(record, now),
     }
 }
 

@@ -60,6 +60,11 @@ pub enum Event {
     Command(Command),
     /// The drainer's turn: out of the burst lane, into the ready one.
     BurstDrained,
+    /// A newer record of its group takes its place.
+    Superseded {
+        /// Which.
+        by: RecordId,
+    },
 }
 
 impl Event {
@@ -76,6 +81,7 @@ impl Event {
             Event::Undrain => "undrain",
             Event::Command(command) => command.name(),
             Event::BurstDrained => "burst_drained",
+            Event::Superseded { .. } => "superseded",
         }
     }
 }

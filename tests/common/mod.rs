@@ -131,7 +131,8 @@ impl World {
 
 /// Runs a script: each line is `what -> words`, and the words are what the answer, the steps and the effects say.
 ///
-/// `submit a [runtime=claude] [org=o] [env=e] [key=k] [budget=20] [silence=10m] [expires=1h] [flow=f]`,
+/// `submit a [runtime=claude] [org=o] [env=e] [key=k] [budget=20] [silence=10m] [expires=1h] [flow=f]
+/// [group=g [max=1] [queue=1] [newest]]`,
 /// `a/1 <report> [+time]`,
 /// `a/1 charge 3`, `cancel a`, `resume a`, `redrive a`, `rerun a b`, `pause claude +1h`, `open claude`, `drain +30s` (a stop), `drain org:o [+30s]`,
 /// `undrain org:o`, `drains`, `+90m` (time
@@ -348,7 +349,7 @@ impl World {
 
     pub fn submission(&mut self, name: &str, options: &[&str]) -> Submission {
         let options: BTreeMap<&str, &str> =
-            options.iter().map(|option| option.split_once('=').unwrap()).collect();
+            options.iter().map(|option| option.split_once('=').unwrap_or((option, ""))).collect();
         let text = |key: &str, default: &str| options.get(key).copied().unwrap_or(default).to_owned();
         let silence = options.get("silence").map(|by| duration(by));
         Submission {
@@ -356,6 +357,12 @@ impl World {
             env: text("env", "default").as_str().into(),
             key: options.get("key").map(|key| (*key).to_owned()),
             flow: options.get("flow").map(|flow| (*flow).into()),
+            group: options.get("group").map(|group| dwell::model::Group {
+                name: (*group).into(),
+                max: text("max", "1").parse().unwrap(),
+                cancel_in_progress: options.contains_key("newest"),
+                queued_max: options.get("queue").map(|max| max.parse().unwrap()),
+            }),
             budget: options
                 .get("budget")
                 .map(|limit| Budget::calls(limit.parse().unwrap()))

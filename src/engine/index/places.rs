@@ -1,0 +1,101 @@
+//! Where a queued record stands: in a rotation of its runtime, or parked outside it.
+
+use super::{Index, Narrow};
+use crate::engine::groups::GroupId;
+use crate::engine::parked::HoldKey;
+use crate::model::{Lane, RecordId};
+
+impl Index {
+    /// Puts a queued record that stands nowhere into its rotation, or behind the others of its group.
+    pub(super) fn place(&mut self, id: RecordId) {
+        let Some(entry) = self.entries.get(&id) else { return };
+        let Some(queue) = entry.queue else { return };
+        // The group counts once the burst gate has had its say.
+        if let Some(member) = entry.member.as_ref().filter(|_| queue == Lane::Ready) {
+            if !self.groups.room(&member.key, &entry.runtime) {
+                match self.groups.behind(&member.key, &entry.runtime, entry.order) {
+                    // The lower order goes first, also when it comes back from a wait.
+                    Some(behind) => {
+                        self.displace(behind);
+                        self.set_aside(behind, Narrow::Group);
+                    }
+                    None => return self.set_aside(id, Narrow::Group),
+                }
+            }
+            let Some(entry) = self.entries.get(&id) else { return };
+            self.groups.stands(id, entry);
+        }
+        let Some(entry) = self.entries.get(&id) else { return };
+        let lane = self.lanes.entry(entry.runtime.clone()).or_default();
+        lane.rotation(queue).insert(&entry.org, &entry.env, entry.order, id);
+    }
+
+    /// Parks a record that stands nowhere.
+    fn set_aside(&mut self, id: RecordId, narrow: Narrow) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.parked = Some(narrow);
+        let lane = self.lanes.entry(entry.runtime.clone()).or_default();
+        lane.released.remove(&id);
+        lane.parked += 1;
+        self.parked.insert(entry.key(narrow), entry.order, id);
+    }
+
+    /// Takes a queued record out of where it stands, at no cost to its org.
+    pub(super) fn displace(&mut self, id: RecordId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(queue) = entry.queue else { return };
+        let lane = self.lanes.entry(entry.runtime.clone()).or_default();
+        if let Some(narrow) = entry.parked.take() {
+            lane.parked -= 1;
+            self.parked.remove(&entry.key(narrow), entry.order);
+            return;
+        }
+        lane.rotation(queue).remove(&entry.org, &entry.env, entry.order);
+        if queue == Lane::Ready {
+            self.groups.leaves(entry);
+        }
+    }
+
+    /// Takes a record that stands in a rotation out of it, until what it waits for is there: [`Index::free`], or a
+    /// place in its group. What the burst drainer released counts as ordinary work from then on.
+    pub(in crate::engine) fn park(&mut self, id: RecordId, narrow: Narrow) {
+        self.displace(id);
+        self.set_aside(id, narrow);
+        if let Some(group) = self.entries.get(&id).and_then(|entry| Some(entry.member.as_ref()?.key.clone()))
+        {
+            self.wake(&group);
+        }
+    }
+
+    /// What is parked under `key` waits for nothing any more.
+    pub(in crate::engine) fn free(&mut self, key: HoldKey) {
+        self.parked.free(key);
+    }
+
+    /// What is parked under `key` stays there.
+    pub(in crate::engine) fn hold(&mut self, key: &HoldKey) {
+        self.parked.hold(key);
+    }
+
+    /// Puts up to `max` freed records back into their place, lowest order first; answers whether there are more.
+    pub(in crate::engine) fn unpark(&mut self, max: usize) -> bool {
+        for _ in 0..max {
+            let Some(id) = self.parked.next_freed() else { return false };
+            self.displace(id);
+            self.place(id);
+        }
+        self.parked.next_freed().is_some()
+    }
+
+    /// Puts as many of a group back into their rotations as it has places, lowest order first.
+    pub(super) fn wake(&mut self, group: &GroupId) {
+        for key in self.parked.of_group(group) {
+            let HoldKey::Group { runtime, .. } = &key else { continue };
+            while self.groups.room(group, runtime) {
+                let Some(id) = self.parked.first(&key) else { break };
+                self.displace(id);
+                self.place(id);
+            }
+        }
+    }
+}
