@@ -13,14 +13,18 @@ use std::time::Duration;
 
 use common::{World, check_in};
 use dwell::engine::Outcome::{self, Mollify, PassThrough, ShadowLog};
-use dwell::engine::{Answer, BurstStatus, Filter, Org, Reason, Request, Settings, Switches, Triggered};
+use dwell::engine::{
+    Answer, BurstStatus, Filter, Org, Pacing, Reason, Request, Settings, Switches, Triggered,
+};
 use dwell::model::{Fault, Lane, Name, Rejected, Submission, Trigger, TriggerId};
 
-/// Org `o` is enrolled, two triggers of an env in 200 ms are fine, and nothing is jittered.
+/// Org `o` is enrolled, two triggers of an env in 200 ms are fine, and nothing is jittered or ramped.
 fn settings() -> Settings {
     let mut settings = Settings::default();
     settings.policy.retry.curve.jitter_percent = 0;
     settings.runtimes = BTreeMap::from([("claude".into(), 2), ("shell".into(), 100)]);
+    let pacing = Pacing { ramp: false };
+    settings.pacing = BTreeMap::from([("claude".into(), pacing), ("shell".into(), pacing)]);
     settings.burst.rate.threshold = 2;
     settings.orgs = BTreeMap::from([("o".into(), Org { burst: true, ..Org::default() })]);
     settings

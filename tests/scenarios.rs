@@ -23,7 +23,8 @@ fn the_main_job_over_a_crash() {
          c/1 succeeded          -> c completed, stop c/1
          crash                  ->
          +89m59s                ->
-         +1s                    -> a queued, a active/2, b active/1, start a/2 LimitReset, start b/1 Original
+         +1s                    -> a queued, a active/2, start a/2 LimitReset
+         +1s                    -> b active/1, start b/1 Original
          a/1 succeeded          -> rejected stale_attempt
          a/2 succeeded          -> a completed, stop a/2",
     );
@@ -397,7 +398,8 @@ fn orgs_take_turns() {
          submit b org=heavy -> b queued
          submit c org=heavy -> c queued
          submit d org=light -> d queued
-         +1h                -> a active/1, d active/1, start a/1 Original, start d/1 Original",
+         +1h                -> a active/1, start a/1 Original
+         +1s                -> d active/1, start d/1 Original",
     );
 }
 

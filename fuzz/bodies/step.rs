@@ -66,7 +66,7 @@ fn policy(knob: usize) -> Policy {
         ingestion_max: max,
         unavailable: curve,
         resume: curve,
-        limits: LimitPolicy { estimate: span(knob - 1), max_wait: span(knob) },
+        limits: LimitPolicy { estimate: span(knob - 1), max_wait: span(knob), jitter: span(0) },
         ..Policy::default()
     }
 }

@@ -29,7 +29,8 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
             set_runtime(draft, &name, |row| Runtime { paused_until: Some(until), ..row })
         }
         Request::ResumeRuntime { name } => {
-            set_runtime(draft, &name, |row| Runtime { paused_until: None, limited: None, ..row })
+            let now = draft.now;
+            set_runtime(draft, &name, |row| row.resumed(now))
         }
         Request::Get { id } => Ok(Answer::Detail(Box::new(detail(draft, id)?))),
         Request::Resolve { range, limit } => Ok(Answer::Ids(list::resolve(draft, range, limit)?)),

@@ -8,6 +8,7 @@ use super::index::Index;
 use super::modes::Modes;
 use super::settings::Settings;
 use crate::model::{Drain, Name, Record, RecordId, Redrive, RedriveId, Runtime, Scope, StateName, Time};
+use crate::pace::Started;
 use crate::store::{StoreError, Tally};
 
 /// What ends the engine. The process restarts and recovers; nothing was released that is not durable.
@@ -28,11 +29,15 @@ pub(super) struct Core {
     pub(super) gate: Gate,
     pub(super) modes: Modes,
     pub(super) runtimes: BTreeMap<Name, Runtime>,
+    /// What runtimes on a ramp have started lately.
+    pub(super) started: BTreeMap<Name, Started>,
     pub(super) drains: BTreeMap<Scope, Drain>,
     pub(super) tally: Tally,
     /// Paced redrives that are running; each is a row.
     pub(super) redrives: BTreeMap<RedriveId, Redrive>,
     pub(super) now: Time,
+    /// When the latest tick was; before the first one since open, the latest that committed something.
+    pub(super) seen: Time,
     /// Found outstanding at open.
     pub(super) interrupted: Vec<RecordId>,
     /// Set when the engine is about to stop.
@@ -49,6 +54,13 @@ impl Core {
     /// A runtime's row; one never written is open.
     pub(super) fn runtime(&self, name: &Name) -> Runtime {
         self.runtimes.get(name).cloned().unwrap_or_else(|| Runtime::open(name.clone()))
+    }
+
+    /// When whatever still waits for a runtime's window is freed, if the window opens by itself: each record's own
+    /// jitter has had its say by then. `None`: the window is open.
+    pub(super) fn frees_at(&self, runtime: &Name) -> Option<Time> {
+        let until = self.runtimes.get(runtime)?.limited?.limit.until;
+        Some(until.after(self.settings.policy.limits.jitter))
     }
 
     /// Keeps the tally of what starts, ends and finishes.

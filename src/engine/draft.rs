@@ -172,22 +172,22 @@ impl<'a> Draft<'a> {
     }
 
     fn runtime_change(&mut self, record: &Record, change: RuntimeChange) {
-        let mut row = self.core.runtime(&record.runtime);
-        let limited = match change {
+        let row = self.core.runtime(&record.runtime);
+        let changed = match change {
             RuntimeChange::Limited(limit) => {
                 let held = row.limited.filter(|pause| pause.limit.until > self.now);
                 let merged = machine::merge(held.map(|pause| pause.limit), limit, self.now);
-                match held {
-                    Some(pause) if pause.limit == merged => Some(pause),
-                    Some(pause) => Some(Pause { limit: merged, by: Some(record.id), ..pause }),
-                    None => Some(Pause { limit: merged, since: self.now, by: Some(record.id) }),
-                }
+                let pause = match held {
+                    Some(pause) if pause.limit == merged => pause,
+                    Some(pause) => Pause { limit: merged, by: Some(record.id), ..pause },
+                    None => Pause { limit: merged, since: self.now, by: Some(record.id) },
+                };
+                Runtime { limited: Some(pause), ..row.clone() }
             }
-            RuntimeChange::Cleared => None,
+            RuntimeChange::Cleared => row.clone().cleared(self.now),
         };
-        if row.limited != limited {
-            row.limited = limited;
-            self.set_runtime(row);
+        if changed != row {
+            self.set_runtime(changed);
         }
     }
 

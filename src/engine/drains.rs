@@ -6,6 +6,7 @@
 use super::core::Core;
 use super::draft::{Draft, Fail};
 use super::parked::HoldKey;
+use super::ramp;
 use super::request::Answer;
 use crate::model::{Drain, Event, Name, RecordId, Rejected, Scope};
 use crate::store::{Stored, keys};
@@ -62,6 +63,9 @@ pub(super) fn undrain(draft: &mut Draft<'_>, scope: &Scope) -> Result<Answer, Fa
     if let Some(key) = parked_under(scope) {
         draft.core.index.free(key);
     }
+    for runtime in held_by(draft.core, scope) {
+        ramp::reopened(draft, &runtime);
+    }
     if draft.core.draining.is_none() {
         for id in outstanding(draft.core, scope) {
             let core = &draft.core;
@@ -95,6 +99,18 @@ fn outstanding(core: &Core, scope: &Scope) -> Vec<RecordId> {
             .is_some_and(|entry| scope.covers(&entry.org, entry.flow.as_ref(), &entry.runtime))
     };
     core.index.outstanding().filter(within).collect()
+}
+
+/// The runtimes on which work of a scope was held: they come back as from a pause of their own.
+fn held_by(core: &Core, scope: &Scope) -> Vec<Name> {
+    match scope {
+        Scope::All => core.settings.runtimes.keys().cloned().collect(),
+        Scope::Runtime(name) => vec![Name::clone(name)],
+        Scope::Flow(_) | Scope::Org(_) => {
+            let lanes = core.index.lanes().filter(|(_, lane)| lane.parked > 0);
+            lanes.map(|(name, _)| Name::clone(name)).collect()
+        }
+    }
 }
 
 /// What the scope's own hold parks its records under, if it does.

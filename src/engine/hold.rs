@@ -44,6 +44,11 @@ pub enum Hold {
         /// As many as may be.
         max: u32,
     },
+    /// Its runtime comes back from a pause, and has started as many as it may in this second.
+    Ramp {
+        /// When it may start more.
+        until: Time,
+    },
     /// As many attempts as may be are outstanding on its runtime.
     Full {
         /// Outstanding there.
@@ -76,6 +81,7 @@ impl Hold {
             | Hold::Paused { .. }
             | Hold::Limited(_)
             | Hold::Burst { .. }
+            | Hold::Ramp { .. }
             | Hold::Full { .. } => None,
         }
     }
@@ -106,6 +112,11 @@ pub(super) fn full(core: &Core, runtime: &Name) -> Option<Hold> {
     let outstanding = core.index.lane(runtime).map_or(0, |lane| lane.outstanding.len());
     let outstanding = u32::try_from(outstanding).unwrap_or(u32::MAX);
     (outstanding >= concurrency).then_some(Hold::Full { outstanding, concurrency })
+}
+
+/// Whether a runtime has used up what its ramp lets it start now.
+pub(super) fn ramping(core: &Core, runtime: &Name) -> Option<Hold> {
+    core.ramp(runtime).filter(|ramp| ramp.left == 0).map(|ramp| Hold::Ramp { until: ramp.next })
 }
 
 /// What holds this record while others of its runtime go.

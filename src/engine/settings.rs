@@ -13,6 +13,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Attempts allowed at once, by runtime. A runtime that is not here starts nothing.
     pub runtimes: BTreeMap<Name, u32>,
+    /// What differs for a runtime; one that is not here has the defaults.
+    pub pacing: BTreeMap<Name, Pacing>,
     /// How long finished records and accepted triggers are kept.
     pub retention: Duration,
     /// How long what is outstanding may take when its scope is drained.
@@ -82,7 +84,25 @@ impl Default for Org {
     }
 }
 
+/// How one runtime comes back after a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pacing {
+    /// Whether it starts a few a second at first.
+    pub ramp: bool,
+}
+
+impl Default for Pacing {
+    fn default() -> Self {
+        Pacing { ramp: true }
+    }
+}
+
 impl Settings {
+    /// How a runtime is paced.
+    pub fn pacing(&self, runtime: &Name) -> Pacing {
+        self.pacing.get(runtime).copied().unwrap_or_default()
+    }
+
     /// An org's settings.
     pub fn org(&self, name: &Name) -> Org {
         self.orgs.get(name).copied().unwrap_or_default()
@@ -94,6 +114,7 @@ impl Default for Settings {
         Settings {
             policy: Policy::default(),
             runtimes: BTreeMap::new(),
+            pacing: BTreeMap::new(),
             retention: Duration::from_secs(7 * 24 * 3600),
             drain_timeout: Duration::from_secs(30),
             queued_max: QUEUED_MAX,

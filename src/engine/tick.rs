@@ -6,7 +6,7 @@ use super::request::{Answer, Arrival, Reply};
 use super::settings::{
     CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX,
 };
-use super::{arrivals, burst, hold, modes, paced, purge};
+use super::{arrivals, burst, hold, modes, paced, purge, ramp};
 use crate::model::{Effect, Event, Name, RecordId, Rejected, Time, Transition};
 use crate::store::{Durable, Writer};
 
@@ -49,10 +49,11 @@ impl Engine {
         });
         let reopened = reopened.filter_map(|(name, _)| core.runtimes.get(name)?.held_until(core.now)).min();
         let opened = core.index.lanes().filter(|(_, lane)| !lane.limited.is_empty());
-        let opened = opened.filter_map(|(name, _)| Some(core.runtimes.get(name)?.limited?.limit.until)).min();
+        let opened = opened.filter_map(|(name, _)| core.frees_at(name)).min();
+        let ramped = core.ramp_wake();
         let redrives = paced::next_at(core.redrives.values().filter(|_| core.draining.is_none()));
         let purge = core.oldest.due_at(core.settings.retention);
-        [deadline, reopened, opened, redrives, purge].into_iter().flatten().min()
+        [deadline, reopened, opened, ramped, redrives, purge].into_iter().flatten().min()
     }
 
     /// Decides what `arrivals` and the time make of things, commits it, and hands out what may now leave. An error
@@ -60,9 +61,11 @@ impl Engine {
     pub fn tick(self, now: Time, arrivals: Vec<Arrival>) -> Result<(Engine, Released), EngineError> {
         let Engine { writer, mut core } = self;
         core.now = core.now.max(now);
+        let seen = std::mem::replace(&mut core.seen, core.now);
         core.ticks += 1;
         core.more = false;
         let mut draft = Draft::new(&mut core, writer.backend());
+        ramp::late(&mut draft, seen);
         purge::purge(&mut draft)?;
         interrupted(&mut draft)?;
         modes::settle(&mut draft);
@@ -113,7 +116,7 @@ fn deadlines(draft: &mut Draft<'_>) -> Result<(), EngineError> {
 /// Frees what waits for a window that is open. It is derived from the rows, so a crash in the middle loses nothing.
 fn cleared(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     let (now, core) = (draft.now, &draft.core);
-    let open = |name: &Name| core.runtime(name).limited.is_none_or(|pause| pause.limit.until <= now);
+    let open = |name: &Name| core.frees_at(name).is_none_or(|at| at <= now);
     let lanes = core.index.lanes().filter(|(name, _)| open(name));
     let waiting = lanes.flat_map(|(_, lane)| lane.limited.iter().copied());
     let freed: Vec<RecordId> = waiting.take(CLEARS_PER_TICK_MAX).collect();
@@ -135,7 +138,7 @@ fn dispatch(draft: &mut Draft<'_>) -> Result<(), EngineError> {
         if hold::closed(draft.core, &runtime).is_some() {
             continue;
         }
-        while hold::full(draft.core, &runtime).is_none() {
+        while hold::full(draft.core, &runtime).is_none() && hold::ramping(draft.core, &runtime).is_none() {
             let Some(id) = draft.core.index.peek(&runtime) else { break };
             if starts == 0 || parks == 0 {
                 draft.core.more = true;
@@ -150,6 +153,7 @@ fn dispatch(draft: &mut Draft<'_>) -> Result<(), EngineError> {
             let Some(id) = index.take(&runtime, settings) else { break };
             let record = draft.must(id, &Event::Dispatch)?;
             modes::started(draft, &record);
+            draft.core.count_start(&runtime);
             starts -= 1;
         }
     }

@@ -158,7 +158,8 @@ fn unavailable(record: &Record, fault: &Fault, policy: &Policy, now: Time) -> Re
 
 fn rate_limited(record: &Record, reported: &LimitReport, fault: &Fault, now: Time, policy: &Policy) -> Next {
     let (limit, warning) = limit::resolve(reported, now, &policy.limits);
-    let state = State::RateLimited { until: limit.until, source: limit.source };
+    let until = limit.until.after(backoff::jitter(policy.limits.jitter, record));
+    let state = State::RateLimited { until, source: limit.source };
     // One code, whatever the reporter calls it: the resume asks for it.
     let fault = Fault::new(code::RATE_LIMITED, &fault.message);
     let record = Record { last_error: Some(fault), ..moved(record, state) };

@@ -18,8 +18,17 @@ pub(super) fn wait(curve: &Curve, n: u32, record: &Record) -> Duration {
         delay = grown;
     }
     let spread = delay.saturating_mul(u64::from(curve.jitter_percent)) / 100;
-    let jitter = (u128::from(spread) * u128::from(hash(record.id.ulid, record.attempt))) >> 64;
-    Duration::from_millis(delay.saturating_add(u64::try_from(jitter).unwrap_or(u64::MAX)))
+    Duration::from_millis(delay.saturating_add(share(spread, record)))
+}
+
+/// How much longer than others this attempt of a record waits, of at most `spread`.
+pub(super) fn jitter(spread: Duration, record: &Record) -> Duration {
+    Duration::from_millis(share(millis(spread), record))
+}
+
+fn share(spread: u64, record: &Record) -> u64 {
+    let share = (u128::from(spread) * u128::from(hash(record.id.ulid, record.attempt))) >> 64;
+    u64::try_from(share).unwrap_or(u64::MAX)
 }
 
 fn millis(span: Duration) -> u64 {

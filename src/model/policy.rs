@@ -60,6 +60,8 @@ pub struct LimitPolicy {
     pub estimate: Duration,
     /// A reset further away than this is clamped to it.
     pub max_wait: Duration,
+    /// A record's wait for a reset is longer by up to this, by a hash of id and attempt.
+    pub jitter: Duration,
 }
 
 /// Every number the rules use.
@@ -105,7 +107,11 @@ impl Default for Policy {
             ingestion_max: 5,
             unavailable: Curve::doubling(seconds(5), seconds(300)),
             resume: Curve::doubling(seconds(10), seconds(300)),
-            limits: LimitPolicy { estimate: seconds(3600), max_wait: seconds(8 * 24 * 3600) },
+            limits: LimitPolicy {
+                estimate: seconds(3600),
+                max_wait: seconds(8 * 24 * 3600),
+                jitter: Duration::ZERO,
+            },
         }
     }
 }

@@ -21,9 +21,76 @@ impl Runtime {
         Runtime { name, limited: None, paused_until: None, reopened_at: None }
     }
 
+    /// When it was last let go by then: a pause was over, or was ended. `None`: it never was held.
+    pub fn opened_at(&self, now: Time) -> Option<Time> {
+        let limited = self.limited.map(|pause| pause.limit.until);
+        [limited, self.paused_until, self.reopened_at].into_iter().flatten().filter(|at| *at <= now).max()
+    }
+
+    /// With its window open at `now`. A window that opened by itself before is left as it is: nobody learns anything.
+    #[must_use]
+    pub fn cleared(self, now: Time) -> Runtime {
+        if self.limited.is_none_or(|pause| pause.limit.until <= now) {
+            return self;
+        }
+        Runtime { limited: None, reopened_at: Some(now), ..self }
+    }
+
+    /// With both kinds of pause over at `now`, if it has not been open before.
+    #[must_use]
+    pub fn resumed(self, now: Time) -> Runtime {
+        if self.held_until(now).is_none() {
+            return self;
+        }
+        Runtime { limited: None, paused_until: None, reopened_at: Some(now), ..self }
+    }
+
     /// Until when nothing may start on it, if that is after `now`.
     pub fn held_until(&self, now: Time) -> Option<Time> {
         let limited = self.limited.map(|pause| pause.limit.until);
         limited.max(self.paused_until).filter(|until| *until > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Limit, Source};
+
+    fn at(millis: u64) -> Time {
+        Time::from_millis(millis)
+    }
+
+    fn held(limited: Option<u64>, paused: Option<u64>) -> Runtime {
+        let pause = |until| Pause {
+            limit: Limit { until: at(until), source: Source::Told },
+            since: Time::ZERO,
+            by: None,
+        };
+        Runtime { limited: limited.map(pause), paused_until: paused.map(at), ..Runtime::open("r".into()) }
+    }
+
+    #[test]
+    fn it_opened_when_the_last_pause_that_is_over_was() {
+        assert_eq!(held(None, None).opened_at(at(9)), None);
+        assert_eq!(held(Some(5), Some(3)).opened_at(at(9)), Some(at(5)));
+        assert_eq!(held(Some(5), Some(10)).opened_at(at(9)), Some(at(5)));
+        assert_eq!(held(Some(10), None).opened_at(at(9)), None);
+    }
+
+    #[test]
+    fn what_ends_a_pause_before_its_time_is_the_moment_it_opened() {
+        let cleared = held(Some(20), Some(30)).cleared(at(9));
+        assert_eq!((cleared.held_until(at(9)), cleared.opened_at(at(9))), (Some(at(30)), Some(at(9))));
+        let resumed = held(Some(20), Some(30)).resumed(at(9));
+        assert_eq!((resumed.held_until(at(9)), resumed.opened_at(at(9))), (None, Some(at(9))));
+    }
+
+    #[test]
+    fn what_is_open_already_opened_then() {
+        let row = held(Some(5), None);
+        assert_eq!(row.clone().cleared(at(9)), row);
+        assert_eq!(row.clone().resumed(at(9)), row);
+        assert_eq!(held(None, None).resumed(at(9)), Runtime::open("r".into()));
     }
 }

@@ -325,6 +325,7 @@ fn settings(config: &Config, flows: &[Flow]) -> engine::Settings {
     engine::Settings {
         policy: config.policy.clone(),
         runtimes: runtimes.collect(),
+        pacing: config.runtimes.iter().map(|(name, runtime)| (name.clone(), runtime.pacing)).collect(),
         retention: config.finished_for,
         drain_timeout: config.drain_timeout,
         queued_max: config.queued_max,

@@ -71,6 +71,7 @@ pub const KEYS: &[Key] = &[
     ),
     key("limits.estimate", Kind::Span, "1h", "the wait when a provider names no usable reset time"),
     key("limits.max_wait", Kind::Span, "8d", "a reset further away than this is clamped to it"),
+    key("limits.jitter", Kind::Span, "0s", "a wait for a reset is longer by up to this, by id and attempt"),
     key(
         "limits.resume_prompt",
         Kind::Text,
@@ -125,6 +126,12 @@ pub const KEYS: &[Key] = &[
     ),
     key("runtimes.*.resume_argv", Kind::Texts, "", "resumes one; empty: the adapter's own, or argv"),
     key("runtimes.*.concurrency", Kind::Number(1), "5", "attempts outstanding at once"),
+    key(
+        "runtimes.*.ramp",
+        Kind::Choice(&["on", "off"]),
+        "on",
+        "after a pause it starts 1, 2, 4, .. a second",
+    ),
     key("runtimes.*.env", Kind::Table, "", "added to the environment of its attempts"),
     key("runtimes.*.cwd", Kind::Path, "", "working directory of its attempts; empty: dwell's own"),
     key(

@@ -51,6 +51,8 @@ pub struct Runtime {
     pub resume_argv: Vec<String>,
     /// Attempts outstanding at once.
     pub concurrency: u32,
+    /// How it comes back after a pause.
+    pub pacing: engine::Pacing,
     /// Added to the environment.
     pub env: BTreeMap<String, String>,
     /// Working directory, if not dwell's own.
@@ -270,6 +272,7 @@ impl<'a> Read<'a> {
             argv: self.texts(&key("argv")),
             resume_argv: self.texts(&key("resume_argv")),
             concurrency: self.number(&key("concurrency")),
+            pacing: engine::Pacing { ramp: self.text(&key("ramp")) == "on" },
             env: env.clone(),
             cwd: (!cwd.as_os_str().is_empty()).then(|| cwd.to_owned()),
         }
@@ -329,6 +332,7 @@ impl<'a> Read<'a> {
             limits: LimitPolicy {
                 estimate: self.span("limits.estimate"),
                 max_wait: self.span("limits.max_wait"),
+                jitter: self.span("limits.jitter"),
             },
             ..Policy::default()
         }
