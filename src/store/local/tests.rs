@@ -260,19 +260,24 @@ fn history_is_kept_up_to_its_bound_and_recovery_keeps_what_it_needs() {
     let options = Options { history_bytes_max: 2_000, ..tiny() };
     let mut store = Local::open(dir.path(), options.clone()).unwrap();
     let reader = store.history();
-    for n in 1..=300 {
-        put(&mut store, n);
-        let read = reader.read(n - 1, 10).unwrap();
-        assert_eq!(read, [(n, value(n))]);
+    let mut last = 0;
+    // How far behind the checkpoints are is the machine's affair; that they come along is not.
+    while reader.oldest().unwrap() <= 100 {
+        last += 1;
+        assert!(last < 10_000, "nothing is released");
+        put(&mut store, last);
+        assert_eq!(reader.read(last - 1, 10).unwrap(), [(last, value(last))]);
     }
+    drop(store);
+    let store = Local::open(dir.path(), options).unwrap();
+    let reader = store.history();
     let kept = reader.read(0, usize::MAX).unwrap();
     let oldest = kept[0].0;
     assert!(oldest > 100, "{oldest}");
-    assert_eq!((reader.oldest().unwrap(), reader.newest()), (oldest, 300));
-    assert_eq!(kept, (oldest..=300).map(|n| (n, value(n))).collect::<Vec<_>>());
-    drop(store);
-    let store = Local::open(dir.path(), options).unwrap();
-    assert_eq!(store.scan(b"k", b"l", Direction::Ascending, usize::MAX).unwrap().len(), 300);
+    assert_eq!((reader.oldest().unwrap(), reader.newest()), (oldest, last));
+    assert_eq!(kept, (oldest..=last).map(|n| (n, value(n))).collect::<Vec<_>>());
+    let rows = store.scan(b"k", b"l", Direction::Ascending, usize::MAX).unwrap();
+    assert_eq!(rows.len() as u64, last);
 }
 
 #[test]
