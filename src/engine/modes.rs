@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::core::{Core, EngineError};
 use super::draft::{Draft, Fail};
 use super::request::{Answer, Flip, Flipped, FlowView, ModesView, Target};
-use super::settings::RECORDS_PER_SCAN;
+use super::settings::{FLIP_FAULTS_MAX, RECORDS_PER_SCAN};
 use crate::model::{
     Early, Missing, Mode, Name, Origin, Record, Rejected, Standing, Submission, Time, Trigger,
 };
@@ -183,7 +183,7 @@ pub(super) fn flip(draft: &mut Draft<'_>, asked: &Flip) -> Result<Answer, Fail> 
 
 /// Whether every flow that the flip makes live, or names live once more, can act and may go live.
 fn check(core: &Core, asked: &Flip, now: Time) -> Result<(), Rejected> {
-    let (mut missing, mut early): (Vec<Missing>, Vec<Early>) = (Vec::new(), Vec::new());
+    let mut live: BTreeMap<&Name, &Standing> = BTreeMap::new();
     for (flow, row) in core.settings.flows.keys().filter_map(|flow| core.modes.flows.get_key_value(flow)) {
         let (after, names_it) = match &asked.target {
             Target::Flow(name, _) if name != flow => continue,
@@ -193,22 +193,26 @@ fn check(core: &Core, asked: &Flip, now: Time) -> Result<(), Rejected> {
                 (_, Origin::Override | Origin::Flow | Origin::Default) => continue,
             },
         };
-        let goes_live = row.mode != Mode::Live;
-        if after != Mode::Live || !(goes_live || names_it) {
-            continue;
-        }
-        missing.extend(asked.missing.iter().filter(|one| one.flow == *flow).cloned());
-        let earliest = (row.mode == Mode::Shadow).then(|| row.since.after(core.settings.min_shadow));
-        let waited = core.settings.min_shadow.is_zero() || earliest.is_some_and(|at| at <= now);
-        if goes_live && !waited && !asked.force {
-            early.push(Early { flow: flow.clone(), earliest });
+        if after == Mode::Live && (names_it || row.mode != Mode::Live) {
+            live.insert(flow, row);
         }
     }
-    match (missing.is_empty(), early.is_empty()) {
-        (false, _) => Err(Rejected::CapabilitiesMissing { missing }),
-        (true, false) => Err(Rejected::CutoverEarly { flows: early }),
-        (true, true) => Ok(()),
+    let missing = asked.missing.iter().filter(|missing| live.contains_key(&missing.flow));
+    let missing: Vec<Missing> = missing.take(FLIP_FAULTS_MAX).cloned().collect();
+    if !missing.is_empty() {
+        return Err(Rejected::CapabilitiesMissing { missing });
     }
+    let min_shadow = core.settings.min_shadow;
+    if asked.force || min_shadow.is_zero() {
+        return Ok(());
+    }
+    let early = live.into_iter().filter(|(_, row)| row.mode != Mode::Live).filter_map(|(flow, row)| {
+        let earliest = (row.mode == Mode::Shadow).then(|| row.since.after(min_shadow));
+        let early = earliest.is_none_or(|at| at > now);
+        early.then(|| Early { flow: flow.clone(), earliest })
+    });
+    let flows: Vec<Early> = early.take(FLIP_FAULTS_MAX).collect();
+    if flows.is_empty() { Ok(()) } else { Err(Rejected::CutoverEarly { flows }) }
 }
 
 /// Every loaded flow, by name.

@@ -422,12 +422,14 @@ pub struct ModesView {
 }
 
 impl ModesView {
+    /// A loaded flow.
+    pub fn flow(&self, name: &Name) -> Option<&FlowView> {
+        self.flows.get(self.flows.binary_search_by(|flow| flow.name.cmp(name)).ok()?)
+    }
+
     /// Of what is missing, what keeps live flows from acting.
     pub fn blocked(&self, missing: Vec<Missing>) -> Vec<Missing> {
-        let live = |name: &Name| {
-            let at = self.flows.binary_search_by(|flow| flow.name.cmp(name));
-            at.is_ok_and(|at| self.flows.get(at).is_some_and(|flow| flow.standing.mode == Mode::Live))
-        };
+        let live = |name: &Name| self.flow(name).is_some_and(|flow| flow.standing.mode == Mode::Live);
         missing.into_iter().filter(|one| live(&one.flow)).collect()
     }
 }

@@ -163,6 +163,8 @@ pub const LETTERS_COUNTED_MAX: usize = 50_000;
 pub const VISITS_PER_PAGE_MAX: usize = 50_000;
 /// Records read for one page of a list: a filter on what the index does not hold ends the page here.
 pub const READS_PER_PAGE_MAX: usize = 2_000;
+/// Flows, or things they lack, that a refused flip tells of.
+pub const FLIP_FAULTS_MAX: usize = 100;
 /// Records read at a time while the store is opened.
 pub const RECORDS_PER_SCAN: usize = 4096;
 /// Requests that may wait for the engine; beyond them callers are told to come back.
