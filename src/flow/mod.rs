@@ -96,8 +96,8 @@ pub enum Starts {
     Agent,
     /// This program; `None` where a template names it.
     Program(Option<String>),
-    /// A request, and no program.
-    Request,
+    /// What needs no program here: a request.
+    NoProgram,
 }
 
 impl Flow {
@@ -128,7 +128,7 @@ impl Flow {
         match &self.run {
             Run::Agent { .. } => Starts::Agent,
             Run::Command { argv, .. } => Starts::Program(argv.first().and_then(Template::literal)),
-            Run::Http { .. } => Starts::Request,
+            Run::Http { .. } => Starts::NoProgram,
         }
     }
 

@@ -77,7 +77,7 @@ fn started(flow: &Flow, runtimes: &Runtimes) -> Option<Need> {
     let name = flow.runtime();
     let Some(runtime) = runtimes.get(name) else { return Some(Need::Runtime(name.clone())) };
     let program = match flow.starts() {
-        Starts::Request | Starts::Program(None) => return None,
+        Starts::NoProgram | Starts::Program(None) => return None,
         Starts::Program(Some(program)) => program,
         Starts::Agent => match runtime.agent_program() {
             Some(program) => program.to_owned(),
@@ -118,5 +118,61 @@ impl fmt::Display for Need {
             Need::Program { program, .. } => write!(f, "program {program}"),
             Need::Secret { source, .. } => write!(f, "secret of {source}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::Adapter;
+    use crate::flow;
+
+    fn runtime(adapter: Adapter, argv: &[&str]) -> RuntimeSetup {
+        let argv = argv.iter().map(|word| (*word).to_owned()).collect();
+        RuntimeSetup { adapter, argv, resume_argv: None, env: BTreeMap::new(), cwd: None }
+    }
+
+    /// What a flow lacks that hears `on` and does `run`, on a machine with the runtimes `empty`, `shell` and `agent`.
+    fn lacks(on: &str, run: &str) -> Vec<String> {
+        let file = format!("name: f\non: {{ {on}: {{ push: }} }}\nrun: {run}\n");
+        let flows = flow::load([("f.yaml", file)]).unwrap();
+        let source = |secrets: &[&str]| Source {
+            kind: "github".to_owned(),
+            secrets: secrets.iter().map(|secret| secret.parse().unwrap()).collect(),
+        };
+        let sources = [("open".into(), source(&[])), ("gh".into(), source(&["plain:s", "file:/nowhere"]))];
+        let runtimes = [
+            ("empty".into(), runtime(Adapter::Plain, &[])),
+            ("shell".into(), runtime(Adapter::Plain, &[])),
+            ("agent".into(), runtime(Adapter::Claude, &["no-such-agent"])),
+        ];
+        let all = Capabilities::of(&flows, &sources.into(), runtimes.into()).missing();
+        all.into_iter().map(|missing| missing.need).collect()
+    }
+
+    #[test]
+    fn a_flow_lacks_what_its_runs_cannot_do_without() {
+        for (run, lacking) in [
+            ("{ command: [sh] }", vec![]),
+            ("{ command: [no-such-program] }", vec!["program no-such-program"]),
+            ("{ command: [sh], runtime: farm }", vec!["runtime farm"]),
+            ("{ agent: agent, prompt: p }", vec!["program no-such-agent"]),
+            ("{ agent: empty, prompt: p }", vec!["agent of runtime empty"]),
+            ("{ http: { url: 'http://h/' }, runtime: shell }", vec![]),
+            // What only a trigger names is not looked for.
+            ("{ command: ['${program}'] }", vec![]),
+            ("{ command: [./no-such-program], cwd: '${dir}' }", vec![]),
+            ("{ command: [./no-such-program] }", vec!["program ./no-such-program"]),
+        ] {
+            assert_eq!(lacks("cli", run), lacking, "{run}");
+        }
+    }
+
+    #[test]
+    fn a_flow_lacks_the_secrets_of_each_source_that_it_hears() {
+        let run = "{ command: [sh] }";
+        assert_eq!(lacks("open", run), ["secret of open"], "none is set");
+        assert_eq!(lacks("gh", run), ["secret of gh"], "one cannot be read");
+        assert_eq!(lacks("github", run), ["secret of gh", "secret of open"]);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The engine knows the modes, this process what is missing; what a flow's `dispatcher` does follows from both.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -80,24 +81,33 @@ impl Standings {
         members.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
     }
 
-    fn flow(&self, flow: &FlowView) -> Map<String, Json> {
-        let standing = &flow.standing;
-        let missing: Vec<&Missing> = self.missing.iter().filter(|one| one.flow == flow.name).collect();
-        let dispatcher = Dispatcher::of(standing.mode, !missing.is_empty());
-        let last = |at: Time, id: String| json!({ "at": time::format(at), "id": id });
-        let missing = missing.iter().map(|one| json!({ "need": one.need, "why": one.why })).collect();
-        let members = [
-            ("name", Some(json!(&*flow.name))),
-            ("mode", Some(json!(standing.mode.as_str()))),
-            ("origin", Some(json!(flow.origin.as_str()))),
-            ("since", Some(json!(time::format(standing.since)))),
-            ("dispatcher", Some(json!(dispatcher.as_str()))),
-            ("missing", Some(Json::Array(missing))),
-            ("last_trigger", standing.matched.map(|(at, id)| last(at, id.to_string()))),
-            ("last_run", standing.started.map(|(at, id)| last(at, id.to_string()))),
-        ];
-        members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    /// What is missing, as it is shown with each flow.
+    fn by_flow(&self) -> BTreeMap<&Name, Vec<Json>> {
+        let mut by_flow: BTreeMap<&Name, Vec<Json>> = BTreeMap::new();
+        for Missing { flow, need, why } in &self.missing {
+            by_flow.entry(flow).or_default().push(json!({ "need": need, "why": why }));
+        }
+        by_flow
     }
+}
+
+/// A loaded flow with what it lacks.
+fn shown(flow: &FlowView, missing: &BTreeMap<&Name, Vec<Json>>) -> Map<String, Json> {
+    let standing = &flow.standing;
+    let missing = missing.get(&flow.name).cloned().unwrap_or_default();
+    let dispatcher = Dispatcher::of(standing.mode, !missing.is_empty());
+    let last = |at: Time, id: String| json!({ "at": time::format(at), "id": id });
+    let members = [
+        ("name", Some(json!(&*flow.name))),
+        ("mode", Some(json!(standing.mode.as_str()))),
+        ("origin", Some(json!(flow.origin.as_str()))),
+        ("since", Some(json!(time::format(standing.since)))),
+        ("dispatcher", Some(json!(dispatcher.as_str()))),
+        ("missing", Some(json!(missing))),
+        ("last_trigger", standing.matched.map(|(at, id)| last(at, id.to_string()))),
+        ("last_run", standing.started.map(|(at, id)| last(at, id.to_string()))),
+    ];
+    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 /// `GET /v1/modes`.
@@ -107,8 +117,9 @@ pub(super) async fn modes(State(shared): State<Arc<Shared>>) -> Result<Response,
     let mut document = standings.summary();
     let global = json!({ "mode": standings.modes.global.as_str(), "origin": origin.as_str() });
     document.insert("global".to_owned(), global);
+    let missing = standings.by_flow();
     let flows: Vec<Map<String, Json>> =
-        standings.modes.flows.iter().map(|flow| standings.flow(flow)).collect();
+        standings.modes.flows.iter().map(|flow| shown(flow, &missing)).collect();
     document.insert("flows".to_owned(), json!(flows));
     Ok(answer(StatusCode::OK, Json::Object(document)))
 }
@@ -116,12 +127,12 @@ pub(super) async fn modes(State(shared): State<Arc<Shared>>) -> Result<Response,
 /// `GET /v1/flows`.
 pub(super) async fn flows(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     let standings = Standings::ask(&shared).await?;
+    let missing = standings.by_flow();
     let items = shared.flows.iter().map(|row| {
         let mut item =
             json!({ "name": &*row.name, "file": row.file, "on": row.on, "runtime": &*row.runtime });
-        let flow = standings.modes.flows.iter().find(|flow| flow.name == row.name);
-        if let (Some(members), Some(flow)) = (item.as_object_mut(), flow) {
-            members.extend(standings.flow(flow));
+        if let (Some(members), Some(flow)) = (item.as_object_mut(), standings.modes.flow(&row.name)) {
+            members.extend(shown(flow, &missing));
         }
         item
     });
