@@ -178,9 +178,8 @@ fn runs_of_one_trigger_spare_each_other_and_cancel_those_of_an_earlier_one() {
 
 #[test]
 fn a_group_of_ten_thousand_waiting_costs_each_tick_no_more_than_one() {
-    let mut settings = Settings::default();
-    settings.runtimes = std::collections::BTreeMap::from([("shell".into(), 100)]);
-    let mut world = World::with(settings);
+    let runtimes = std::collections::BTreeMap::from([("shell".into(), 100)]);
+    let mut world = World::with(Settings { runtimes, ..Settings::default() });
     for batch in 0..10 {
         let request = |world: &mut World, n: u32| {
             let name = format!("{batch}-{n}");

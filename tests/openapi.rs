@@ -224,6 +224,7 @@ fn sleeper() -> Value {
     json!({
         "runtime": "shell", "action": {"command": ["sleep", "1000"], "cwd": "/"}, "org": "o", "env": "e",
         "task": "t", "budget": 2, "payload": {"n": 1}, "labels": {"team": "red"}, "expires": "24h",
+        "concurrency": {"group": "sleepers", "max": 9, "cancel_in_progress": false, "queue": 9},
     })
 }
 

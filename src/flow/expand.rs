@@ -18,7 +18,7 @@ pub const FAN_OUT_MAX: usize = 1_000;
 /// The most bytes the payloads of these runs may have together: each run carries its own copy.
 pub const FAN_OUT_BYTES_MAX: usize = 64 << 20;
 
-/// The longest org or env, in bytes.
+/// The longest org, env or group, in bytes.
 const SCOPE_BYTES_MAX: usize = 256;
 
 /// The fault's code of a run whose templates cannot be filled.
@@ -72,6 +72,7 @@ impl Flow {
         let mut filler = Filler { scope, faults: Vec::new() };
         let org = filler.tenant("org", self.org.as_ref(), &trigger.org);
         let env = filler.tenant("env", self.env.as_ref(), &trigger.env);
+        let group = self.concurrency.as_ref().map(|shared| shared.named(&filler.group(&shared.group)));
         let action = filler.action(&self.run);
         let task = self.task.as_ref().map(|task| bounded(&filler.fill("task", task)));
         let labels: BTreeMap<String, String> = self
@@ -101,6 +102,7 @@ impl Flow {
             retry: self.retry.map(|retry| retry.over(policy.retry)),
             timeouts,
             expires: spans.expires,
+            group,
             invalid,
             ..Submission::of(id, self.runtime().clone(), work)
         }
@@ -151,13 +153,27 @@ impl Filler<'_> {
         if self.faults.len() > before {
             return trigger.clone();
         }
-        if text.is_empty() || text.len() > SCOPE_BYTES_MAX || text.contains(char::is_control) {
+        if self.is_name(key, template, &text) { text.into() } else { trigger.clone() }
+    }
+
+    /// A group's name; one that cannot be one is a fault, and then the run is in none that counts.
+    fn group(&mut self, template: &Template) -> String {
+        const KEY: &str = "concurrency.group";
+        let before = self.faults.len();
+        let text = self.fill(KEY, template);
+        let fits = self.faults.len() == before && self.is_name(KEY, template, &text);
+        if fits { text } else { String::new() }
+    }
+
+    /// Whether a name may be this; a fault if not.
+    fn is_name(&mut self, key: &str, template: &Template, text: &str) -> bool {
+        let fits = !text.is_empty() && text.len() <= SCOPE_BYTES_MAX && !text.contains(char::is_control);
+        if !fits {
             let expected =
                 format!("expected a name of 1 to {SCOPE_BYTES_MAX} bytes without control characters");
             self.faults.push(format!("{key}: {:?} becomes {text:.80?}: {expected}", template.source()));
-            return trigger.clone();
         }
-        text.into()
+        fits
     }
 
     fn action(&mut self, run: &Run) -> Action {

@@ -11,10 +11,25 @@ pub(super) struct Table {
 pub(super) const FLOW: Table = Table {
     path: "",
     keys: &[
-        "name", "on", "if", "for_each", "org", "env", "mode", "budget", "retry", "timeout", "run", "labels",
+        "name",
+        "on",
+        "if",
+        "for_each",
+        "org",
+        "env",
+        "mode",
+        "concurrency",
+        "budget",
+        "retry",
+        "timeout",
+        "run",
+        "labels",
         "task",
     ],
 };
+
+pub(super) const CONCURRENCY: Table =
+    Table { path: "concurrency", keys: &["group", "max", "cancel_in_progress", "queue"] };
 
 pub(super) const RETRY: Table =
     Table { path: "retry", keys: &["attempts", "backoff", "factor", "max", "jitter"] };
@@ -27,7 +42,7 @@ pub(super) const RUN: Table =
 pub(super) const HTTP: Table = Table { path: "run.http", keys: &["url", "method", "headers"] };
 
 /// Designed, and not built yet: refused, so that nobody relies on what does not happen.
-pub(super) const LATER: &[&str] = &["concurrency", "debounce", "on.schedule", "on_dead_letter", "run.worker"];
+pub(super) const LATER: &[&str] = &["debounce", "on.schedule", "on_dead_letter", "run.worker"];
 
 /// `retry.attempts`; the key alone where nothing is above it.
 pub(super) fn dotted(path: &str, key: &str) -> String {
@@ -66,7 +81,7 @@ mod tests {
     #[test]
     fn the_schema_names_the_keys_that_are_read() {
         let schema: Value = serde_json::from_str(crate::flow::SCHEMA).unwrap();
-        for table in [FLOW, RETRY, TIMEOUT] {
+        for table in [FLOW, CONCURRENCY, RETRY, TIMEOUT] {
             let at = if table.path.is_empty() {
                 String::from("/properties")
             } else {
@@ -84,7 +99,7 @@ mod tests {
 
     #[test]
     fn no_key_is_both_read_and_refused() {
-        for table in [FLOW, RETRY, TIMEOUT, RUN, HTTP] {
+        for table in [FLOW, CONCURRENCY, RETRY, TIMEOUT, RUN, HTTP] {
             assert!(!table.keys.iter().any(|key| is_later(table.path, key)));
         }
     }

@@ -3,6 +3,7 @@
 //! Owns: the YAML format of `schema/flow.schema.json`, templates, conditions. Pure: text in, values out.
 //! Absent on purpose: reading files, admitting runs, and what is refused as not supported yet (`keys::LATER`).
 
+mod concurrency;
 mod condition;
 mod expand;
 mod keys;
@@ -23,6 +24,7 @@ pub use template::FILLED_BYTES_MAX;
 pub use tree::FLOW_BYTES_MAX;
 
 use crate::model::{Mode, Name};
+use concurrency::Concurrency;
 use condition::{Condition, Source};
 use path::Path;
 use problem::Position;
@@ -44,6 +46,7 @@ pub struct Flow {
     org: Option<Template>,
     env: Option<Template>,
     mode: Option<Mode>,
+    concurrency: Option<Concurrency>,
     budget: Calls,
     retry: Option<Retries>,
     spans: Spans,

@@ -54,6 +54,7 @@ impl Reader<'_> {
         let conditions = fields.get("if").map(|(node, _)| self.conditions(node)).unwrap_or_default();
         let for_each = fields.get("for_each").and_then(|(node, _)| self.for_each(node));
         let mode = fields.get("mode").and_then(|(node, key)| self.mode(node, &key));
+        let concurrency = fields.get("concurrency").and_then(|(node, _)| self.concurrency(node));
         let budget = fields.get("budget").map_or(Some(Calls::Policy), |(node, key)| self.budget(node, &key));
         let retry = fields.get("retry").and_then(|(node, _)| self.retry(node));
         let spans = fields.get("timeout").and_then(|(node, _)| self.spans(node)).unwrap_or_default();
@@ -71,6 +72,7 @@ impl Reader<'_> {
             org,
             env,
             mode,
+            concurrency,
             budget: budget?,
             retry,
             spans,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dwell::flow::{FAN_OUT_BYTES_MAX, FAN_OUT_MAX, FILLED_BYTES_MAX, parse};
-use dwell::model::{Action, Budget, HttpRequest, Policy, RecordId, Submission, Trigger};
+use dwell::model::{Action, Budget, Group, HttpRequest, Policy, RecordId, Submission, Trigger};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -197,6 +197,21 @@ fn a_run_that_cannot_be_filled_is_invalid_and_keeps_its_place() {
     );
     assert_eq!((&*run.org, &*run.env), ("o", "e"));
     assert_eq!(run.work.action, Action::Agent { prompt: "do ${gone.too}".to_owned(), cwd: None });
+}
+
+#[test]
+fn a_group_is_named_by_the_payload_and_one_without_a_name_is_invalid() {
+    let lines = "concurrency: { group: \"pr-${n}\", max: 2, cancel_in_progress: true, queue: 3 }";
+    let run = |lines: &str, payload: Value| expand(&with(lines), &payload).remove(0);
+    let group = Group { name: "pr-17".into(), max: 2, cancel_in_progress: true, queued_max: Some(3) };
+    assert_eq!(run(lines, json!({ "n": 17 })).group, Some(group));
+    let alone = Group { name: "all".into(), max: 1, cancel_in_progress: false, queued_max: None };
+    assert_eq!(run("concurrency: { group: all }", json!({})).group, Some(alone));
+    assert_eq!(run("", json!({})).group, None);
+    let missing = run(lines, json!({})).invalid.unwrap();
+    assert_eq!(missing.message, "flow f: concurrency.group: ${n} is missing in the payload");
+    let long = run("concurrency: { group: \"${n}\" }", json!({ "n": "x".repeat(257) })).invalid.unwrap();
+    assert!(long.message.ends_with("expected a name of 1 to 256 bytes without control characters"));
 }
 
 #[test]

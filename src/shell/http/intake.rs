@@ -11,7 +11,7 @@ use tokio::task::block_in_place;
 use super::Shared;
 use super::ask::{Input, answer, ask, bytes, unexpected};
 use crate::engine::{Answer, Request};
-use crate::model::{self, Action, Budget, Name, RecordId, Submission, Trigger, Work};
+use crate::model::{self, Action, Budget, Group, Name, RecordId, Submission, Trigger, Work};
 use crate::shell::fields::Fields;
 use crate::shell::hook::{self, HookRefusal};
 use crate::shell::problem::Problem;
@@ -133,10 +133,27 @@ pub(super) fn submission(
         key: fields.name("key")?.or(key),
         budget: fields.small("budget")?.map(Budget::calls).unwrap_or_default(),
         expires: fields.span("expires")?,
+        group: group(&mut fields)?,
         ..Submission::of(id, runtime, work)
     };
     fields.finish()?;
     Ok(submission)
+}
+
+/// `concurrency`, as a flow has it; the name is what a template would be filled to.
+fn group(fields: &mut Fields) -> Result<Option<Group>, Problem> {
+    let Some(mut concurrency) = fields.object("concurrency")? else { return Ok(None) };
+    let group = Group {
+        name: required_name(&mut concurrency, "group")?.into(),
+        max: concurrency.small("max")?.unwrap_or(1),
+        cancel_in_progress: concurrency.flag("cancel_in_progress")?,
+        queued_max: concurrency.small("queue")?,
+    };
+    if group.max == 0 {
+        return Err(concurrency.problem("max", "expected at least 1"));
+    }
+    concurrency.finish()?;
+    Ok(Some(group))
 }
 
 fn action(fields: &mut Fields) -> Result<Action, Problem> {
@@ -226,6 +243,11 @@ mod tests {
         let keyed = read(r#"{"runtime":"claude","action":{"agent":{"prompt":"p"}},"key":"body"}"#).unwrap();
         assert_eq!(keyed.key.as_deref(), Some("body"));
         assert_eq!(&*keyed.org, "default");
+        assert_eq!(keyed.group, None);
+        let grouped = r#"{"runtime":"r","action":{"command":["x"]},
+            "concurrency":{"group":"g","max":3,"cancel_in_progress":true,"queue":5}}"#;
+        let group = Group { name: "g".into(), max: 3, cancel_in_progress: true, queued_max: Some(5) };
+        assert_eq!(read(grouped).unwrap().group, Some(group));
     }
 
     #[test]
@@ -250,6 +272,14 @@ mod tests {
                 "labels: expected an object of strings",
             ),
             (r#"{"runtime":"r","action":{"command":["x"]},"prio":1}"#, "prio: unknown field"),
+            (
+                r#"{"runtime":"r","action":{"command":["x"]},"concurrency":{}}"#,
+                "concurrency.group: it is missing",
+            ),
+            (
+                r#"{"runtime":"r","action":{"command":["x"]},"concurrency":{"group":"g","max":0}}"#,
+                "concurrency.max: expected at least 1",
+            ),
         ] {
             let refused = read(json).unwrap_err();
             assert!(refused.starts_with(detail), "{json}: {refused}");
