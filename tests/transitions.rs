@@ -58,6 +58,12 @@ fn fault(code: &str) -> Fault {
     Fault::new(code, "words")
 }
 
+/// As [`in_state`]; what is claimed waits in a queue of workers.
+fn subject(state: StateName, event: &Event) -> Record {
+    let queue = matches!(event, Event::Claim { .. }).then(|| "reviews".into());
+    Record { queue, ..in_state(state) }
+}
+
 /// One record in each state, attempt 1 outstanding where one can be, its child spawned.
 fn in_state(state: StateName) -> Record {
     let state = match state {
@@ -86,6 +92,7 @@ fn limit_report() -> LimitReport {
 fn events() -> Vec<(&'static str, Event)> {
     let events = vec![
         ("dispatch", Event::Dispatch),
+        ("claim(1m)", Event::Claim { worker: "me".into(), lease: Duration::from_secs(60) }),
         ("spawned(N)", report(Report::Spawned { child: child(), session: None })),
         ("heartbeat(N)", report(Report::Heartbeat)),
         ("session(N)", report(Report::Session { id: "other".into() })),
@@ -114,7 +121,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("superseded", Event::Superseded { by: RecordId::session(1) }),
     ];
     let covered = events.iter().map(|(_, event)| event.name()).collect::<std::collections::BTreeSet<_>>();
-    assert!(covered.len() >= 25, "an event is missing from the table: {covered:?}");
+    assert!(covered.len() >= 26, "an event is missing from the table: {covered:?}");
     events
 }
 
@@ -200,12 +207,12 @@ fn table() -> String {
         writeln!(text, "\n## {name}\n\n| state | next, deadline, effect; or the rejection |\n|---|---|")
             .unwrap();
         for state in StateName::ALL {
-            let record = in_state(*state);
+            let record = subject(*state, &event);
             let now = moment(&record, &event);
             let outcome = machine::step(&record, &event, now, &policy());
             writeln!(text, "| {state} | {} |", cell(&record, outcome, now)).unwrap();
         }
-        let burst = machine::divert(in_state(StateName::Queued));
+        let burst = machine::divert(subject(StateName::Queued, &event));
         let now = moment(&burst, &event);
         let outcome = machine::step(&burst, &event, now, &policy());
         writeln!(text, "| queued, lane burst | {} |", cell(&burst, outcome, now)).unwrap();
@@ -220,7 +227,7 @@ fn edges() -> Vec<(StateName, StateName, Vec<String>)> {
     for full in [false, true] {
         for state in StateName::ALL {
             for (name, event) in events() {
-                let mut record = in_state(*state);
+                let mut record = subject(*state, &event);
                 if full {
                     record.streaks = Streaks::from_counts([9; Streak::ALL.len()]);
                 }

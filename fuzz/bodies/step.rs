@@ -7,7 +7,7 @@ use std::iter::Copied;
 use std::slice::Iter;
 use std::time::Duration;
 
-use dwell::machine::{self, owed};
+use dwell::machine::{self, Owed, owed};
 use dwell::model::{
     Action, Budget, Child, Command, Curve, Event, Fault, LimitPolicy, LimitReport, Measure, Overage, Policy,
     Record, RecordId, Rejected, Report, Reset, Retry, State, Submission, TEXT_BYTES_MAX, Time, Timeouts,
@@ -103,7 +103,9 @@ impl Life {
             b'T' => return self.pass(self.record.deadline().unwrap_or(self.now)),
             b'<' => return self.aim_at(u32::MAX),
             b'>' => return self.aim_at(1),
+            b'q' => return self.wait_for_workers(),
             b'd' => Event::Dispatch,
+            b'k' => Event::Claim { worker: "me".to_owned(), lease: span(digit(script)) },
             b'E' => Event::Elapsed,
             b'I' => Event::Interrupted,
             b'L' => Event::LimitCleared,
@@ -166,6 +168,13 @@ impl Life {
         None
     }
 
+    fn wait_for_workers(&mut self) -> Option<Event> {
+        if self.record.attempt == 0 {
+            self.record.queue = Some("reviews".into());
+        }
+        None
+    }
+
     fn aim_at(&mut self, aim: u32) -> Option<Event> {
         self.aim = aim;
         None
@@ -182,6 +191,7 @@ impl Life {
         let named = match event {
             Event::Report { attempt, .. } | Event::Charge { attempt, .. } => Some(*attempt),
             Event::Dispatch
+            | Event::Claim { .. }
             | Event::Elapsed
             | Event::Interrupted
             | Event::LimitCleared
@@ -206,17 +216,25 @@ impl Life {
 }
 
 fn moved_in_order(before: &Record, event: &Event, after: &Record, now: Time) {
-    let starts = *event == Event::Dispatch;
+    let claimed = matches!(event, Event::Claim { .. });
+    let starts = claimed || *event == Event::Dispatch;
+    assert!(!starts || claimed == before.queue.is_some(), "{event:?} on {before:?}");
     assert_eq!(after.attempt, before.attempt + u32::from(starts), "attempts are numbered: {event:?}");
     assert_eq!(after.budget.fresh(), before.budget.fresh());
-    let kept = |record: &Record| (record.id, record.order, record.created_at, record.retry, record.timeouts);
+    let kept =
+        |record: &Record| (record.id, record.order, record.created_at, record.retry, record.timeouts.attempt);
     assert_eq!(kept(after), kept(before));
+    assert!(claimed || after.timeouts == before.timeouts, "{event:?} moved the bounds of an attempt");
 
     let goes_on = before.state.outstanding() && after.state.outstanding();
     let owed = owed(Some(before), after);
-    assert_eq!(owed.start, starts);
-    assert_eq!(owed.stop.is_some(), before.state.outstanding() && !goes_on, "{event:?} on {before:?}");
-    assert_eq!(owed.release, before.state.child().is_none() && after.state.child().is_some());
+    if before.queue.is_some() {
+        assert_eq!(owed, Owed::default(), "a worker's process is not dwell's: {event:?}");
+    } else {
+        assert_eq!(owed.start, starts);
+        assert_eq!(owed.stop.is_some(), before.state.outstanding() && !goes_on, "{event:?} on {before:?}");
+        assert_eq!(owed.release, before.state.child().is_none() && after.state.child().is_some());
+    }
 
     if let State::Active { lease_until, ends_at, .. } = after.state {
         assert!(lease_until <= ends_at, "{after:?}");

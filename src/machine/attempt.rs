@@ -5,25 +5,41 @@ use std::time::Duration;
 use super::{Next, RuntimeChange, backoff, budget, illegal, limit, moved};
 use crate::model::{
     Cause, Child, Curve, Fault, Lane, LimitReport, Policy, Record, Rejected, Report, State, Streak, Streaks,
-    Time, bounded, code,
+    Time, Timeouts, bounded, code,
 };
 
 /// The engine's turn: attempt+1 under a fresh lease.
 pub(super) fn dispatch(record: &Record, now: Time) -> Result<Next, Rejected> {
+    if record.queue.is_some() {
+        return Err(illegal(record, "dispatch", "for a worker to claim"));
+    }
+    started(record, "dispatch", now)
+}
+
+/// A worker's turn: as a dispatch, under the lease it asked for; each sign of life renews that.
+pub(super) fn claim(record: &Record, lease: Duration, now: Time) -> Result<Next, Rejected> {
+    if record.queue.is_none() {
+        return Err(illegal(record, "claim", "not for workers"));
+    }
+    let timeouts = Timeouts { silence: Some(lease), ..record.timeouts };
+    started(&Record { timeouts, ..record.clone() }, "claim", now)
+}
+
+fn started(record: &Record, event: &'static str, now: Time) -> Result<Next, Rejected> {
     match record.state {
         State::Queued { lane: Lane::Ready } => {
             let state = active(record, now, None);
             let attempt = record.attempt.saturating_add(1);
             Ok(Next::to(Record { attempt, started_at: Some(now), ..moved(record, state) }))
         }
-        State::Queued { lane: Lane::Burst } => Err(illegal(record, "dispatch", "but in the burst lane")),
+        State::Queued { lane: Lane::Burst } => Err(illegal(record, event, "but in the burst lane")),
         State::Active { .. }
         | State::RateLimited { .. }
         | State::Backoff { .. }
         | State::Draining { .. }
         | State::DeadLettered { .. }
         | State::Completed { .. }
-        | State::Cancelled { .. } => Err(illegal(record, "dispatch", "not queued")),
+        | State::Cancelled { .. } => Err(illegal(record, event, "not queued")),
     }
 }
 

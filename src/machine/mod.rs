@@ -53,6 +53,7 @@ impl Next {
 pub fn step(record: &Record, event: &Event, now: Time, policy: &Policy) -> Result<Next, Rejected> {
     match event {
         Event::Dispatch => attempt::dispatch(record, now),
+        Event::Claim { worker: _, lease } => attempt::claim(record, *lease, now),
         Event::Report { attempt, report } => attempt::report(record, *attempt, report, now, policy),
         Event::Charge { attempt, calls } => budget::charge(record, *attempt, *calls),
         Event::Elapsed => elapsed::elapsed(record, now, policy),

@@ -16,6 +16,10 @@ pub struct Owed {
 
 /// What the change from `before` to `after` owes.
 pub fn owed(before: Option<&Record>, after: &Record) -> Owed {
+    // A worker's process is not dwell's to start or stop.
+    if after.queue.is_some() {
+        return Owed::default();
+    }
     let was = before.filter(|record| record.state.outstanding());
     let held = was.filter(|was| after.state.outstanding() && was.attempt == after.attempt);
     let Some(same) = held else {

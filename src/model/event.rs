@@ -1,5 +1,7 @@
 //! Everything that can happen to a record, and the refusal of what cannot.
 
+use std::time::Duration;
+
 use super::{Early, Missing, Name, RecordId, RedriveId, Report, Scope, StateName, Time};
 
 /// What an operator or client asks of a record.
@@ -29,6 +31,13 @@ impl Command {
 pub enum Event {
     /// The engine's turn: the next attempt starts.
     Dispatch,
+    /// A pull worker's turn: it carries the next attempt out.
+    Claim {
+        /// What it calls itself.
+        worker: String,
+        /// How long it may show no sign of life.
+        lease: Duration,
+    },
     /// The outstanding attempt, or one that was, says something.
     Report {
         /// Which attempt speaks; anything but the outstanding one is refused.
@@ -72,6 +81,7 @@ impl Event {
     pub const fn name(&self) -> &'static str {
         match self {
             Event::Dispatch => "dispatch",
+            Event::Claim { .. } => "claim",
             Event::Report { report, .. } => report.name(),
             Event::Charge { .. } => "charge",
             Event::Elapsed => "elapsed",
@@ -177,6 +187,13 @@ pub enum Rejected {
         /// Those that have not.
         flows: Vec<Early>,
     },
+    /// As many claims wait as may.
+    ClaimsFull {
+        /// As many as may.
+        limit: usize,
+    },
+    /// dwell is about to stop: nothing new starts.
+    Stopping,
 }
 
 impl Rejected {
@@ -196,6 +213,8 @@ impl Rejected {
             Rejected::FlowOff { .. } => "flow_off",
             Rejected::CapabilitiesMissing { .. } => "capabilities_missing",
             Rejected::CutoverEarly { .. } => "cutover_early",
+            Rejected::ClaimsFull { .. } => "claims_full",
+            Rejected::Stopping => "stopping",
         }
     }
 }
@@ -244,6 +263,8 @@ impl std::fmt::Display for Rejected {
                     all.join(", ")
                 )
             }
+            Rejected::ClaimsFull { limit } => write!(f, "{limit} claims wait already; come back later"),
+            Rejected::Stopping => f.write_str("dwell is about to stop; come back later"),
         }
     }
 }

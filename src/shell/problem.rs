@@ -96,7 +96,9 @@ impl From<Rejected> for Problem {
             Rejected::UnknownRuntime { .. } => 422,
             Rejected::BudgetExhausted { .. }
             | Rejected::QueueFull { .. }
+            | Rejected::ClaimsFull { .. }
             | Rejected::TooManyRedrives { .. } => 429,
+            Rejected::Stopping => 503,
         };
         let problem = Problem::new(status, rejected.code(), rejected.to_string());
         match rejected {
@@ -122,6 +124,7 @@ impl From<Rejected> for Problem {
                 };
                 problem.with("early", flows.iter().map(early).collect())
             }
+            Rejected::ClaimsFull { limit } => problem.with("limit", json!(limit)),
             Rejected::NotFound { .. }
             | Rejected::UnknownRedrive { .. }
             | Rejected::NotDrained { .. }
@@ -130,6 +133,8 @@ impl From<Rejected> for Problem {
             | Rejected::UnknownFlow { .. }
             | Rejected::FlowOff { .. } => problem,
             Rejected::TooManyRedrives { limit } => problem.with("limit", json!(limit)),
+            | Rejected::Stopping
+            | Rejected::UnknownRuntime { .. } => problem,
         }
     }
 }
