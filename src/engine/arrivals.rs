@@ -6,7 +6,7 @@ use super::draft::{Draft, Fail};
 use super::gate;
 use super::modes::Sorted;
 use super::request::{Answer, BurstStatus, Counts, Detail, Request, RuntimeView, Status, Triggered};
-use super::{drains, groups, index, list, modes, paced, redrive};
+use super::{claims, drains, groups, index, list, modes, paced, redrive};
 use crate::model::{
     Cause, Event, Lane, Measure, Mode, Name, Record, RecordId, Rejected, Report, Runtime, StateName,
     Submission, Time, Trigger, TriggerId, Work,
@@ -42,6 +42,8 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
         Request::Drain { until } => drain(draft, until),
         Request::DrainScope { scope, timeout } => drains::drain(draft, &scope, timeout),
         Request::UndrainScope { scope } => drains::undrain(draft, &scope),
+        Request::Claim(claim) => claims::at_once(draft, &claim),
+        Request::Queues => Ok(Answer::Queues(claims::queues(draft.core))),
         Request::Drains => Ok(Answer::Drains(drains::list(draft.core))),
         Request::Rerun { id, fresh } => rerun(draft, id, fresh),
         Request::RedriveMany(asked) => redrive::redrive(draft, *asked),
@@ -291,11 +293,11 @@ fn status(draft: &Draft<'_>) -> Status {
     }
 }
 
-/// The engine stops: nothing new starts, what is outstanding may finish until then.
+/// The engine stops: nothing new starts, what is outstanding may finish until then. A worker goes on without dwell.
 fn drain(draft: &mut Draft<'_>, until: Time) -> Result<Answer, Fail> {
     draft.core.draining = Some(until);
-    let outstanding: Vec<RecordId> = draft.core.index.outstanding().collect();
-    for id in outstanding {
+    let own: Vec<RecordId> = draft.core.index.own().collect();
+    for id in own {
         draft.apply(id, &Event::Drain { until })?;
     }
     Ok(Answer::Status(Box::new(status(draft))))

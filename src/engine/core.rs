@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::claims::Claims;
 use super::gate::Gate;
-use super::index::Index;
+use super::index::{Index, Lane};
 use super::modes::Modes;
 use super::settings::Settings;
 use crate::model::{Drain, Name, Record, RecordId, Redrive, RedriveId, Runtime, Scope, StateName, Time};
@@ -22,7 +23,8 @@ pub enum EngineError {
     Inconsistent(RecordId, &'static str),
 }
 
-/// All the engine holds in memory; everything but counters since open is derived from the store.
+/// All the engine holds in memory; everything but counters since open and the claims that wait is derived from the
+/// store.
 pub(super) struct Core {
     pub(super) settings: Settings,
     pub(super) index: Index,
@@ -32,6 +34,7 @@ pub(super) struct Core {
     /// What runtimes on a ramp have started lately.
     pub(super) started: BTreeMap<Name, Started>,
     pub(super) drains: BTreeMap<Scope, Drain>,
+    pub(super) claims: Claims,
     pub(super) tally: Tally,
     /// Paced redrives that are running; each is a row.
     pub(super) redrives: BTreeMap<RedriveId, Redrive>,
@@ -61,6 +64,11 @@ impl Core {
     pub(super) fn frees_at(&self, runtime: &Name) -> Option<Time> {
         let until = self.runtimes.get(runtime)?.limited?.limit.until;
         Some(until.after(self.settings.policy.limits.jitter))
+    }
+
+    /// Whether something would start on a runtime if nothing held it: what waits for a claim only if one waits for it.
+    pub(super) fn startable(&self, lane: &Lane) -> bool {
+        !lane.queue.is_empty() || lane.claimable > 0 && self.claims.any()
     }
 
     /// Keeps the tally of what starts, ends and finishes.

@@ -278,7 +278,8 @@ fn ended_by_report(after: &Record) -> bool {
     }
 }
 
-fn start(record: &Record, work: Work) -> Start {
+/// What whoever carries the outstanding attempt out is handed.
+pub(super) fn start(record: &Record, work: Work) -> Start {
     let prompt = match (&record.session, &record.last_error) {
         (None, _) => Prompt::Original,
         (Some(_), Some(fault)) if fault.code == code::RATE_LIMITED => Prompt::LimitReset,
@@ -332,8 +333,13 @@ fn detail(before: &Record, after: &Record, event: &Event) -> Option<String> {
     if let (Event::Superseded { by }, Some(group)) = (event, &after.group) {
         return Some(format!("by {by} in group {}", group.name));
     }
+    let resume = after.session.as_ref().map(|session| format!("resume {session}"));
     if matches!(event, Event::Dispatch) {
-        return after.session.as_ref().map(|session| format!("resume {session}"));
+        return resume;
+    }
+    if let Event::Claim { worker, .. } = event {
+        let resume = resume.map(|resume| format!(", {resume}")).unwrap_or_default();
+        return Some(format!("by {worker}{resume}"));
     }
     let ends = before.state.outstanding() && !after.state.outstanding();
     let fault = after.last_error.as_ref().filter(|_| ends || after.last_error != before.last_error);

@@ -9,6 +9,7 @@ use super::groups::{GroupId, Groups, Member};
 use super::hold::Narrow;
 use super::letters::{GroupKey, Letter, Letters};
 use super::parked::{HoldKey, Parked};
+use super::queues::Queues;
 use super::request::Counts;
 use super::settings::Settings;
 use crate::model::{Lane as Queue, Name, Record, RecordId, StateName, Time};
@@ -26,6 +27,8 @@ pub(super) struct Entry {
     pub(super) queue: Option<Queue>,
     /// Why it is parked outside that queue's rotation, if it is.
     parked: Option<Narrow>,
+    /// The queue it is claimed from, if workers carry it out.
+    pub(super) pull: Option<Name>,
     pub(super) order: u64,
     /// Its part in its group.
     pub(super) member: Option<Box<Member>>,
@@ -74,6 +77,8 @@ impl Entry {
 pub(super) struct Lane {
     /// Waiting for their turn.
     pub(super) queue: Rotation,
+    /// Waiting to be claimed; they stand in [`Queues`].
+    pub(super) claimable: u64,
     /// Held back by the burst gate.
     pub(super) burst: Rotation,
     /// Released from there by the drainer: queued, or with an outstanding attempt.
@@ -87,13 +92,6 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    const fn rotation(&mut self, queue: Queue) -> &mut Rotation {
-        match queue {
-            Queue::Ready => &mut self.queue,
-            Queue::Burst => &mut self.burst,
-        }
-    }
-
     /// Whether no record waits for or runs on the runtime.
     pub(super) fn is_empty(&self) -> bool {
         self.queued() == 0 && self.outstanding.is_empty() && self.limited.is_empty()
@@ -101,7 +99,7 @@ impl Lane {
 
     /// How many are queued on the runtime, parked or not.
     pub(super) fn queued(&self) -> u64 {
-        self.queue.len() + self.burst.len() + self.parked
+        self.queue.len() + self.claimable + self.burst.len() + self.parked
     }
 }
 
@@ -111,6 +109,7 @@ pub(super) struct Index {
     entries: BTreeMap<RecordId, Entry>,
     deadlines: BTreeSet<(Time, RecordId)>,
     lanes: BTreeMap<Name, Lane>,
+    pub(super) queues: Queues,
     parked: Parked,
     groups: Groups,
     counts: Counts,
@@ -149,6 +148,7 @@ impl Index {
             state: record.state.name(),
             queue: record.state.lane(),
             parked: None,
+            pull: record.queue.as_ref().map(|queue| self.intern(queue)),
             order: record.order,
             member,
             deadline: record.deadline(),
@@ -264,6 +264,16 @@ impl Index {
         self.lanes.get_mut(runtime)?.queue.take(|org| settings.org(org).weight)
     }
 
+    /// As [`Index::take`], of those that wait to be claimed from `queue`.
+    pub(super) fn take_claimable(
+        &mut self,
+        queue: &Name,
+        runtime: &Name,
+        settings: &Settings,
+    ) -> Option<RecordId> {
+        self.queues.take(queue, runtime, |org| settings.org(org).weight)
+    }
+
     /// Takes the burst records of `runtime` that this tick releases; [`Index::set`] puts them where they then belong.
     pub(super) fn drain(&mut self, runtime: &Name, settings: &Settings) -> Vec<RecordId> {
         let Some(lane) = self.lanes.get_mut(runtime) else { return Vec::new() };
@@ -321,5 +331,10 @@ impl Index {
     /// Records with an outstanding attempt.
     pub(super) fn outstanding(&self) -> impl Iterator<Item = RecordId> {
         self.lanes.values().flat_map(|lane| lane.outstanding.iter().copied())
+    }
+
+    /// Those of them whose process is dwell's own; a worker's outlives dwell.
+    pub(super) fn own(&self) -> impl Iterator<Item = RecordId> {
+        self.outstanding().filter(|id| self.entry(*id).is_none_or(|entry| entry.pull.is_none()))
     }
 }

@@ -1,14 +1,16 @@
 //! L2, the engine: one thread that decides, commits once a tick, and then releases.
 //!
 //! Owns: the loop, the derived indexes, dispatch, dedup by name, the runtimes' pauses. Absent on purpose: clocks (`now`
-//! is an argument), processes, sockets, and any wait that is not a deadline in a record or a runtime's row.
+//! is an argument), processes, sockets, and any wait of a record that is not a deadline in it or in a runtime's row.
 //!
 //! A tick: purge; what was found interrupted at open; arrivals in order; due deadlines, earliest first; records freed
-//! by an open window; paced redrives; parked records whose hold is gone; the burst drainer; fair dispatch; one commit;
-//! release. Two events for one record fold into one write, and what is owed to the outside follows from the record before and after.
+//! by an open window; paced redrives; parked records whose hold is gone; the burst drainer; fair dispatch; claims; one
+//! commit; release. Two events for one record fold into one write, and what is owed to the outside follows from the
+//! record before and after.
 
 mod arrivals;
 mod burst;
+mod claims;
 mod core;
 mod draft;
 mod drains;
@@ -25,6 +27,7 @@ mod paced;
 mod parked;
 mod purge;
 mod ramp;
+mod queues;
 mod redrive;
 mod request;
 mod run;
@@ -33,6 +36,7 @@ mod tick;
 
 pub use self::core::EngineError;
 pub use crate::pace::{Outcome, Rate, Reason, Switches};
+pub use claims::{CLAIMS_WAITING_MAX, Claim, Claimed, QueueView};
 pub use drains::{DRAINS_MAX, DrainView};
 pub use hold::Hold;
 pub use inbox::{Advanced, Closed, Handle, Inbox, channel};

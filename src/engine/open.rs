@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::claims::Claims;
 use super::core::{Core, EngineError};
 use super::gate::Gate;
 use super::index::Index;
@@ -48,12 +49,17 @@ impl Engine {
             None => Tally::default(),
         };
         let mut index = Index::default();
-        let mut survivors = Vec::new();
+        let now = now.max(tally.now);
+        let (mut survivors, mut interrupted) = (Vec::new(), Vec::new());
         each(&*backend, keys::all_live(), |value| {
             let record = Record::decode(value)?;
-            if record.state.outstanding() {
+            if record.queue.is_some() && record.state.outstanding() {
+                // Its worker may still be at it. One whose lease ran out meanwhile could not renew it: that is ours.
+                interrupted.extend(record.deadline().filter(|lease| *lease <= now).map(|_| record.id));
+            } else if record.state.outstanding() {
                 let child = record.state.child();
                 survivors.push(Survivor { id: record.id, attempt: record.attempt, child });
+                interrupted.push(record.id);
             }
             index.set(&record);
             Ok(())
@@ -75,12 +81,11 @@ impl Engine {
                 tracing::warn!(runtime = %name, "records wait for a runtime that is not configured");
             }
         }
-        let started = now.max(tally.now);
         let mut redrives = std::collections::BTreeMap::new();
         each(&*backend, keys::all_redrives(), |value| {
             let mut row = Redrive::decode(value)?;
             // What was due while nothing ran is not made up for.
-            row.forgive(started, Duration::ZERO);
+            row.forgive(now, Duration::ZERO);
             redrives.insert(row.id, row);
             Ok(())
         })?;
@@ -94,9 +99,10 @@ impl Engine {
             drains,
             tally,
             seen: tally.now,
-            now: started,
             redrives,
-            interrupted: survivors.iter().map(|survivor| survivor.id).collect(),
+            claims: Claims::default(),
+            now,
+            interrupted,
             draining: None,
             oldest: purge::oldest(&*backend)?,
             more: false,

@@ -34,7 +34,7 @@ impl Core {
         if hold::everything(self).is_some() {
             return None;
         }
-        let waiting = self.index.lanes().filter(|(_, lane)| !lane.queue.is_empty()).map(|(name, _)| name);
+        let waiting = self.index.lanes().filter(|(_, lane)| self.startable(lane)).map(|(name, _)| name);
         let room = |name: &&Name| hold::closed(self, name).is_none() && hold::full(self, name).is_none();
         waiting.filter(room).filter_map(|name| self.ramp(name)).map(|ramp| ramp.next).min()
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::claims::{Claim, Claimed, QueueView};
 use super::drains::DrainView;
 use super::settings::RERUN_BYTES;
 use crate::model::{
@@ -118,6 +119,10 @@ pub enum Request {
     },
     /// Every drained scope -> [`Answer::Drains`].
     Drains,
+    /// Let a worker carry attempts out -> [`Answer::Claimed`], once there are some or its wait is over.
+    Claim(Box<Claim>),
+    /// The queues of workers -> [`Answer::Queues`].
+    Queues,
     /// Admit what a record was asked for once more, as a record of its own without a key -> [`Answer::Admitted`].
     Rerun {
         /// Whose, in any state.
@@ -197,6 +202,8 @@ impl Request {
             | Request::Pace { .. }
             | Request::Redrives
             | Request::StopRedrive { .. }
+            | Request::Claim(_)
+            | Request::Queues
             | Request::Drain { .. } => 0,
         }
     }
@@ -310,6 +317,10 @@ pub enum Answer {
     Drain(DrainView),
     /// Every drained scope.
     Drains(Vec<DrainView>),
+    /// What a worker carries out now; none if its wait was over first.
+    Claimed(Vec<Claimed>),
+    /// The queues with records or claims, or claimed from since open; by name, at most [`Filter::LIMIT_MAX`].
+    Queues(Vec<QueueView>),
     /// What became of dead letters.
     Redriven(Redriven),
     /// A named mode.

@@ -2,17 +2,17 @@
 
 use super::core::{Core, EngineError};
 use super::draft::{Draft, Fail};
-use super::request::{Answer, Arrival, Reply};
+use super::request::{Answer, Arrival, Reply, Request};
 use super::settings::{
     CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX,
 };
-use super::{arrivals, burst, hold, modes, paced, purge, ramp};
+use super::{arrivals, burst, claims, hold, modes, paced, purge, ramp};
 use crate::model::{Effect, Event, Name, RecordId, Rejected, Time, Transition};
 use crate::store::{Durable, Writer};
 
 /// What a commit released.
 pub struct Released {
-    /// Answers to the arrivals, in order.
+    /// Answers to the arrivals, in order; then to claims, which may have waited for longer.
     pub replies: Durable<Vec<(Reply, Result<Answer, Rejected>)>>,
     /// For the executor, in order.
     pub effects: Durable<Vec<Effect>>,
@@ -32,9 +32,9 @@ impl Engine {
         self.core.now
     }
 
-    /// Whether the engine is stopping and nothing is outstanding any more.
+    /// Whether the engine is stopping and no attempt of its own is outstanding any more.
     pub fn drained(&self) -> bool {
-        self.core.draining.is_some() && self.core.index.outstanding().next().is_none()
+        self.core.draining.is_some() && self.core.index.own().next().is_none()
     }
 
     /// The next moment at which a tick has something to do without any arrival; `None`: never.
@@ -45,7 +45,7 @@ impl Engine {
         }
         let deadline = core.index.first_deadline().map(|(deadline, _)| deadline);
         let reopened = core.index.lanes().filter(|(name, lane)| {
-            !lane.burst.is_empty() || !lane.queue.is_empty() && hold::full(core, name).is_none()
+            !lane.burst.is_empty() || core.startable(lane) && hold::full(core, name).is_none()
         });
         let reopened = reopened.filter_map(|(name, _)| core.runtimes.get(name)?.held_until(core.now)).min();
         let opened = core.index.lanes().filter(|(_, lane)| !lane.limited.is_empty());
@@ -53,7 +53,8 @@ impl Engine {
         let ramped = core.ramp_wake();
         let redrives = paced::next_at(core.redrives.values().filter(|_| core.draining.is_none()));
         let purge = core.oldest.due_at(core.settings.retention);
-        [deadline, reopened, opened, ramped, redrives, purge].into_iter().flatten().min()
+        let claims = core.claims.first_deadline();
+        [deadline, reopened, opened, ramped, claims, redrives, purge].into_iter().flatten().min()
     }
 
     /// Decides what `arrivals` and the time make of things, commits it, and hands out what may now leave. An error
@@ -71,6 +72,11 @@ impl Engine {
         modes::settle(&mut draft);
         let mut replies = Vec::with_capacity(arrivals.len());
         for Arrival { request, reply } in arrivals {
+            if let Request::Claim(claim) = request {
+                let taken_in = draft.core.claims.arrive(*claim, reply, draft.now);
+                replies.extend(taken_in.err().map(|(reply, rejected)| (reply, Err(rejected))));
+                continue;
+            }
             let answer = match arrivals::answer(&mut draft, request) {
                 Ok(answer) => Ok(answer),
                 Err(Fail::Rejected(rejected)) => Err(rejected),
@@ -84,6 +90,7 @@ impl Engine {
         paced::advance(&mut draft)?;
         burst::drain(&mut draft)?;
         dispatch(&mut draft)?;
+        claims::serve(&mut draft, &mut replies)?;
         let (batch, effects, transitions) = draft.finish()?;
         core.commits += u64::from(!batch.is_empty());
         let (writer, owed) = writer.commit(&batch, (replies, (effects, transitions)))?;

@@ -124,17 +124,16 @@ impl From<Rejected> for Problem {
                 };
                 problem.with("early", flows.iter().map(early).collect())
             }
-            Rejected::ClaimsFull { limit } => problem.with("limit", json!(limit)),
             Rejected::NotFound { .. }
             | Rejected::UnknownRedrive { .. }
             | Rejected::NotDrained { .. }
             | Rejected::DrainsFull { .. }
             | Rejected::UnknownRuntime { .. }
             | Rejected::UnknownFlow { .. }
-            | Rejected::FlowOff { .. } => problem,
+            | Rejected::FlowOff { .. }
+            | Rejected::Stopping => problem,
+            Rejected::ClaimsFull { limit } => problem.with("limit", json!(limit)),
             Rejected::TooManyRedrives { limit } => problem.with("limit", json!(limit)),
-            | Rejected::Stopping
-            | Rejected::UnknownRuntime { .. } => problem,
         }
     }
 }

@@ -35,7 +35,12 @@ pub struct World {
     /// What flows need and is not there, by `lacks`.
     missing: Vec<Missing>,
     pub effects: Vec<Effect>,
+    /// Those who listen to a claim, by worker, and what they were told.
+    listeners: BTreeMap<String, Arc<()>>,
+    told: Told,
 }
+
+type Told = Arc<Mutex<Vec<(String, Result<Answer, Rejected>)>>>;
 
 impl World {
     /// Runtimes: claude (2 at once), shell (8).
@@ -58,6 +63,8 @@ impl World {
             missing: Vec::new(),
             paced: 0,
             effects: Vec::new(),
+            listeners: BTreeMap::new(),
+            told: Told::default(),
         };
         world.open();
         world
@@ -88,9 +95,12 @@ impl World {
     ) -> Result<(Vec<Result<Answer, Rejected>>, String), String> {
         let answers: Answers = Answers::default();
         let arrivals = requests.into_iter().map(|request| {
-            let answers = answers.clone();
-            let reply: Reply =
-                Box::new(move |answer: Durable<_>| answers.lock().unwrap().push(answer.into_inner()));
+            let (answers, told) = (answers.clone(), self.told.clone());
+            let worker = if let Request::Claim(claim) = &request { Some(claim.worker.clone()) } else { None };
+            let reply: Reply = Box::new(move |answer: Durable<_>| match worker {
+                Some(worker) => told.lock().unwrap().push((worker, answer.into_inner())),
+                None => answers.lock().unwrap().push(answer.into_inner()),
+            });
             Arrival { request, reply }
         });
         let engine = self.engine.take().expect("the engine is open");
@@ -120,8 +130,44 @@ impl World {
             let (reply, answer) = pair.split();
             reply.into_inner()(answer);
         }
+        let told = std::mem::take(&mut *self.told.lock().unwrap());
+        words.extend(told.into_iter().map(|(worker, answer)| self.claimed(&worker, answer)));
         let answers = std::mem::take(&mut *answers.lock().unwrap());
         Ok((answers, words.join(", ")))
+    }
+
+    fn claimed(&self, worker: &str, answer: Result<Answer, Rejected>) -> String {
+        match answer {
+            Ok(Answer::Claimed(claimed)) if claimed.is_empty() => format!("{worker} has nothing"),
+            Ok(Answer::Claimed(claimed)) => {
+                let of = |Claimed { start, lease_until }: &Claimed| {
+                    let resume = start.session.as_ref().map(|_| format!(" {:?}", start.prompt));
+                    let (name, lease) = (self.name(start.id), self.span(*lease_until));
+                    format!("{name}/{}{lease}{}", start.attempt, resume.unwrap_or_default())
+                };
+                format!("{worker} has {}", claimed.iter().map(of).collect::<Vec<_>>().join(" and "))
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(rejected) => format!("{worker} is rejected {}", rejected.code()),
+        }
+    }
+
+    /// `claim me q [max=1] [wait=20s] [lease=1m]`; whoever claims anew listens to the answer before no more.
+    pub fn claim(&mut self, worker: &str, queue: &str, options: &[&str]) -> Request {
+        let options: BTreeMap<&str, &str> =
+            options.iter().map(|option| option.split_once('=').unwrap()).collect();
+        let span = |key: &str, default: &str| duration(options.get(key).copied().unwrap_or(default));
+        let listener = Arc::new(());
+        let claim = Claim {
+            worker: worker.to_owned(),
+            queue: queue.into(),
+            max: options.get("max").map_or(1, |max| max.parse().unwrap()),
+            wait: span("wait", "0s"),
+            lease: span("lease", "1m"),
+            listener: Arc::downgrade(&listener),
+        };
+        self.listeners.insert(worker.to_owned(), listener);
+        Request::Claim(Box::new(claim))
     }
 
     fn span(&self, at: Time) -> String {
@@ -138,7 +184,8 @@ impl World {
 /// `undrain org:o`, `drains`, `+90m` (time
 /// passes, one tick), `+90m step` (from deadline to deadline), `crash` (open anew, survivors stopped), `lose`, `land`
 /// (what the next commit does), `show a`, `pace 10/s [cause=lost] [org=o]` (redrive dead letters so fast), `redrives`,
-/// `stop 1` (the first of them), `groups`; triggers and modes as in `modes`.
+/// `stop 1` (the first of them), `groups`; triggers and modes as in `modes`;
+/// `claim me q [max=1] [wait=20s] [lease=1m]` (a worker; `submit a worker=q`), `gone me` (it hangs up).
 pub fn check(script: &str) {
     check_in(&mut World::new(), script);
 }
@@ -205,6 +252,11 @@ impl World {
                 Some(request) => request,
                 None => return String::new(),
             },
+            ["claim", worker, queue, options @ ..] => self.claim(worker, queue, options),
+            ["gone", worker] => {
+                self.listeners.remove(*worker);
+                return String::new();
+            }
             [attempt, "charge", calls] => {
                 let (id, attempt) = self.attempt(attempt);
                 Request::Charge { id, attempt, calls: calls.parse().unwrap() }
@@ -372,7 +424,10 @@ impl World {
             ..Submission::of(
                 self.id(name),
                 text("runtime", "claude").as_str().into(),
-                Work::of(Action::Agent { prompt: "do it".into(), cwd: None }),
+                Work::of(match options.get("worker") {
+                    Some(queue) => Action::Worker { queue: (*queue).into() },
+                    None => Action::Agent { prompt: "do it".into(), cwd: None },
+                }),
             )
         }
     }
@@ -395,6 +450,7 @@ impl World {
                 session: rest.first().map(|id| (*id).to_owned()),
             },
             "heartbeat" => Report::Heartbeat,
+            "session" => Report::Session { id: rest[0].to_owned() },
             "succeeded" => Report::Succeeded { result: None },
             "failed" => Report::Failed(fault),
             "timed_out" => Report::TimedOut(fault),

@@ -1,4 +1,4 @@
-//! Where a queued record stands: in a rotation of its runtime, or parked outside it.
+//! Where a queued record stands: in a rotation of its runtime or of a queue of workers, or parked outside it.
 
 use super::{Index, Narrow};
 use crate::engine::groups::GroupId;
@@ -27,7 +27,14 @@ impl Index {
         }
         let Some(entry) = self.entries.get(&id) else { return };
         let lane = self.lanes.entry(entry.runtime.clone()).or_default();
-        lane.rotation(queue).insert(&entry.org, &entry.env, entry.order, id);
+        match (queue, &entry.pull) {
+            (Lane::Ready, Some(pull)) => {
+                self.queues.insert(pull, entry, id);
+                lane.claimable += 1;
+            }
+            (Lane::Ready, None) => lane.queue.insert(&entry.org, &entry.env, entry.order, id),
+            (Lane::Burst, _) => lane.burst.insert(&entry.org, &entry.env, entry.order, id),
+        }
     }
 
     /// Parks a record that stands nowhere.
@@ -50,7 +57,14 @@ impl Index {
             self.parked.remove(&entry.key(narrow), entry.order);
             return;
         }
-        lane.rotation(queue).remove(&entry.org, &entry.env, entry.order);
+        match (queue, &entry.pull) {
+            (Lane::Ready, Some(pull)) => {
+                self.queues.remove(pull, entry);
+                lane.claimable -= 1;
+            }
+            (Lane::Ready, None) => lane.queue.remove(&entry.org, &entry.env, entry.order),
+            (Lane::Burst, _) => lane.burst.remove(&entry.org, &entry.env, entry.order),
+        }
         if queue == Lane::Ready {
             self.groups.leaves(entry);
         }
