@@ -195,6 +195,7 @@ impl Filler<'_> {
                 let headers = headers.collect();
                 Action::Http(HttpRequest { url, method: method.clone(), headers })
             }
+            Run::Worker { queue, .. } => Action::Worker { queue: queue.clone() },
         }
     }
 

@@ -37,12 +37,12 @@ pub(super) const RETRY: Table =
 pub(super) const TIMEOUT: Table = Table { path: "timeout", keys: &["attempt", "silence", "expires"] };
 
 pub(super) const RUN: Table =
-    Table { path: "run", keys: &["agent", "prompt", "command", "http", "runtime", "cwd"] };
+    Table { path: "run", keys: &["agent", "prompt", "command", "http", "worker", "runtime", "cwd"] };
 
 pub(super) const HTTP: Table = Table { path: "run.http", keys: &["url", "method", "headers"] };
 
 /// Designed, and not built yet: refused, so that nobody relies on what does not happen.
-pub(super) const LATER: &[&str] = &["debounce", "on.schedule", "on_dead_letter", "run.worker"];
+pub(super) const LATER: &[&str] = &["debounce", "on.schedule", "on_dead_letter"];
 
 /// `retry.attempts`; the key alone where nothing is above it.
 pub(super) fn dotted(path: &str, key: &str) -> String {
@@ -92,6 +92,7 @@ mod tests {
         let mut run = named(&schema, "/properties/run/oneOf/0/properties");
         run.extend(named(&schema, "/properties/run/oneOf/1/properties"));
         run.extend(named(&schema, "/properties/run/oneOf/2/properties"));
+        run.extend(named(&schema, "/properties/run/oneOf/3/properties"));
         assert_eq!(run, RUN.keys.iter().copied().collect());
         let http = named(&schema, "/properties/run/oneOf/2/properties/http/properties");
         assert_eq!(http, HTTP.keys.iter().copied().collect());

@@ -90,6 +90,7 @@ enum Run {
     Agent { runtime: Name, prompt: Template, cwd: Option<Template> },
     Command { runtime: Name, argv: Vec<Template>, cwd: Option<Template> },
     Http { runtime: Name, url: Template, method: String, headers: BTreeMap<String, Template> },
+    Worker { runtime: Name, queue: Name },
 }
 
 /// What the attempts of a flow's runs are, as far as that is known before a trigger comes.
@@ -99,7 +100,7 @@ pub enum Starts {
     Agent,
     /// This program; `None` where a template names it.
     Program(Option<String>),
-    /// What needs no program here: a request.
+    /// What needs no program here: a request, or whatever claims it.
     NoProgram,
 }
 
@@ -109,10 +110,13 @@ impl Flow {
         &self.name
     }
 
-    /// The runtime its runs start on: the agent, or the command's or request's, `shell` or `http` by default.
+    /// The runtime its runs start on: the agent, or the one that is named, `shell`, `http` or `worker` by default.
     pub const fn runtime(&self) -> &Name {
         match &self.run {
-            Run::Agent { runtime, .. } | Run::Command { runtime, .. } | Run::Http { runtime, .. } => runtime,
+            Run::Agent { runtime, .. }
+            | Run::Command { runtime, .. }
+            | Run::Http { runtime, .. }
+            | Run::Worker { runtime, .. } => runtime,
         }
     }
 
@@ -131,7 +135,7 @@ impl Flow {
         match &self.run {
             Run::Agent { .. } => Starts::Agent,
             Run::Command { argv, .. } => Starts::Program(argv.first().and_then(Template::literal)),
-            Run::Http { .. } => Starts::NoProgram,
+            Run::Http { .. } | Run::Worker { .. } => Starts::NoProgram,
         }
     }
 
@@ -139,7 +143,7 @@ impl Flow {
     pub const fn has_cwd(&self) -> bool {
         match &self.run {
             Run::Agent { cwd, .. } | Run::Command { cwd, .. } => cwd.is_some(),
-            Run::Http { .. } => false,
+            Run::Http { .. } | Run::Worker { .. } => false,
         }
     }
 

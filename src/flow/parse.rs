@@ -25,6 +25,9 @@ const RUNTIME_DEFAULT: &str = "shell";
 /// The runtime of a request that names none.
 const HTTP_RUNTIME_DEFAULT: &str = "http";
 
+/// The runtime of what workers claim, if none is named.
+const WORKER_RUNTIME_DEFAULT: &str = "worker";
+
 /// More failures in a row than this are not patience.
 const ATTEMPTS_MAX: u32 = 1_000;
 
@@ -49,7 +52,7 @@ impl Reader<'_> {
         let name = name.and_then(|node| Some((self.name(node, "name")?, node.at)));
         let on = self.required(root, &fields, "on", "sources, each with the events that start a run");
         let on = on.map(|node| self.sources(node));
-        let run = self.required(root, &fields, "run", "an agent, a command or a request");
+        let run = self.required(root, &fields, "run", "an agent, a command, a request or a worker");
         let run = run.and_then(|node| self.run(node));
         let conditions = fields.get("if").map(|(node, _)| self.conditions(node)).unwrap_or_default();
         let for_each = fields.get("for_each").and_then(|(node, _)| self.for_each(node));
@@ -273,35 +276,40 @@ impl Reader<'_> {
                 reader.problems.add(at, format!("key \"run.{key}\" goes with run.{with} only"));
             }
         };
-        match (fields.get("agent"), fields.get("command"), fields.get("http")) {
-            (Some((agent, key)), None, None) => {
+        match (fields.get("agent"), fields.get("command"), fields.get("http"), fields.get("worker")) {
+            (Some((agent, key)), None, None, None) => {
                 let runtime = self.name(agent, &key);
-                misplaced(self, "runtime", "command or run.http");
+                misplaced(self, "runtime", "command, run.http or run.worker");
                 let prompt = self.required(node, &fields, "prompt", "what the agent is asked");
                 let prompt = self.template(prompt?, "run.prompt");
                 Some(Run::Agent { runtime: runtime?, prompt: prompt?, cwd })
             }
-            (None, Some((command, key)), None) => {
+            (None, Some((command, key)), None, None) => {
                 let argv = self.argv(command, &key);
                 misplaced(self, "prompt", "agent");
                 let runtime = self.runtime(&fields, RUNTIME_DEFAULT);
                 Some(Run::Command { runtime: runtime?, argv: argv?, cwd })
             }
-            (None, None, Some((http, _))) => {
+            (None, None, Some((http, _)), None) => {
                 misplaced(self, "prompt", "agent");
                 misplaced(self, "cwd", "agent or run.command");
                 let runtime = self.runtime(&fields, HTTP_RUNTIME_DEFAULT);
                 self.http(http, runtime?)
             }
-            (None, None, None) => {
-                if fields.get("worker").is_none() {
-                    let message = "run has neither agent, command nor http: expected one of them";
-                    self.problems.add(node.at, message.to_owned());
-                }
+            (None, None, None, Some((queue, key))) => {
+                misplaced(self, "prompt", "agent");
+                misplaced(self, "cwd", "agent or run.command");
+                let queue = self.name(queue, &key);
+                let runtime = self.runtime(&fields, WORKER_RUNTIME_DEFAULT);
+                Some(Run::Worker { runtime: runtime?, queue: queue? })
+            }
+            (None, None, None, None) => {
+                let message = "run has neither agent, command, http nor worker: expected one of them";
+                self.problems.add(node.at, message.to_owned());
                 None
             }
-            (agent, command, http) => {
-                let all = [("agent", agent), ("command", command), ("http", http)];
+            (agent, command, http, worker) => {
+                let all = [("agent", agent), ("command", command), ("http", http), ("worker", worker)];
                 let given: Vec<&str> =
                     all.iter().filter(|(_, found)| found.is_some()).map(|(key, _)| *key).collect();
                 let message = format!("run has both {}: expected one of them", given.join(" and "));

@@ -40,7 +40,6 @@ fn keys_that_come_later_are_refused_not_ignored() {
         check_line(&format!("{key}: {{}}"), &format!("f.yaml:4:1: key {key:?} is not supported yet"));
     }
     let later = |key: &str, column: u32| format!("f.yaml:1:{column}: key {key:?} is not supported yet");
-    check("{name: f, on: {a: {b: }}, run: {worker: q}}", &later("run.worker", 33));
     check("{name: f, on: {schedule: {}}, run: {command: [x]}}", &later("on.schedule", 16));
 }
 
@@ -62,7 +61,7 @@ fn what_is_missing_is_named() {
     let all = "\
 f.yaml:1:1: key \"name\" is missing: expected the flow's own, unique name
 f.yaml:1:1: key \"on\" is missing: expected sources, each with the events that start a run
-f.yaml:1:1: key \"run\" is missing: expected an agent, a command or a request";
+f.yaml:1:1: key \"run\" is missing: expected an agent, a command, a request or a worker";
     check("{}", all);
     let keys =
         "name, on, if, for_each, org, env, mode, concurrency, budget, retry, timeout, run, labels, task";
@@ -71,11 +70,14 @@ f.yaml:1:1: key \"run\" is missing: expected an agent, a command or a request";
 }
 
 #[test]
-fn a_run_is_an_agent_a_command_or_a_request() {
+fn a_run_is_an_agent_a_command_a_request_or_a_worker() {
     let run = |run: &str| problems(&format!("name: f\non: {{ a: {{ b: }} }}\nrun: {run}"));
     assert_eq!(run("{ agent: claude, prompt: go, cwd: /w }"), "ok");
     assert_eq!(run("{ command: [make, \"\"], cwd: /w, runtime: build }"), "ok");
-    assert_eq!(run("{}"), "f.yaml:3:6: run has neither agent, command nor http: expected one of them");
+    assert_eq!(
+        run("{}"),
+        "f.yaml:3:6: run has neither agent, command, http nor worker: expected one of them"
+    );
     assert_eq!(
         run("{ agent: a, prompt: p, command: [x] }"),
         "f.yaml:3:6: run has both agent and command: expected one of them"
@@ -87,6 +89,16 @@ fn a_run_is_an_agent_a_command_or_a_request() {
     assert_eq!(
         run("{ http: { url: u }, command: [x] }"),
         "f.yaml:3:6: run has both command and http: expected one of them"
+    );
+    assert_eq!(run("{ worker: reviews, runtime: build }"), "ok");
+    assert_eq!(
+        run("{ worker: Reviews, cwd: /w }"),
+        "f.yaml:3:16: run.worker is \"Reviews\": expected up to 64 lower-case letters, digits and - _ .\n\
+         f.yaml:3:25: key \"run.cwd\" goes with run.agent or run.command only"
+    );
+    assert_eq!(
+        run("{ worker: q, http: { url: u } }"),
+        "f.yaml:3:6: run has both http and worker: expected one of them"
     );
     assert_eq!(
         run("{ http: { methods: PUT }, cwd: /w }"),
@@ -104,7 +116,7 @@ fn a_run_is_an_agent_a_command_or_a_request() {
     );
     assert_eq!(
         run("{ agent: a, prompt: p, runtime: b }"),
-        "f.yaml:3:29: key \"run.runtime\" goes with run.command or run.http only"
+        "f.yaml:3:29: key \"run.runtime\" goes with run.command, run.http or run.worker only"
     );
     assert_eq!(
         run("{ command: [x], prompt: p }"),

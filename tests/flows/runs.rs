@@ -74,6 +74,18 @@ fn a_requests_url_and_headers_are_templates() {
 }
 
 #[test]
+fn a_worker_names_its_queue_and_counts_towards_a_runtime() {
+    let of = |run: &str| {
+        let text = format!("name: f\non: {{ github: {{ push: }} }}\nrun: {run}\n");
+        let run = expand(&text, &json!({ "n": 17 })).remove(0);
+        (run.runtime.to_string(), run.work.action)
+    };
+    let queue = Action::Worker { queue: "reviews".into() };
+    assert_eq!(of("{ worker: reviews }"), ("worker".to_owned(), queue.clone()));
+    assert_eq!(of("{ worker: reviews, runtime: build }"), ("build".to_owned(), queue));
+}
+
+#[test]
 fn yaml_1_2_on_is_a_key_and_no_is_text() {
     let text = "name: no\non: { off: { yes: [on, no] } }\nrun: { command: [n] }";
     let flow = flow(text);
