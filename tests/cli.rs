@@ -16,7 +16,7 @@ use std::thread;
 use dwell::engine::{self, Engine, Released, Settings};
 use dwell::model::{Time, Transition};
 use dwell::shell::clock::Clock;
-use dwell::shell::http::{Feed, FlowRow, Server, Shared};
+use dwell::shell::http::{Feed, FlowRow, Prompts, Server, Shared};
 use dwell::shell::ids::Ids;
 use dwell::shell::time;
 use dwell::store::{Backend as _, Durable, Memory, Stored as _};
@@ -74,6 +74,8 @@ fn served() -> Place {
         expand: Box::new(|_| Vec::new()),
         decode: |bytes| Transition::decode(bytes).ok(),
         token_ok: Box::new(|_, _, token| token == "right"),
+        token: Box::new(|_, _| "right".to_owned()),
+        prompts: Prompts { limit_reset: String::new(), go_on: String::new() },
     });
     let feed = Arc::clone(&shared);
     thread::spawn(move || {

@@ -179,7 +179,15 @@ impl Running {
             missing: Box::new(move || capabilities.missing()),
             expand: Box::new(move |trigger| super::flows::expand(&flows, trigger, &policy)),
             decode: |bytes| Transition::decode(bytes).ok(),
-            token_ok: Box::new(move |id, attempt, token| tokens.is(id, attempt, token)),
+            token_ok: Box::new({
+                let tokens = tokens.clone();
+                move |id, attempt, token| tokens.is(id, attempt, token)
+            }),
+            token: Box::new(move |id, attempt| tokens.token(id, attempt)),
+            prompts: http::Prompts {
+                limit_reset: config.resume_prompt.clone(),
+                go_on: config.continue_prompt.clone(),
+            },
         });
         let stop = stopper(&handle, clock, config.drain_timeout);
         signals::register(stop.clone())?;

@@ -1,5 +1,7 @@
 //! How the nouns look in JSON. Model types do not derive `Serialize`: what is stored and what is shown change apart.
 
+mod claims;
+
 use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
@@ -12,6 +14,8 @@ use crate::model::{
     Action, Budget, Cause, Fault, HttpRequest, Lane, Measure, Meter, Missing, Record, Redrive, Source, State,
     StateName, Streak, Time, Transition, Trigger,
 };
+
+pub use claims::{claimed, queue};
 
 /// An object whose absent members are left out.
 #[derive(Default)]

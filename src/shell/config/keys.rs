@@ -164,6 +164,7 @@ pub const BUILT_IN_RUNTIMES: &[(&str, &[(&str, &str)])] = &[
     ("claude", &[("adapter", "claude")]),
     ("http", &[("concurrency", "8")]),
     ("shell", &[("concurrency", "8")]),
+    ("worker", &[("concurrency", "10000")]),
 ];
 
 /// The key of a full path; a star matches any one name.

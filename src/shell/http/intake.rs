@@ -157,24 +157,22 @@ fn group(fields: &mut Fields) -> Result<Option<Group>, Problem> {
 }
 
 fn action(fields: &mut Fields) -> Result<Action, Problem> {
-    let expected = "expected {\"command\": [..]} {\"agent\": {\"prompt\": ..}} or {\"http\": {\"url\": ..}}";
+    let expected = "expected {\"command\": [..]} {\"agent\": {\"prompt\": ..}} {\"http\": {\"url\": ..}} or {\"worker\": ..}";
     let mut action = fields.object("action")?.ok_or_else(|| fields.problem("action", expected))?;
-    if action.any("worker").is_some() {
-        return Err(action.problem("worker", &format!("not supported yet: {expected}")));
-    }
-    let read = match (action.texts("command")?, action.object("agent")?, action.object("http")?) {
-        (Some(argv), None, None) if argv.first().is_some_and(|program| !program.is_empty()) => {
+    let queue = action.name("worker")?;
+    let read = match (action.texts("command")?, action.object("agent")?, action.object("http")?, queue) {
+        (Some(argv), None, None, None) if argv.first().is_some_and(|program| !program.is_empty()) => {
             Action::Command { argv, cwd: action.text("cwd")? }
         }
-        (Some(_), None, None) => {
+        (Some(_), None, None, None) => {
             return Err(action.problem("command", "expected a program and its arguments"));
         }
-        (None, Some(mut agent), None) => {
+        (None, Some(mut agent), None, None) => {
             let read = Action::Agent { prompt: agent.required("prompt")?, cwd: agent.text("cwd")? };
             agent.finish()?;
             read
         }
-        (None, None, Some(mut http)) => {
+        (None, None, Some(mut http), None) => {
             let url = http.required("url")?;
             let method = http.text("method")?.unwrap_or_else(|| "POST".to_owned());
             let request = model::HttpRequest { url, method, headers: http.table("headers")? };
@@ -182,13 +180,14 @@ fn action(fields: &mut Fields) -> Result<Action, Problem> {
             crate::exec::http::check(&request).map_err(|what| action.problem("http", &what))?;
             Action::Http(request)
         }
+        (None, None, None, Some(queue)) => Action::Worker { queue: queue.into() },
         _ => return Err(fields.problem("action", expected)),
     };
     action.finish()?;
     Ok(read)
 }
 
-fn required_name(fields: &mut Fields, name: &str) -> Result<String, Problem> {
+pub(super) fn required_name(fields: &mut Fields, name: &str) -> Result<String, Problem> {
     fields.name(name)?.ok_or_else(|| fields.problem(name, "it is missing"))
 }
 
@@ -240,6 +239,8 @@ mod tests {
         assert_eq!(submission.work.payload, br#"{"a":1}"#);
         let argv = vec!["make".to_owned(), "-k".to_owned()];
         assert_eq!(submission.work.action, Action::Command { argv, cwd: Some("/srv".to_owned()) });
+        let pulled = read(r#"{"runtime":"r","action":{"worker":"q"}}"#).unwrap().work.action;
+        assert_eq!(pulled, Action::Worker { queue: "q".into() });
         let keyed = read(r#"{"runtime":"claude","action":{"agent":{"prompt":"p"}},"key":"body"}"#).unwrap();
         assert_eq!(keyed.key.as_deref(), Some("body"));
         assert_eq!(&*keyed.org, "default");
@@ -255,7 +256,9 @@ mod tests {
         for (json, detail) in [
             (r#"{"action":{"command":["x"]}}"#, "runtime: it is missing"),
             (r#"{"runtime":"r"}"#, "action: expected"),
-            (r#"{"runtime":"r","action":{"worker":"q"}}"#, "action.worker: not supported yet"),
+            (r#"{"runtime":"r","action":{"worker":"q","command":["x"]}}"#, "action: expected"),
+            (r#"{"runtime":"r","action":{"worker":""}}"#, "action.worker: expected 1 to 256 bytes"),
+            (r#"{"runtime":"r","action":{"worker":"q","cwd":"/"}}"#, "action.cwd: unknown field"),
             (r#"{"runtime":"r","action":{"command":[]}}"#, "action.command: expected a program"),
             (
                 r#"{"runtime":"r","action":{"command":"x"}}"#,

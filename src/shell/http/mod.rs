@@ -4,6 +4,7 @@
 
 mod ask;
 mod bulk;
+mod claims;
 mod drains;
 mod events;
 mod feed;
@@ -109,6 +110,18 @@ pub struct Shared {
     pub decode: fn(&[u8]) -> Option<Transition>,
     /// Made when the attempt was started.
     pub token_ok: TokenCheck,
+    /// Makes the token of an attempt, for who claimed it.
+    pub token: Box<dyn Fn(RecordId, u32) -> String + Send + Sync>,
+    /// What whoever claims an attempt tells an agent of its own.
+    pub prompts: Prompts,
+}
+
+/// The words to resume a provider's session with.
+pub struct Prompts {
+    /// When its window has reset.
+    pub limit_reset: String,
+    /// When it was interrupted, or failed.
+    pub go_on: String,
 }
 
 /// How a route is asked.
@@ -168,6 +181,8 @@ pub const ROUTES: &[Route] = &[
     get("/v1/sessions", |method| on(method, records::sessions)),
     post("/v1/sessions", |method| on(method, intake::session)),
     post("/v1/sessions/batch", |method| on(method, bulk::sessions)),
+    get("/v1/claims", |method| on(method, claims::queues)),
+    post("/v1/claims", |method| on(method, claims::claim)),
     post("/v1/reports", |method| on(method, bulk::reports)),
     get("/v1/runs", |method| on(method, records::runs)),
     get("/v1/dead-letters", |method| on(method, records::dead_letters)),

@@ -55,6 +55,8 @@ fn start() -> Running {
         expand: Box::new(|_| Vec::new()),
         decode: |bytes| Transition::decode(bytes).ok(),
         token_ok: Box::new(|_, _, token| token == "right"),
+        token: Box::new(|_, _| "right".to_owned()),
+        prompts: Prompts { limit_reset: "it has reset".to_owned(), go_on: "go on".to_owned() },
     });
     let (feed, handle) = (Arc::clone(&shared), shared.handle.clone());
     thread::spawn(move || {

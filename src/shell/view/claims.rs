@@ -1,0 +1,39 @@
+//! What pull workers are shown.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::{Object, action, moment, raw};
+use crate::engine::{Claimed, QueueView};
+
+/// An attempt for who claimed it; `prompt` is what to resume a provider's session with.
+pub fn claimed(claimed: &Claimed, prompt: Option<&str>, token: &str) -> Json {
+    let Claimed { start, lease_until } = claimed;
+    let labels: Map<String, Json> =
+        start.work.labels.iter().map(|(name, text)| (name.clone(), json!(text))).collect();
+    Object::default()
+        .with("id", start.id.to_string())
+        .with("attempt", start.attempt)
+        .with("token", token)
+        .with("lease_until", moment(*lease_until))
+        .with("org", &*start.org)
+        .with("env", &*start.env)
+        .with("runtime", &*start.runtime)
+        .maybe("flow", start.flow.as_deref())
+        .maybe("task", start.work.task.as_deref())
+        .maybe("labels", (!labels.is_empty()).then_some(labels))
+        .with("action", action(&start.work.action))
+        .with("payload", (!start.work.payload.is_empty()).then(|| raw(&start.work.payload)))
+        .maybe("resume_token", start.session.as_deref())
+        .maybe("prompt", prompt)
+        .done()
+}
+
+/// A queue of workers.
+pub fn queue(view: &QueueView) -> Json {
+    Object::default()
+        .with("queue", &*view.queue)
+        .with("queued", view.queued)
+        .with("claims", view.claims)
+        .maybe("asked_at", view.asked_at.map(moment))
+        .done()
+}
