@@ -332,6 +332,30 @@ fn redrives(dwell: &Checked) {
     }
 }
 
+/// A worker's life: it takes what there is, resumes what waited for a window, and finds nothing more.
+fn claims(dwell: &Checked) {
+    let claim = json!({"worker": "me", "queue": "q", "max": 2, "wait": "1s", "lease": "5m"});
+    let id = dwell.session(&json!({
+        "runtime": "worker", "action": {"worker": "q"}, "payload": {"n": 1}, "task": "t", "labels": {"team": "red"},
+    }));
+    let taken = dwell.post("/v1/claims", &[], &claim).1["attempts"][0].clone();
+    assert_eq!((&taken["id"], &taken["payload"]), (&json!(id), &json!({"n": 1})), "{taken:#}");
+    let told = json!({"attempt": 1, "type": "session", "id": "s-1"});
+    assert_eq!(dwell.post("/v1/records/{id}/reports", &[&id], &told).0, 200);
+    let limited = json!({"attempt": 1, "type": "rate_limited", "reset_at": "+1m"});
+    assert_eq!(dwell.post("/v1/records/{id}/reports", &[&id], &limited).0, 200);
+    assert_eq!(dwell.post("/v1/clock/advance", &[], &json!({"by": "1m"})).0, 200);
+    let taken = dwell.post("/v1/claims", &[], &claim).1["attempts"][0].clone();
+    assert_eq!((&taken["resume_token"], &taken["attempt"]), (&json!("s-1"), &json!(2)), "{taken:#}");
+    assert!(taken["prompt"].as_str().unwrap().contains("reset"), "{taken:#}");
+    let done = json!({"reports": [{"record": id, "attempt": 2, "token": taken["token"], "type": "succeeded"}]});
+    assert_eq!(dwell.post("/v1/reports", &[], &done).1["items"][0]["status"], 200);
+    let nothing = json!({"worker": "me", "queue": "q"});
+    assert_eq!(dwell.post("/v1/claims", &[], &nothing).1, json!({"attempts": []}));
+    let queues = dwell.get("/v1/claims", &[], "");
+    assert_eq!((&queues["items"][0]["queue"], &queues["items"][0]["queued"]), (&json!("q"), &json!(0)));
+}
+
 /// What is not about one record.
 fn the_rest(dwell: &Checked) {
     let body = br#"{"ref":"refs/heads/main"}"#;
@@ -424,6 +448,7 @@ fn real_answers_are_as_documented_and_every_operation_answers() {
     std::fs::write(dir.path().join("lost.yaml"), LOST).unwrap();
     let dwell = Checked::start(dir.path());
     records(&dwell);
+    claims(&dwell);
     the_rest(&dwell);
     modes(&dwell);
     refusals(&dwell);
