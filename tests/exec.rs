@@ -88,7 +88,7 @@ impl Rig {
         let prompt = if session.is_some() { Prompt::LimitReset } else { Prompt::Original };
         let session = session.map(str::to_owned);
         let (org, env, runtime) = ("o".into(), "e".into(), runtime.into());
-        let start = Start { id: ID, attempt, org, env, flow: None, runtime, session, prompt, work };
+        let start = Start { id: ID, attempt, org, env, flow: None, runtime, session, told: 0, prompt, work };
         self.exec.carry_out(durable(Effect::Start(Box::new(start))));
     }
 
@@ -206,6 +206,7 @@ fn a_payload_that_no_pipe_holds_arrives_whole() {
         flow: None,
         runtime,
         session: None,
+        told: 0,
         prompt: Prompt::Original,
         work,
     };

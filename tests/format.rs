@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use dwell::model::*;
 use dwell::store::local::Options;
-use dwell::store::{Backend as _, Batch, Direction, Local, Stored, Tally, keys};
+use dwell::store::{Backend as _, Batch, Direction, Local, Stored, Tally, Told, keys};
 
 /// Set to write the golden files that are not there yet. One that is there is never written.
 const WRITE_NEW: &str = "DWELL_GOLDEN_WRITE_NEW";
@@ -281,6 +281,7 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
         purged: 6,
     };
     check(&mut seen, "tally.1.hex", &tally);
+    check(&mut seen, "told.1.hex", &Told { cost: 1_250_000 });
 
     let there =
         fs::read_dir(golden("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -302,6 +303,7 @@ fn keys_are_written_as_frozen() {
         keys::setting("burst"),
         keys::meta("tally"),
         keys::redrive(RedriveId(7)),
+        keys::told(SESSION),
     ];
     for key in all {
         let file = format!(

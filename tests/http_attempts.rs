@@ -135,6 +135,7 @@ impl Rig {
             flow: None,
             runtime: "http".into(),
             session: None,
+            told: 0,
             prompt: Prompt::Original,
             work: work(Action::Http(request)),
         };

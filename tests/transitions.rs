@@ -30,12 +30,12 @@ fn policy() -> Policy {
     policy
 }
 
-/// A session on runtime `claude`, budget 20, silence 10 m, attempt 2 h, expiry 24 h.
+/// A session on runtime `claude`, budget 20 and 1 USD, silence 10 m, attempt 2 h, expiry 24 h.
 fn admitted() -> Record {
     let submission = Submission {
         org: "o".into(),
         env: "e".into(),
-        budget: Budget::calls(20),
+        budget: Budget::calls(20).with(Measure::Cost, Meter { limit: Some(1_000_000), ..Meter::default() }),
         timeouts: Some(Timeouts {
             attempt: Duration::from_secs(7200),
             silence: Some(Duration::from_secs(600)),
@@ -80,6 +80,18 @@ fn in_state(state: StateName) -> Record {
     Record { attempt, state, session: Some(SESSION.into()), ..admitted() }
 }
 
+fn usage(cost: u64) -> Usage {
+    Usage { cost, ..Usage::default() }
+}
+
+/// The same, dead-lettered for its budget if it is dead-lettered.
+fn spent(mut record: Record) -> Record {
+    if let State::DeadLettered { cause, .. } = &mut record.state {
+        *cause = Cause::BudgetExhausted;
+    }
+    record
+}
+
 fn report(report: Report) -> Event {
     Event::Report { attempt: 1, report }
 }
@@ -108,6 +120,8 @@ fn events() -> Vec<(&'static str, Event)> {
         ("limit_cleared(N)", report(Report::LimitCleared)),
         ("invalid(N)", report(Report::Invalid(fault("invalid")))),
         ("needs_operator(N)", report(Report::NeedsOperator(fault("needs_operator")))),
+        ("usage(N, 0.4 USD)", report(Report::Usage(usage(400_000)))),
+        ("usage(N, 1 USD)", report(Report::Usage(usage(1_000_000)))),
         ("charge(N, 1)", Event::Charge { attempt: 1, calls: 1 }),
         ("elapsed", Event::Elapsed),
         ("interrupted", Event::Interrupted),
@@ -117,11 +131,12 @@ fn events() -> Vec<(&'static str, Event)> {
         ("cancel", Event::Command(Command::Cancel)),
         ("resume_now", Event::Command(Command::ResumeNow)),
         ("redrive", Event::Command(Command::Redrive)),
+        ("top_up(+20 calls)", Event::TopUp { measure: Measure::Calls, amount: 20 }),
         ("burst_drained", Event::BurstDrained),
         ("superseded", Event::Superseded { by: RecordId::session(1) }),
     ];
     let covered = events.iter().map(|(_, event)| event.name()).collect::<std::collections::BTreeSet<_>>();
-    assert!(covered.len() >= 26, "an event is missing from the table: {covered:?}");
+    assert!(covered.len() >= 28, "an event is missing from the table: {covered:?}");
     events
 }
 
@@ -164,7 +179,7 @@ fn cell(before: &Record, outcome: Result<Next, Rejected>, now: Time) -> String {
     }
     for (measure, is) in after.budget.meters() {
         if before.budget.of(measure) != Some(is) {
-            write!(text, ", {measure} used {}", is.used).unwrap();
+            write!(text, ", {}", machine::written(measure, is)).unwrap();
         }
     }
     if before.session != after.session {
@@ -199,7 +214,7 @@ fn table() -> String {
     }
     text.push_str("    completed --> [*]: purged\n    cancelled --> [*]: purged\n```\n\n");
     text.push_str(
-        "The record of the examples: attempt 1 outstanding where one can be, streaks at 0, budget 0 of 20, a silence \
+        "The record of the examples: attempt 1 outstanding where one can be, streaks at 0, budget 0 of 20 calls and of 1 USD, a silence \
          bound of 10 m, an attempt bound of 2 h, expiry after 24 h. A deadline is shown from the moment of the event. \
          After the semicolon: what it owes to the executor, and what it says about the runtime.\n",
     );
@@ -217,6 +232,11 @@ fn table() -> String {
         let outcome = machine::step(&burst, &event, now, &policy());
         writeln!(text, "| queued, lane burst | {} |", cell(&burst, outcome, now)).unwrap();
     }
+    text.push_str("\n## A budget that is topped up\n\n| state | next |\n|---|---|\n");
+    let dead = spent(in_state(StateName::DeadLettered));
+    let more = Event::TopUp { measure: Measure::Calls, amount: 20 };
+    let outcome = machine::step(&dead, &more, now(), &policy());
+    writeln!(text, "| dead_lettered `budget_exhausted` | {} |", cell(&dead, outcome, now())).unwrap();
     text.push_str(&bounds());
     text
 }
@@ -230,6 +250,7 @@ fn edges() -> Vec<(StateName, StateName, Vec<String>)> {
                 let mut record = subject(*state, &event);
                 if full {
                     record.streaks = Streaks::from_counts([9; Streak::ALL.len()]);
+                    record = spent(record);
                 }
                 let Ok(next) = machine::step(&record, &event, moment(&record, &event), &policy()) else {
                     continue;

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use dwell::model::{Record, RecordId, Runtime, Time, Transition, Trigger, TriggerId, Work};
-use dwell::store::{Stored, Tally, keys};
+use dwell::store::{Stored, Tally, Told, keys};
 
 pub fn check(bytes: &[u8]) {
     value::<Record>(bytes);
@@ -12,6 +12,7 @@ pub fn check(bytes: &[u8]) {
     value::<Trigger>(bytes);
     value::<Transition>(bytes);
     value::<Tally>(bytes);
+    value::<Told>(bytes);
     value::<RecordId>(bytes);
     value::<TriggerId>(bytes);
     value::<Time>(bytes);

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use dwell::machine::{self, Owed, owed};
 use dwell::model::{
-    Action, Budget, Child, Command, Curve, Event, Fault, LimitPolicy, LimitReport, Measure, Overage, Policy,
-    Record, RecordId, Rejected, Report, Reset, Retry, State, Submission, TEXT_BYTES_MAX, Time, Timeouts,
-    Work, code,
+    Action, Budget, Child, Command, Curve, Event, Fault, LimitPolicy, LimitReport, Measure, Meter, Overage,
+    Policy, Record, RecordId, Rejected, Report, Reset, Retry, State, Submission, TEXT_BYTES_MAX, Time,
+    Timeouts, Usage, Work, code,
 };
 use dwell::store::Stored as _;
 
@@ -75,7 +75,7 @@ fn admitted(budget: usize, silence: usize, expires: usize, policy: &Policy) -> R
     let submission = Submission {
         org: "acme".into(),
         env: "prod".into(),
-        budget: if budget > 0 { Budget::calls(CALLS[budget]) } else { Budget::default() },
+        budget: bounds(budget),
         timeouts: (silence > 0).then(|| Timeouts { silence: Some(span(silence)), ..policy.timeouts }),
         expires: (expires > 0).then(|| span(expires)),
         ..Submission::of(
@@ -85,6 +85,18 @@ fn admitted(budget: usize, silence: usize, expires: usize, policy: &Policy) -> R
         )
     };
     machine::admit(submission, 1, START, policy).0
+}
+
+/// As many calls, and of an even digit the other measures as well.
+fn bounds(digit: usize) -> Budget {
+    let mut budget = if digit > 0 { Budget::calls(CALLS[digit]) } else { Budget::default() };
+    if digit > 0 && digit.is_multiple_of(2) {
+        for measure in [Measure::Attempts, Measure::Wall, Measure::Tokens, Measure::Cost] {
+            let limit = if measure == Measure::Wall { SPANS[digit] } else { u64::from(CALLS[digit]) };
+            budget = budget.with(measure, Meter { used: 0, limit: Some(limit), soft: Some(limit / 2) });
+        }
+    }
+    budget
 }
 
 struct Life {
@@ -116,6 +128,10 @@ impl Life {
             b'Y' => Event::Command(Command::Redrive),
             b'B' => Event::BurstDrained,
             b'G' => Event::Superseded { by: RecordId::session(2 << 90) },
+            b'^' => Event::TopUp {
+                measure: Measure::ALL[digit(script) % 5],
+                amount: u64::from(CALLS[digit(script)]),
+            },
             b'$' => Event::Charge { attempt: self.named(), calls: CALLS[digit(script)] },
             _ => {
                 let report = self.report(symbol, script)?;
@@ -132,6 +148,8 @@ impl Life {
             b'p' => Report::Spawned { child, session: None },
             b'P' => Report::Spawned { child, session: Some("0b4c".to_owned()) },
             b'i' => Report::Session { id: "s".repeat(digit(script) * 1_000) },
+            b'a' => Report::Usage(self.usage(script, false)),
+            b'z' => Report::Usage(self.usage(script, true)),
             b's' => Report::Succeeded { result: Some("\u{fc}".repeat(digit(script) * 1_000)) },
             b'f' => Report::Failed(fault("exit_1")),
             b'e' => Report::Failed(fault(code::EXIT_75)),
@@ -148,6 +166,13 @@ impl Life {
             b'x' => Report::NotResumable(fault("not_resumable")),
             _ => return None,
         })
+    }
+
+    /// Two digits: tokens, and millionths of a dollar; the last one is more than any agent can use.
+    fn usage(&self, script: &mut Copied<Iter<'_, u8>>, of_end: bool) -> Usage {
+        let amount = |digit: usize| if digit == 9 { u64::MAX } else { CALLS[digit].into() };
+        let (tokens, cost) = (amount(digit(script)), amount(digit(script)));
+        Usage { tokens, cost, of_end, session_cost: None }
     }
 
     /// Two digits: the main reset and overage's; 0 is none, 1 one that is no time.
@@ -198,6 +223,7 @@ impl Life {
             | Event::Drain { .. }
             | Event::Undrain
             | Event::Command(_)
+            | Event::TopUp { .. }
             | Event::BurstDrained
             | Event::Superseded { .. } => None,
         };
@@ -220,7 +246,7 @@ fn moved_in_order(before: &Record, event: &Event, after: &Record, now: Time) {
     let starts = claimed || *event == Event::Dispatch;
     assert!(!starts || claimed == before.queue.is_some(), "{event:?} on {before:?}");
     assert_eq!(after.attempt, before.attempt + u32::from(starts), "attempts are numbered: {event:?}");
-    assert_eq!(after.budget.fresh(), before.budget.fresh());
+    spent_in_order(before, event, after);
     let kept =
         |record: &Record| (record.id, record.order, record.created_at, record.retry, record.timeouts.attempt);
     assert_eq!(kept(after), kept(before));
@@ -239,10 +265,37 @@ fn moved_in_order(before: &Record, event: &Event, after: &Record, now: Time) {
     if let State::Active { lease_until, ends_at, .. } = after.state {
         assert!(lease_until <= ends_at, "{after:?}");
         if let State::Active { lease_until: earlier, ends_at: same, .. } = before.state {
-            assert!(lease_until >= earlier && ends_at == same, "{event:?} made {after:?} of {before:?}");
+            let prolonged = matches!(event, Event::TopUp { measure: Measure::Wall, .. });
+            assert!(
+                lease_until >= earlier && (ends_at == same || prolonged && ends_at > same),
+                "{event:?} made {after:?} of {before:?}"
+            );
         } else {
             assert!(lease_until >= now, "{after:?} at {now:?}");
         }
+    }
+}
+
+/// Bounds only grow, by what is added; what is used only grows, until another life; and nothing waits for an attempt
+/// that it may not make.
+fn spent_in_order(before: &Record, event: &Event, after: &Record) {
+    let fresh = *event == Event::Command(Command::Redrive);
+    if !matches!(event, Event::TopUp { .. }) {
+        assert_eq!(after.budget.fresh(), before.budget.fresh(), "{event:?}");
+    }
+    for (measure, was) in before.budget.meters() {
+        let is = after.budget.of(measure).unwrap_or_default();
+        assert!(is.used >= was.used || fresh, "{measure} of {was:?} is {is:?} by {event:?}");
+        assert!(is.limit >= was.limit, "{measure} of {was:?} is {is:?} by {event:?}");
+    }
+    let ended = before.state.outstanding() && !after.state.outstanding();
+    let waits =
+        matches!(after.state, State::Queued { .. } | State::RateLimited { .. } | State::Backoff { .. });
+    if ended && waits {
+        assert_eq!(after.budget.exhausted(), None, "{event:?} on {before:?}");
+    }
+    for (measure, meter) in machine::crossed(before, after) {
+        assert!(meter.soft > before.budget.of(measure).map(|meter| meter.used));
     }
 }
 

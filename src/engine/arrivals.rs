@@ -12,7 +12,7 @@ use crate::model::{
     Submission, Time, Trigger, TriggerId, Work,
 };
 use crate::pace::Outcome;
-use crate::store::{Stored, keys};
+use crate::store::{Stored, Told, keys};
 
 /// Decides one request.
 pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, Fail> {
@@ -25,6 +25,7 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
             let record = draft.apply(id, &Event::Charge { attempt, calls })?;
             Ok(Answer::Charged(record.budget.of(Measure::Calls)))
         }
+        Request::TopUp { id, measure, amount } => record(draft, id, &Event::TopUp { measure, amount }),
         Request::PauseRuntime { name, until } => {
             set_runtime(draft, &name, |row| Runtime { paused_until: Some(until), ..row })
         }
@@ -74,7 +75,12 @@ fn record(draft: &mut Draft<'_>, id: RecordId, event: &Event) -> Result<Answer, 
 }
 
 fn reported(draft: &mut Draft<'_>, id: RecordId, attempt: u32, report: Report) -> Result<Answer, Fail> {
-    record(draft, id, &Event::Report { attempt, report })
+    let told = if let Report::Usage(usage) = &report { usage.session_cost } else { None };
+    let answer = record(draft, id, &Event::Report { attempt, report })?;
+    if let Some(cost) = told {
+        draft.put(keys::told(id), Told { cost }.encode());
+    }
+    Ok(answer)
 }
 
 fn detail(draft: &Draft<'_>, id: RecordId) -> Result<Detail, Fail> {

@@ -272,7 +272,8 @@ fn take(
         modes::started(draft, &record);
         draft.core.count_start(&runtime);
         let lease_until = record.deadline().unwrap_or(draft.now);
-        claimed.push(Claimed { start: draft::start(&record, work), lease_until });
+        // A worker reports by itself how much more it used.
+        claimed.push(Claimed { start: draft::start(&record, work, 0), lease_until });
         let more = claimed.len() < claim.max && bytes < CLAIM_BYTES_MAX;
         turn = if more { next(draft.core, &claim.queue, room) } else { None };
     }

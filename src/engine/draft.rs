@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::budget;
 use super::core::{Core, EngineError};
 use crate::machine::{self, RuntimeChange};
 use crate::model::{
     Effect, Event, Lane, Measure, Meter, Pause, Prompt, Record, RecordId, Rejected, Report, Runtime, Start,
     State, Submission, Time, Transition, Work, code,
 };
-use crate::store::{Backend, Batch, Stored, keys};
+use crate::store::{Backend, Batch, Stored, Told, keys};
 
 /// Why an event did not go through: refused, which is an answer, or broken, which ends the engine.
 pub(super) enum Fail {
@@ -131,6 +132,7 @@ impl<'a> Draft<'a> {
             // Two changes never share it, so whoever waits for the next one cannot miss it.
             after.updated_at = self.now.max(before.updated_at.after(Duration::from_millis(1)));
             self.tell(&before, &after, event);
+            self.tell_of_budget(&before, &after);
             self.core.count(&before, &after);
             self.core.index.set(&after);
             let touched = Touched { before: Some(before), after: after.clone(), work: None };
@@ -171,6 +173,14 @@ impl<'a> Draft<'a> {
         self.transitions.push(transition(Some(before), after, event.name(), detail, self.now));
     }
 
+    /// What people are to hear of a budget, in steps of their own.
+    fn tell_of_budget(&mut self, before: &Record, after: &Record) {
+        for (name, words) in budget::news(before, after) {
+            tracing::warn!(event = name, record = %after.id, "{words}");
+            self.transitions.push(transition(Some(after), after, name, Some(words), self.now));
+        }
+    }
+
     fn runtime_change(&mut self, record: &Record, change: RuntimeChange) {
         let row = self.core.runtime(&record.runtime);
         let changed = match change {
@@ -203,6 +213,10 @@ impl<'a> Draft<'a> {
         let touched = std::mem::take(&mut self.touched);
         for (id, change) in &touched {
             self.owe(change)?;
+            // Nothing of it is resumed any more.
+            if change.after.state.finished_at().is_some() && change.after.budget.of(Measure::Cost).is_some() {
+                self.delete(keys::told(*id));
+            }
             if change.before.as_ref() == Some(&change.after) {
                 continue;
             }
@@ -231,6 +245,15 @@ impl<'a> Draft<'a> {
         Ok((batch, self.effects, self.transitions))
     }
 
+    /// What the meter of the provider session showed that a record goes on with.
+    fn told(&self, record: &Record) -> Result<u64, EngineError> {
+        if record.session.is_none() {
+            return Ok(0);
+        }
+        let row = self.row(&keys::told(record.id))?;
+        Ok(row.map(|row| Told::decode(&row)).transpose()?.map_or(0, |told| told.cost))
+    }
+
     fn owe(&mut self, change: &Touched) -> Result<(), EngineError> {
         let owed = machine::owed(change.before.as_ref(), &change.after);
         let (id, attempt) = (change.after.id, change.after.attempt);
@@ -243,7 +266,8 @@ impl<'a> Draft<'a> {
                 Some(work) => work.clone(),
                 None => self.work(id)?,
             };
-            self.effects.push(Effect::Start(Box::new(start(&change.after, work))));
+            let told = self.told(&change.after)?;
+            self.effects.push(Effect::Start(Box::new(start(&change.after, work, told))));
         }
         if owed.release {
             self.effects.push(Effect::Release { id, attempt });
@@ -279,7 +303,7 @@ fn ended_by_report(after: &Record) -> bool {
 }
 
 /// What whoever carries the outstanding attempt out is handed.
-pub(super) fn start(record: &Record, work: Work) -> Start {
+pub(super) fn start(record: &Record, work: Work, told: u64) -> Start {
     let prompt = match (&record.session, &record.last_error) {
         (None, _) => Prompt::Original,
         (Some(_), Some(fault)) if fault.code == code::RATE_LIMITED => Prompt::LimitReset,
@@ -293,6 +317,7 @@ pub(super) fn start(record: &Record, work: Work) -> Start {
         flow: record.flow.clone(),
         runtime: record.runtime.clone(),
         session: record.session.clone(),
+        told,
         prompt,
         work,
     }
@@ -323,6 +348,14 @@ fn detail(before: &Record, after: &Record, event: &Event) -> Option<String> {
         (event, after.budget.of(Measure::Calls))
     {
         return Some(format!("used {used} of {limit}"));
+    }
+    if let Event::TopUp { measure, .. } = event {
+        return Some(
+            after.budget.of(*measure).map_or_else(String::new, |meter| machine::written(*measure, meter)),
+        );
+    }
+    if let (Event::Report { report: Report::Usage(_), .. }, true) = (event, after.state.outstanding()) {
+        return Some(budget::used(after));
     }
     if let Event::Report { report: Report::Spawned { child, .. }, .. } = event {
         return Some(format!("pid {}", child.pid));

@@ -9,6 +9,7 @@
 //! record before and after.
 
 mod arrivals;
+mod budget;
 mod burst;
 mod claims;
 mod core;

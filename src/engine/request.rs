@@ -8,9 +8,9 @@ use super::claims::{Claim, Claimed, QueueView};
 use super::drains::DrainView;
 use super::settings::RERUN_BYTES;
 use crate::model::{
-    Action, Cause, Command, Drain, Fingerprint, IdRange, Kind, Meter, Missing, Mode, Name, Origin, Pace,
-    Record, RecordId, Redrive, RedriveId, Rejected, Report, Runtime, Scope, Standing, StateName, Submission,
-    Time, Trigger, Work,
+    Action, Cause, Command, Drain, Fingerprint, IdRange, Kind, Measure, Meter, Missing, Mode, Name, Origin,
+    Pace, Record, RecordId, Redrive, RedriveId, Rejected, Report, Runtime, Scope, Standing, StateName,
+    Submission, Time, Trigger, Work,
 };
 use crate::pace::{Outcome, Reason};
 use crate::store::Durable;
@@ -64,6 +64,15 @@ pub enum Request {
         attempt: u32,
         /// How many.
         calls: u32,
+    },
+    /// Give a record more of what its budget bounds -> [`Answer::Record`].
+    TopUp {
+        /// Whose.
+        id: RecordId,
+        /// Of what.
+        measure: Measure,
+        /// How much more, in the measure's units.
+        amount: u64,
     },
     /// Let nothing start on a runtime until then ([`Time::MAX`]: until resumed) -> [`Answer::Runtime`].
     PauseRuntime {
@@ -184,6 +193,7 @@ impl Request {
             Request::Command { .. }
             | Request::Report { .. }
             | Request::Charge { .. }
+            | Request::TopUp { .. }
             | Request::PauseRuntime { .. }
             | Request::ResumeRuntime { .. }
             | Request::Get { .. }

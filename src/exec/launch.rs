@@ -257,6 +257,7 @@ mod tests {
             flow: None,
             runtime: "r".into(),
             session: resume.map(|(session, _)| session.to_owned()),
+            told: 0,
             prompt: resume.map_or(Prompt::Original, |(_, prompt)| prompt),
             work: Work { payload: b"{}".to_vec(), ..Work::of(action) },
         }

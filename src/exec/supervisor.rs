@@ -89,7 +89,7 @@ impl<'a> Supervisor<'a> {
             deadline: never(),
             pace: None,
             alive: false,
-            reader: Some(Reader::new(launch.adapter, launch.agent)),
+            reader: Some(Reader::resuming(launch.adapter, launch.agent, start.told)),
             session: launch.session.clone(),
             rejected: false,
             kill_after: setup.kill_after,

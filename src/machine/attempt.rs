@@ -45,8 +45,22 @@ fn started(record: &Record, event: &'static str, now: Time) -> Result<Next, Reje
 
 /// An active state whose attempt begins (or begins anew) at `now`.
 pub(super) fn active(record: &Record, now: Time, child: Option<Child>) -> State {
-    let ends_at = now.after(record.timeouts.attempt);
+    let ends_at = now.after(bound(record, record.timeouts.attempt, now));
     State::Active { lease_until: lease(record, now, ends_at), ends_at, child }
+}
+
+/// An active record goes on until its attempt's own bound, if it was given time enough.
+pub(super) fn prolonged(record: Record, now: Time) -> Record {
+    let State::Active { ends_at, child, .. } = record.state else { return record };
+    let rest = now.until(record.started_at.unwrap_or(now).after(record.timeouts.attempt));
+    let ends_at = ends_at.max(now.after(bound(&record, rest, now)));
+    let state = State::Active { lease_until: lease(&record, now, ends_at), ends_at, child };
+    Record { state, ..record }
+}
+
+/// A span, or what its budget leaves of it.
+fn bound(record: &Record, span: Duration, now: Time) -> Duration {
+    budget::wall_left(record, now).map_or(span, |left| left.min(span))
 }
 
 fn lease(record: &Record, now: Time, ends_at: Time) -> Time {
@@ -85,6 +99,7 @@ pub(super) fn report(
             return spawned(&alive(record, now), *child, session.as_deref());
         }
         Report::Heartbeat => Next::to(alive(record, now)),
+        Report::Usage(usage) => Next::to(budget::used(&alive(record, now), usage)),
         Report::Session { id } => Next::to(Record { session: Some(bounded(id)), ..alive(record, now) }),
         Report::Succeeded { result } => Next::to(Record {
             streaks: Streaks::default(),

@@ -1,7 +1,9 @@
 //! What time alone does, and what a crash does.
 
+use std::time::Duration;
+
 use super::attempt::{Count, counted, dead, failed};
-use super::{Next, illegal, moved};
+use super::{Next, budget, illegal, moved};
 use crate::model::{Cause, Fault, Lane, Policy, Record, Rejected, State, Streak, Time, code};
 
 /// The deadline is due (a deadline equal to now is). Refused before it: no timer fires early.
@@ -19,6 +21,12 @@ fn due(record: &Record, now: Time, policy: &Policy) -> Record {
         State::Queued { .. } => {
             let fault = Fault::new(code::EXPIRED, "it was not started before it expired");
             dead(record, Cause::Expired, Some(&fault), now)
+        }
+        // What its budget makes of the time it took ends it.
+        State::Active { ends_at, .. }
+            if ends_at <= now && budget::wall_left(record, now) == Some(Duration::ZERO) =>
+        {
+            requeued(record)
         }
         State::Active { ends_at, .. } if ends_at <= now => {
             let fault = Fault::new(code::ATTEMPT_TIMEOUT, "the attempt reached its time bound");

@@ -16,6 +16,7 @@ mod owed;
 mod testing;
 
 pub use admit::{admit, shadow};
+pub use budget::{crossed, written};
 pub use burst::divert;
 pub use command::redrivable;
 pub use limit::{merge, resolve};
@@ -51,7 +52,7 @@ impl Next {
 
 /// What `event` makes of `record` at `now`, or why it does not apply. Pure and total.
 pub fn step(record: &Record, event: &Event, now: Time, policy: &Policy) -> Result<Next, Rejected> {
-    match event {
+    let next = match event {
         Event::Dispatch => attempt::dispatch(record, now),
         Event::Claim { worker: _, lease } => attempt::claim(record, *lease, now),
         Event::Report { attempt, report } => attempt::report(record, *attempt, report, now, policy),
@@ -64,9 +65,11 @@ pub fn step(record: &Record, event: &Event, now: Time, policy: &Policy) -> Resul
         Event::Command(Command::Cancel) => command::cancel(record, now),
         Event::Command(Command::ResumeNow) => command::resume_now(record),
         Event::Command(Command::Redrive) => command::redrive(record),
+        Event::TopUp { measure, amount } => budget::top_up(record, *measure, *amount, now),
         Event::BurstDrained => burst::drained(record),
         Event::Superseded { .. } => command::supersede(record, now),
-    }
+    };
+    next.map(|next| budget::settle(record, event, next, now))
 }
 
 /// `record` with another state.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Early, Missing, Name, RecordId, RedriveId, Report, Scope, StateName, Time};
+use super::{Early, Measure, Missing, Name, RecordId, RedriveId, Report, Scope, StateName, Time};
 
 /// What an operator or client asks of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,13 @@ pub enum Event {
     Undrain,
     /// An operator's or client's command.
     Command(Command),
+    /// An operator gives it more of what its budget bounds.
+    TopUp {
+        /// Of what.
+        measure: Measure,
+        /// How much more, in the measure's units.
+        amount: u64,
+    },
     /// The drainer's turn: out of the burst lane, into the ready one.
     BurstDrained,
     /// A newer record of its group takes its place.
@@ -90,6 +97,7 @@ impl Event {
             Event::Drain { .. } => "drain",
             Event::Undrain => "undrain",
             Event::Command(command) => command.name(),
+            Event::TopUp { .. } => "top_up",
             Event::BurstDrained => "burst_drained",
             Event::Superseded { .. } => "superseded",
         }
@@ -127,6 +135,13 @@ pub enum Rejected {
         used: u64,
         /// All there is.
         limit: u64,
+    },
+    /// What it is to be given more of is not bounded.
+    NoLimit {
+        /// Whose.
+        id: RecordId,
+        /// Of what.
+        measure: Measure,
     },
     /// Nothing by that id.
     NotFound {
@@ -203,6 +218,7 @@ impl Rejected {
             Rejected::Illegal { .. } => "illegal_transition",
             Rejected::StaleAttempt { .. } => "stale_attempt",
             Rejected::BudgetExhausted { .. } => "budget_exhausted",
+            Rejected::NoLimit { .. } => "no_limit",
             Rejected::NotFound { .. } | Rejected::UnknownRedrive { .. } => "not_found",
             Rejected::TooManyRedrives { .. } => "too_many_redrives",
             Rejected::UnknownRuntime { .. } => "unknown_runtime",
@@ -235,6 +251,9 @@ impl std::fmt::Display for Rejected {
                 f,
                 "rate-limit budget exhausted: used {used} of {limit} mutating calls for this flow run"
             ),
+            Rejected::NoLimit { id, measure } => {
+                write!(f, "{id} has no limit of {measure}, so there is nothing to add to")
+            }
             Rejected::NotFound { id } => write!(f, "no record {id}"),
             Rejected::UnknownRuntime { name } => write!(f, "runtime {name} is not configured"),
             Rejected::NotDrained { scope } => write!(f, "{scope} is not drained"),

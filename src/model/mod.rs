@@ -20,6 +20,7 @@ mod state;
 mod time;
 mod transition;
 mod trigger;
+mod usage;
 
 pub use effect::Effect;
 pub use event::{Command, Event, Rejected};
@@ -40,6 +41,7 @@ pub use state::{Cause, Lane, State, StateName};
 pub use time::Time;
 pub use transition::Transition;
 pub use trigger::Trigger;
+pub use usage::{USAGE_MAX, Usage, micros};
 
 /// A short shared text: org, env, flow, runtime and source names.
 pub type Name = std::sync::Arc<str>;

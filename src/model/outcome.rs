@@ -1,6 +1,6 @@
 //! What an executor (or a tool inside the attempt) says about attempt N.
 
-use super::{Child, LimitReport, bounded};
+use super::{Child, LimitReport, Usage, bounded};
 
 /// What went wrong, in the reporter's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub enum Report {
         /// To resume with.
         id: String,
     },
+    /// It used this much more, and goes on.
+    Usage(Usage),
     /// Done.
     Succeeded {
         /// JSON or text, bounded.
@@ -99,13 +101,16 @@ pub struct Particulars {
     pub result: Option<String>,
     /// For `session`.
     pub session: Option<String>,
+    /// For `usage`.
+    pub usage: Usage,
 }
 
 impl Report {
     /// The names [`Report::named`] knows.
-    pub const NAMES: [&'static str; 14] = [
+    pub const NAMES: [&'static str; 15] = [
         "heartbeat",
         "session",
+        "usage",
         "succeeded",
         "failed",
         "timed_out",
@@ -129,6 +134,7 @@ impl Report {
         match name {
             "heartbeat" => Report::Heartbeat,
             "session" => about.session.map_or(Report::Heartbeat, |id| Report::Session { id: bounded(&id) }),
+            "usage" => Report::Usage(about.usage),
             "succeeded" => Report::Succeeded { result: about.result.as_deref().map(bounded) },
             "failed" => Report::Failed(fault(&about)),
             "timed_out" => Report::TimedOut(fault(&about)),
@@ -154,6 +160,7 @@ impl Report {
             Report::Spawned { .. } => "spawned",
             Report::Heartbeat => "heartbeat",
             Report::Session { .. } => "session",
+            Report::Usage(_) => "usage",
             Report::Succeeded { .. } => "succeeded",
             Report::Failed(_) => "failed",
             Report::TimedOut(_) => "timed_out",
@@ -175,6 +182,7 @@ impl Report {
             Report::Spawned { .. }
             | Report::Heartbeat
             | Report::Session { .. }
+            | Report::Usage(_)
             | Report::LimitWarning(_)
             | Report::LimitCleared => false,
             Report::Succeeded { .. }

@@ -272,11 +272,20 @@ impl Budget {
         Measure::ALL.iter().filter_map(|measure| Some((*measure, self.of(*measure)?)))
     }
 
+    /// The first measure that is used up and ends an attempt by itself. Calls do not: each charge is refused instead.
+    pub fn exhausted(&self) -> Option<(Measure, Meter)> {
+        let ends = |(measure, meter): &(Measure, Meter)| {
+            *measure != Measure::Calls && meter.limit.is_some_and(|limit| meter.used >= limit)
+        };
+        self.meters().find(ends)
+    }
+
     /// The same bounds with nothing used.
     #[must_use]
     pub fn fresh(self) -> Budget {
+        let bound = |meter: &Meter| meter.limit.is_some() || meter.soft.is_some();
         let unused = |meter: Meter| Meter { used: 0, ..meter };
-        Budget { meters: self.meters.map(|meter| meter.map(unused)), ..self }
+        Budget { meters: self.meters.map(|meter| meter.filter(bound).map(unused)), ..self }
     }
 }
 

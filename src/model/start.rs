@@ -30,6 +30,8 @@ pub struct Start {
     pub runtime: Name,
     /// The provider session to resume, if any.
     pub session: Option<String>,
+    /// What the meter of that session showed, in millionths of a US dollar.
+    pub told: u64,
     /// Which words to start an agent with.
     pub prompt: Prompt,
     /// What to do.

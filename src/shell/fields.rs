@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::problem::Problem;
 use super::time;
-use crate::model::{Name, Reset, Time};
+use crate::model::{Name, Reset, Time, USAGE_MAX, micros};
 
 /// The longest org, env, runtime, key or source: these are kept in memory for every record.
 pub const NAME_BYTES_MAX: usize = 256;
@@ -93,6 +93,14 @@ impl Fields {
         u32::try_from(number).map(Some).map_err(|_| self.problem(name, "expected at most 4294967295"))
     }
 
+    /// An amount of money in dollars, as millionths; digits in a string count.
+    pub fn dollars(&mut self, name: &str) -> Result<Option<u64>, Problem> {
+        let Some(value) = self.any(name) else { return Ok(None) };
+        let dollars = value.as_f64().or_else(|| value.as_str()?.parse().ok());
+        let micros = dollars.and_then(micros).filter(|micros| *micros < USAGE_MAX);
+        micros.map(Some).ok_or_else(|| self.wrong(name, &value, "an amount of dollars"))
+    }
+
     /// `true`, `false`; also as text.
     pub fn flag(&mut self, name: &str) -> Result<bool, Problem> {
         match self.any(name) {
@@ -151,6 +159,11 @@ impl Fields {
         let object = value.as_object().ok_or_else(|| wrong(self))?;
         let pairs = object.iter().map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())));
         pairs.collect::<Option<_>>().ok_or_else(|| wrong(self))
+    }
+
+    /// Whether an object is there.
+    pub fn is_object(&self, name: &str) -> bool {
+        self.left.get(name).is_some_and(Json::is_object)
     }
 
     /// An object to read on in.

@@ -93,7 +93,7 @@ impl From<Rejected> for Problem {
             | Rejected::FlowOff { .. }
             | Rejected::CapabilitiesMissing { .. }
             | Rejected::CutoverEarly { .. } => 409,
-            Rejected::UnknownRuntime { .. } => 422,
+            Rejected::UnknownRuntime { .. } | Rejected::NoLimit { .. } => 422,
             Rejected::BudgetExhausted { .. }
             | Rejected::QueueFull { .. }
             | Rejected::ClaimsFull { .. }
@@ -126,6 +126,7 @@ impl From<Rejected> for Problem {
             }
             Rejected::NotFound { .. }
             | Rejected::UnknownRedrive { .. }
+            | Rejected::NoLimit { .. }
             | Rejected::NotDrained { .. }
             | Rejected::DrainsFull { .. }
             | Rejected::UnknownRuntime { .. }
@@ -152,7 +153,7 @@ impl From<Closed> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Missing, RecordId, StateName, Time};
+    use crate::model::{Measure, Missing, RecordId, StateName, Time};
 
     #[test]
     fn every_refusal_has_its_status_and_its_words() {
@@ -173,6 +174,7 @@ mod tests {
                 "stale_attempt",
             ),
             (Rejected::BudgetExhausted { used: 20, limit: 20 }, 429, "budget_exhausted"),
+            (Rejected::NoLimit { id, measure: Measure::Tokens }, 422, "no_limit"),
             (Rejected::NotFound { id: id.to_string() }, 404, "not_found"),
             (Rejected::UnknownRuntime { name: "x".into() }, 422, "unknown_runtime"),
             (Rejected::UnknownRedrive { id: crate::model::RedriveId(1) }, 404, "not_found"),

@@ -21,6 +21,7 @@ const RUNTIME: u8 = b'u';
 const SETTING: u8 = b's';
 const META: u8 = b'm';
 const REDRIVE: u8 = b'v';
+const TOLD: u8 = b'c';
 
 /// What the settings that are drained scopes begin with.
 const DRAIN: &str = "drain:";
@@ -102,6 +103,11 @@ pub fn meta(name: &str) -> Vec<u8> {
 /// A paced redrive that is running -> `Redrive`.
 pub fn redrive(id: RedriveId) -> Vec<u8> {
     key(REDRIVE, &[&id.0.to_be_bytes()])
+}
+
+/// What the meter of a record's provider session showed -> `Told`.
+pub fn told(id: RecordId) -> Vec<u8> {
+    key(TOLD, &[&id_bytes(id)])
 }
 
 /// Whose live record a key names; `None` for any other key.
@@ -252,7 +258,7 @@ mod tests {
 
     #[test]
     fn no_two_kinds_share_a_byte() {
-        let mut kinds = [LIVE, FINISHED, POINTER, WORK, NAME, TRIGGER, RUNTIME, SETTING, META, REDRIVE];
+        let mut kinds = [LIVE, FINISHED, POINTER, WORK, NAME, TRIGGER, RUNTIME, SETTING, META, REDRIVE, TOLD];
         kinds.sort_unstable();
         assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]), "{kinds:?}");
     }

@@ -113,6 +113,11 @@ impl World {
                 if step.to == StateName::Active { format!("/{}", step.attempt) } else { String::new() };
             let waits = [StateName::RateLimited, StateName::Backoff, StateName::Draining].contains(&step.to);
             let until = step.deadline.filter(|_| waits).map(|at| self.span(at)).unwrap_or_default();
+            if step.event.starts_with("budget_") {
+                let detail = step.detail.unwrap_or_default();
+                words.push(format!("{} {} {detail}", self.name(step.id), step.event));
+                continue;
+            }
             words.push(format!("{} {}{attempt}{until}", self.name(step.id), step.to));
         }
         for effect in released.effects.into_inner() {
@@ -177,10 +182,10 @@ impl World {
 
 /// Runs a script: each line is `what -> words`, and the words are what the answer, the steps and the effects say.
 ///
-/// `submit a [runtime=claude] [org=o] [env=e] [key=k] [budget=20] [silence=10m] [expires=1h] [flow=f]
+/// `submit a [runtime=claude] [org=o] [env=e] [key=k] [budget=20] [wall=2h] [soft.cost_usd=0.8] [ask=yes] [silence=10m] [expires=1h] [flow=f]
 /// [group=g [max=1] [queue=1] [newest]]`,
 /// `a/1 <report> [+time]`,
-/// `a/1 charge 3`, `cancel a`, `resume a`, `redrive a`, `rerun a b`, `pause claude +1h`, `open claude`, `drain +30s` (a stop), `drain org:o [+30s]`,
+/// `a/1 charge 3`, `a/1 usage 0.4 5t [end]`, `top_up a +1 cost_usd`, `cancel a`, `resume a`, `redrive a`, `rerun a b`, `pause claude +1h`, `open claude`, `drain +30s` (a stop), `drain org:o [+30s]`,
 /// `undrain org:o`, `drains`, `+90m` (time
 /// passes, one tick), `+90m step` (from deadline to deadline), `crash` (open anew, survivors stopped), `lose`, `land`
 /// (what the next commit does), `show a`, `pace 10/s [cause=lost] [org=o]` (redrive dead letters so fast), `redrives`,
@@ -256,6 +261,10 @@ impl World {
             ["gone", worker] => {
                 self.listeners.remove(*worker);
                 return String::new();
+            }
+            ["top_up", name, amount, measure] => {
+                let measure = measure.parse().unwrap();
+                Request::TopUp { id: self.id(name), measure, amount: units(measure, amount) }
             }
             [attempt, "charge", calls] => {
                 let (id, attempt) = self.attempt(attempt);
@@ -375,16 +384,13 @@ impl World {
                     String::new()
                 };
                 let counts: u32 = record.streaks.counts().iter().sum();
-                let budget = record
-                    .budget
-                    .of(Measure::Calls)
-                    .map(|calls| format!(", used {} of {}", calls.used, calls.limit.unwrap()));
-                format!(
-                    "{}{cause}/{}, {counts} in a row{}",
-                    record.state.name(),
-                    record.attempt,
-                    budget.unwrap_or_default()
-                )
+                let budget: String = (record.budget.meters())
+                    .map(|(measure, meter)| match (measure, meter.limit) {
+                        (Measure::Calls, Some(limit)) => format!(", used {} of {limit}", meter.used),
+                        _ => format!(", {}", dwell::machine::written(measure, meter)),
+                    })
+                    .collect();
+                format!("{}{cause}/{}, {counts} in a row{budget}", record.state.name(), record.attempt)
             }
             Ok(other) => panic!("{other:?}"),
         }
@@ -415,10 +421,7 @@ impl World {
                 cancel_in_progress: options.contains_key("newest"),
                 queued_max: options.get("queue").map(|max| max.parse().unwrap()),
             }),
-            budget: options
-                .get("budget")
-                .map(|limit| Budget::calls(limit.parse().unwrap()))
-                .unwrap_or_default(),
+            budget: budget(&options),
             timeouts: Some(Timeouts { attempt: Duration::from_secs(7200), silence }),
             expires: options.get("expires").map(|by| duration(by)),
             ..Submission::of(
@@ -451,6 +454,7 @@ impl World {
             },
             "heartbeat" => Report::Heartbeat,
             "session" => Report::Session { id: rest[0].to_owned() },
+            "usage" => Report::Usage(usage(rest)),
             "succeeded" => Report::Succeeded { result: None },
             "failed" => Report::Failed(fault),
             "timed_out" => Report::TimedOut(fault),
@@ -466,6 +470,43 @@ impl World {
             "unheard" => Report::named(name, Particulars::default(), "raw words"),
             _ => panic!("what is report {name:?}?"),
         }
+    }
+}
+
+/// `budget=20`, the other measures by their names, `soft.cost_usd=0.8`, `ask=yes`.
+fn budget(options: &BTreeMap<&str, &str>) -> Budget {
+    let mut budget = Budget::default();
+    for measure in Measure::ALL {
+        let name = if *measure == Measure::Calls { "budget" } else { measure.as_str() };
+        let amount = |name: &str| options.get(name).map(|amount| units(*measure, amount));
+        let (limit, soft) = (amount(name), amount(&format!("soft.{name}")));
+        if limit.is_some() || soft.is_some() {
+            budget = budget.with(*measure, Meter { used: 0, limit, soft });
+        }
+    }
+    budget.ask = options.contains_key("ask");
+    budget
+}
+
+/// `0.4` dollars, `5t` tokens, and `end` if the attempt's end follows.
+fn usage(words: &[&str]) -> Usage {
+    let mut usage = Usage::default();
+    for word in words {
+        match word.strip_suffix('t') {
+            Some(tokens) => usage.tokens = tokens.parse().unwrap(),
+            None if *word == "end" => usage.of_end = true,
+            None => usage.cost = units(Measure::Cost, word),
+        }
+    }
+    usage
+}
+
+fn units(measure: Measure, amount: &str) -> u64 {
+    let number = amount.trim_start_matches('+');
+    match measure {
+        Measure::Calls | Measure::Attempts | Measure::Tokens => number.parse().unwrap(),
+        Measure::Wall => u64::try_from(duration(amount).as_millis()).unwrap(),
+        Measure::Cost => micros(number.parse().unwrap()).unwrap(),
     }
 }
 

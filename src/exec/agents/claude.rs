@@ -8,8 +8,11 @@
 use serde_json::{Map, Value};
 
 use super::reset::written;
-use super::{Exit, Said, Standing, Stream, by_status, fields, renamed, reset_of, silent, text};
-use crate::model::{Fault, LimitReport, Overage, Report, Reset, Time, bounded, code};
+use super::{
+    Exit, Said, Standing, Stream, by_status, counts, dollars, ending, fields, object, renamed, reset_of,
+    silent, text,
+};
+use crate::model::{Fault, LimitReport, Overage, Report, Reset, Time, Usage, bounded, code};
 
 /// How the CLI begins the text of a result that a used-up window ended.
 const LIMIT_TEXTS: [&str; 4] = ["You've hit your", "You've reached your", "You're out of ", LIMIT_REACHED];
@@ -27,7 +30,14 @@ pub struct Claude {
     rejected: Option<LimitReport>,
     /// The kind of the last assistant message, if that was an API error.
     error: Option<String>,
+    /// What the session's own meter showed before, in millionths of a dollar.
+    told: u64,
+    /// Whether that meter goes on from there, by the version that `system/init` names.
+    goes_on: bool,
 }
+
+/// The first version whose `total_cost_usd` goes on over a resume; before it each process counted from zero.
+const GOES_ON_SINCE: [u64; 3] = [2, 1, 277];
 
 impl Stream for Claude {
     fn spoke(&self) -> bool {
@@ -40,6 +50,7 @@ impl Stream for Claude {
         match (kind, text(&fields, "subtype")) {
             ("system", Some("init")) => {
                 self.spoke = true;
+                self.goes_on = text(&fields, "claude_code_version").is_some_and(goes_on);
                 let session = text(&fields, "session_id");
                 vec![renamed(&mut self.session, session).unwrap_or(Said::Activity)]
             }
@@ -55,7 +66,8 @@ impl Stream for Claude {
             }
             ("result", _) => {
                 self.spoke = true;
-                vec![Said::Finished(self.finished(&fields))]
+                let usage = self.usage(&fields);
+                ending(usage, self.finished(&fields))
             }
             _ => vec![Said::Activity],
         }
@@ -74,6 +86,23 @@ impl Stream for Claude {
 }
 
 impl Claude {
+    /// Goes on with a session whose own meter showed that much.
+    pub fn resuming(told: u64) -> Claude {
+        Claude { told, ..Claude::default() }
+    }
+
+    /// Tokens are the process's own in every version; money may be the whole session's. A meter that shows less than
+    /// before began anew.
+    fn usage(&self, fields: &Map<String, Value>) -> Usage {
+        const TOKENS: [&str; 4] =
+            ["input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"];
+        let tokens = object(fields, "usage").map_or(0, |usage| counts(usage, &TOKENS));
+        let total = dollars(fields, "total_cost_usd");
+        let before = if self.goes_on { self.told } else { 0 };
+        let cost = total.map_or(0, |total| total.checked_sub(before).unwrap_or(total));
+        Usage { tokens, cost, session_cost: total, ..Usage::default() }
+    }
+
     fn limit(&mut self, fields: &Map<String, Value>) -> Said {
         let Some(told) = fields.get("rate_limit_info").and_then(Value::as_object) else {
             return Said::Activity;
@@ -135,6 +164,12 @@ impl Claude {
             Report::Failed(Fault::new(&code, if message.is_empty() { subtype } else { &message }))
         })
     }
+}
+
+fn goes_on(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
+    let version = [(); 3].map(|()| numbers.next().unwrap_or(0));
+    version >= GOES_ON_SINCE
 }
 
 fn is_limit(message: &str) -> bool {
@@ -208,6 +243,59 @@ mod tests {
             &[REJECTED, &result(r#""api_error_status":null,"result":"stopped""#)],
             "rate_limited 1771390800",
         );
+    }
+
+    /// A result with what it used, of a version that is named in `system/init`.
+    fn told(version: &str, told: u64, members: &str) -> Vec<Said> {
+        let mut claude = Claude::resuming(told);
+        let init =
+            INIT.replace(r#""session_id""#, &format!(r#""claude_code_version":"{version}","session_id""#));
+        assert!(init.contains(version));
+        claude.line(&init, NOW);
+        claude.line(&SUCCESS.replacen('{', &format!("{{{members},"), 1), NOW)
+    }
+
+    #[test]
+    fn a_result_tells_first_what_the_process_used() {
+        let members = r#""total_cost_usd":0.4,"usage":{"input_tokens":10,"output_tokens":20,
+            "cache_creation_input_tokens":300,"cache_read_input_tokens":4000,"service_tier":"standard"}"#;
+        let [Said::Used(usage), Said::Finished(Report::Succeeded { .. })] = told("2.1.221", 0, members)[..]
+        else {
+            panic!()
+        };
+        let expected = Usage { tokens: 4330, cost: 400_000, of_end: true, session_cost: Some(400_000) };
+        assert_eq!(usage, expected);
+    }
+
+    #[test]
+    fn a_meter_that_goes_on_over_a_resume_is_read_from_where_it_stood() {
+        let total = r#""total_cost_usd":0.386463"#;
+        for (version, before, cost) in [
+            ("2.1.276", 363_044, 386_463),
+            ("2.1.277", 363_044, 23_419),
+            ("2.2.0", 363_044, 23_419),
+            ("3.0.0-beta", 363_044, 23_419),
+            ("2.1.278", 0, 386_463),
+            ("2.1.278", 386_463, 0),
+            // It began anew.
+            ("2.1.278", 500_000, 386_463),
+            ("unheard of", 363_044, 386_463),
+        ] {
+            let Said::Used(usage) = &told(version, before, total)[0] else { panic!("{version}") };
+            assert_eq!((usage.cost, usage.session_cost), (cost, Some(386_463)), "{version} after {before}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_usage_is_not_counted() {
+        for members in [
+            r#""total_cost_usd":-1"#,
+            r#""total_cost_usd":"much","usage":{"input_tokens":-5,"output_tokens":1.5}"#,
+            r#""usage":[1]"#,
+        ] {
+            let said = told("2.1.278", 5, members);
+            assert!(matches!(said[..], [Said::Finished(_)]), "{members}: {said:?}");
+        }
     }
 
     #[test]

@@ -11,8 +11,8 @@ use jiff::ToSpan as _;
 use jiff::civil;
 use jiff::tz::TimeZone;
 
-use super::{Exit, Said, Stream, by_status, fields, object, renamed, silent, text};
-use crate::model::{Fault, LimitReport, Report, Reset, Time, bounded, code};
+use super::{Exit, Said, Stream, by_status, counts, ending, fields, object, renamed, silent, text};
+use crate::model::{Fault, LimitReport, Report, Reset, Time, Usage, bounded, code};
 
 /// In the text of a used-up window; some versions write the apostrophe of the words before it in another way.
 const LIMIT: &str = "hit your usage limit";
@@ -35,6 +35,10 @@ const NO_THREAD: &str = "no rollout found for thread id";
 /// A time of day this long ago is read as just past, not as tomorrow's: the text is read a little after it was written,
 /// and the CLI names the day of any time that is not today's.
 const JUST_PAST: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+
+/// Cached input is part of the input, reasoning of the output. They are the whole thread's, its failed turns and earlier
+/// processes included, and told when a turn completes; so one record is told them once.
+const TOKENS: [&str; 2] = ["input_tokens", "output_tokens"];
 
 /// What is added to a time that leaves its seconds out.
 const ROUNDING: Duration = Duration::from_mins(1);
@@ -59,7 +63,7 @@ impl Stream for Codex {
         let Some(fields) = fields(line) else { return vec![Said::Activity] };
         let Some(kind) = text(&fields, "type") else { return vec![Said::Activity] };
         self.spoke |= ["thread.", "turn.", "item."].iter().any(|family| kind.starts_with(family));
-        vec![match kind {
+        let said = match kind {
             "thread.started" => {
                 renamed(&mut self.session, text(&fields, "thread_id")).unwrap_or(Said::Activity)
             }
@@ -72,14 +76,19 @@ impl Stream for Codex {
                 self.error = text(&fields, "message").map(bounded);
                 Said::Retrying
             }
-            "turn.completed" => Said::Finished(Report::Succeeded { result: self.answer.take() }),
+            "turn.completed" => {
+                let tokens = object(&fields, "usage").map_or(0, |usage| counts(usage, &TOKENS));
+                let usage = Usage { tokens, ..Usage::default() };
+                return ending(usage, Report::Succeeded { result: self.answer.take() });
+            }
             "turn.failed" => {
                 let told = object(&fields, "error").and_then(|error| text(error, "message"));
                 let message = told.map(str::to_owned).or(self.error.take());
                 Said::Finished(failed(message.as_deref().unwrap_or("turn.failed"), now))
             }
             _ => Said::Activity,
-        }]
+        };
+        vec![said]
     }
 
     fn exited(self: Box<Self>, exit: Exit, errors: &str, now: Time) -> Report {
@@ -149,7 +158,7 @@ fn of_day(written: &str, now: Time) -> Option<civil::DateTime> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{NOW, reports};
+    use super::super::testing::{NOW, reports, used};
     use super::*;
 
     const THREAD: &str = r#"{"type":"thread.started","thread_id":"0199a213-81c0-7800-8aa1-bbab2a035a53"}"#;
@@ -178,6 +187,13 @@ mod tests {
             &format!("{thread}, succeeded done"),
         );
         check(&[THREAD, TURN, COMPLETED], &format!("{thread}, succeeded -"));
+    }
+
+    #[test]
+    fn a_completed_turn_tells_the_tokens_of_the_thread() {
+        assert_eq!(used(Codex::default(), &[THREAD, TURN, MESSAGE, COMPLETED]), [(24_763 + 122, 0, true)]);
+        let without = COMPLETED.replace("usage", "other");
+        assert_eq!(used(Codex::default(), &[&without]), []);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{Exit, Said, Stream, ended, fields, object, renamed, silent, text};
-use crate::model::{Fault, LimitReport, Report, Reset, TEXT_BYTES_MAX, Time, bounded, code};
+use super::{Exit, Said, Stream, counts, ended, ending, fields, object, renamed, silent, text};
+use crate::model::{Fault, LimitReport, Report, Reset, TEXT_BYTES_MAX, Time, Usage, bounded, code};
 
 /// What a delay follows in the text of a quota error; each has one.
 const DELAY_AFTER: [&str; 3] = ["Please retry in ", "Suggested retry after ", "will reset after "];
@@ -48,7 +48,10 @@ impl Stream for Gemini {
                 self.answer.clear();
                 None
             }
-            Some("result") => self.finished(&fields, now),
+            Some("result") => {
+                self.spoke = true;
+                return self.finished(&fields, now);
+            }
             Some("tool_result" | "error") => None,
             _ => return vec![Said::Activity],
         };
@@ -71,18 +74,29 @@ impl Stream for Gemini {
 }
 
 impl Gemini {
+    fn finished(&mut self, fields: &Map<String, Value>, now: Time) -> Vec<Said> {
+        // Each process counts anew, also one that resumes.
+        let tokens = object(fields, "stats").map_or(0, |stats| counts(stats, &["total_tokens"]));
+        let usage = Usage { tokens, ..Usage::default() };
+        match self.result(fields, now) {
+            Some(report) => ending(usage, report),
+            None if usage.is_nothing() => vec![Said::Activity],
+            None => vec![Said::Used(usage)],
+        }
+    }
+
     /// `None` if it is left to the exit code.
-    fn finished(&mut self, fields: &Map<String, Value>, now: Time) -> Option<Said> {
+    fn result(&mut self, fields: &Map<String, Value>, now: Time) -> Option<Report> {
         if text(fields, "status") == Some("success") {
             let answer = Some(bounded(&self.answer)).filter(|answer| !answer.is_empty());
-            return Some(Said::Finished(Report::Succeeded { result: answer }));
+            return Some(Report::Succeeded { result: answer });
         }
         let error = object(fields, "error");
         let told = |name| error.and_then(|error| text(error, name)).unwrap_or_default();
         self.failed(told("type"), told("message"), now)
     }
 
-    fn failed(&mut self, class: &str, message: &str, now: Time) -> Option<Said> {
+    fn failed(&mut self, class: &str, message: &str, now: Time) -> Option<Report> {
         let fault = |code: &str| Fault::new(code, message);
         let report = match class {
             "TerminalQuotaError" | "RetryableQuotaError" => {
@@ -100,7 +114,7 @@ impl Gemini {
                 return None;
             }
         };
-        Some(Said::Finished(report))
+        Some(report)
     }
 }
 
@@ -121,7 +135,7 @@ fn delay(written: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::reports;
+    use super::super::testing::{NOW, reports, used};
     use super::*;
 
     const INIT: &str = r#"{"type":"init","timestamp":"2026-03-10T00:00:00.000Z","session_id":"g1","model":"gemini-2.5-pro"}"#;
@@ -153,6 +167,20 @@ mod tests {
             "session g1, succeeded done",
         );
         check(&[INIT, USER, SUCCESS], 0, "session g1, succeeded -");
+    }
+
+    #[test]
+    fn a_result_tells_its_tokens_and_whether_it_is_the_end() {
+        assert_eq!(used(Gemini::default(), &[INIT, SUCCESS]), [(10, 0, true)]);
+        let stats = r#""stats":{"total_tokens":7}"#;
+        let told = |class| failure(class, "m").replace(r#""stats":{}"#, stats);
+        assert_eq!(used(Gemini::default(), &[&told("TerminalQuotaError")]), [(7, 0, true)]);
+        assert_eq!(
+            used(Gemini::default(), &[&told("Error")]),
+            [(7, 0, false)],
+            "the exit code says the rest"
+        );
+        assert_eq!(Gemini::default().line(&failure("Error", "m"), NOW), [Said::Activity]);
     }
 
     #[test]

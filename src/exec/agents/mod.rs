@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 use serde_json::{Map, Value};
 
-use crate::model::{Fault, LimitReport, Report, TEXT_BYTES_MAX, Time, bounded};
+use crate::model::{Fault, LimitReport, Report, TEXT_BYTES_MAX, Time, Usage, bounded, micros};
 
 use super::Adapter;
 use claude::Claude;
@@ -44,6 +44,8 @@ pub enum Said {
         /// With these times.
         limit: LimitReport,
     },
+    /// It used this much more.
+    Used(Usage),
     /// The attempt's result; always a terminal report.
     Finished(Report),
 }
@@ -66,6 +68,7 @@ impl Said {
         match self {
             Said::Activity | Said::Retrying => None,
             Said::Started { session } => Some(Report::Session { id: session }),
+            Said::Used(usage) => Some(Report::Usage(usage)),
             Said::Finished(report) => Some(report),
             Said::Limit { standing, limit } => match standing {
                 Standing::Allowed => (!limit.using_overage).then_some(Report::LimitCleared),
@@ -110,9 +113,14 @@ impl Reader {
     /// For an attempt on a runtime with this adapter: of an agent, or of a command (which may wrap the agent, so the
     /// agent's stream is understood there too).
     pub fn new(adapter: Adapter, agent: bool) -> Reader {
+        Reader::resuming(adapter, agent, 0)
+    }
+
+    /// As [`Reader::new`], for one that goes on with a session whose own meter showed so many millionths of a dollar.
+    pub fn resuming(adapter: Adapter, agent: bool, told: u64) -> Reader {
         let stream: Option<Box<dyn Stream>> = match adapter {
             Adapter::Plain => None,
-            Adapter::Claude => Some(Box::new(Claude::default())),
+            Adapter::Claude => Some(Box::new(Claude::resuming(told))),
             Adapter::Codex => Some(Box::new(Codex::default())),
             Adapter::Gemini => Some(Box::new(Gemini::default())),
             Adapter::Opencode => Some(Box::new(Opencode::default())),
@@ -158,6 +166,24 @@ fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
 
 fn object<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Map<String, Value>> {
     fields.get(name).and_then(Value::as_object)
+}
+
+/// The sum of those counts that are there; what is no count is none.
+fn counts(fields: &Map<String, Value>, names: &[&str]) -> u64 {
+    let counts = names.iter().filter_map(|name| fields.get(*name)?.as_u64());
+    counts.fold(0, u64::saturating_add)
+}
+
+/// A member in dollars, as millionths.
+fn dollars(fields: &Map<String, Value>, name: &str) -> Option<u64> {
+    micros(fields.get(name)?.as_f64()?)
+}
+
+/// What a line tells that ends the attempt: its usage first, if it has any.
+fn ending(usage: Usage, report: Report) -> Vec<Said> {
+    let told = !usage.is_nothing() || usage.session_cost.is_some();
+    let usage = told.then_some(Said::Used(Usage { of_end: true, ..usage }));
+    usage.into_iter().chain([Said::Finished(report)]).collect()
 }
 
 /// The session a line names, if that is news: each may bring another one (a resume can branch), and the newest is the

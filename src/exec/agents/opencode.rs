@@ -6,8 +6,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{Exit, Said, Stream, by_status, fields, object, renamed, silent, text};
-use crate::model::{Fault, Report, Time, bounded};
+use super::{Exit, Said, Stream, by_status, counts, dollars, ending, fields, object, renamed, silent, text};
+use crate::model::{Fault, Report, Time, Usage, bounded};
 
 /// Said on stderr of a session it does not know.
 const NO_SESSION: &str = "Session not found";
@@ -34,29 +34,31 @@ impl Stream for Opencode {
         let said = match text(&fields, "type") {
             Some("step_start") => {
                 self.error = None;
-                Said::Activity
+                vec![Said::Activity]
             }
             Some("text") => {
                 self.answer = part.and_then(|part| text(part, "text")).map(bounded);
-                Said::Activity
+                vec![Said::Activity]
             }
-            Some("tool_use") => Said::Activity,
+            Some("tool_use") => vec![Said::Activity],
             Some("step_finish") => {
                 self.error = None;
+                let usage = part.map(usage).unwrap_or_default();
                 match part.and_then(|part| text(part, "reason")) {
-                    Some("stop") => Said::Finished(Report::Succeeded { result: self.answer.take() }),
-                    _ => Said::Activity,
+                    Some("stop") => ending(usage, Report::Succeeded { result: self.answer.take() }),
+                    _ if usage.is_nothing() => vec![Said::Activity],
+                    _ => vec![Said::Used(usage)],
                 }
             }
             Some("error") => {
                 self.error = Some(failed(&fields));
-                Said::Retrying
+                vec![Said::Retrying]
             }
             _ => return vec![Said::Activity],
         };
         self.spoke = true;
         let started = renamed(&mut self.session, text(&fields, "sessionID"));
-        started.into_iter().chain([said]).collect()
+        started.into_iter().chain(said).collect()
     }
 
     fn exited(self: Box<Self>, exit: Exit, errors: &str, _now: Time) -> Report {
@@ -65,6 +67,15 @@ impl Stream for Opencode {
         }
         self.error.unwrap_or_else(|| silent(exit, errors))
     }
+}
+
+/// What one step used: its `cost`, and its `tokens`, of which input and output leave out what the others count.
+fn usage(part: &Map<String, Value>) -> Usage {
+    let tokens = object(part, "tokens").map_or(0, |tokens| {
+        let cached = object(tokens, "cache").map_or(0, |cache| counts(cache, &["read", "write"]));
+        counts(tokens, &["input", "output", "reasoning"]).saturating_add(cached)
+    });
+    Usage { tokens, cost: dollars(part, "cost").unwrap_or(0), ..Usage::default() }
 }
 
 /// `error{name, data{message, statusCode}}`, and from version 2 on `error{type, message, status}`.
@@ -84,7 +95,7 @@ fn failed(fields: &Map<String, Value>) -> Report {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{NOW, reports};
+    use super::super::testing::{NOW, reports, used};
     use super::*;
 
     const START: &str = r#"{"type":"step_start","timestamp":1767036059338,"sessionID":"ses_4947","part":{"id":"prt_1","sessionID":"ses_4947","messageID":"msg_1","type":"step-start","snapshot":"71db"}}"#;
@@ -121,6 +132,16 @@ mod tests {
         check(&[START, transport], &format!("{SESSION}, failed provider.transport"));
         check(&[START, transport, START, TEXT, STOP], &format!("{SESSION}, succeeded done"));
         assert_eq!(Opencode::default().line(&api_error(429), NOW), [Said::Retrying]);
+    }
+
+    #[test]
+    fn each_step_tells_what_it_used() {
+        assert_eq!(used(Opencode::default(), &[START, CALLS, STOP]), [(679, 1_000, false), (0, 1_000, true)]);
+        let all = r#""tokens":{"input":1,"output":20,"reasoning":300,"cache":{"read":4000,"write":50000}}"#;
+        let calls = CALLS.replace(r#""tokens":{"input":671,"output":8}"#, all);
+        assert_eq!(used(Opencode::default(), &[&calls]), [(54_321, 1_000, false)]);
+        let nothing = CALLS.replace("0.001", "-1").replace("tokens", "other");
+        assert_eq!(used(Opencode::default(), &[&nothing]), []);
     }
 
     #[test]

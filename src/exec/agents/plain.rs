@@ -5,8 +5,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{Exit, Said, Standing, ended, reset_of, text};
-use crate::model::{self, Fault, LimitReport, Overage, Report, bounded, code};
+use super::{Exit, Said, Standing, counts, dollars, ended, reset_of, text};
+use crate::model::{self, Fault, LimitReport, Overage, Report, Usage, bounded, code};
 
 /// Reads a line of the protocol; `None` if it is none.
 pub fn line(line: &str) -> Option<Said> {
@@ -32,6 +32,7 @@ fn said(report: Report) -> Said {
     match report {
         Report::Heartbeat | Report::Spawned { .. } => Said::Activity,
         Report::Session { id } => Said::Started { session: id },
+        Report::Usage(usage) => Said::Used(usage),
         Report::LimitWarning(limit) => {
             Said::Limit { standing: Standing::Rejected, limit: LimitReport { using_overage: true, ..limit } }
         }
@@ -49,7 +50,7 @@ fn said(report: Report) -> Said {
     }
 }
 
-/// A report by its name, with `code`, `message`, `result`, `id`, and for limits `reset_at`, `overage{status,reset_at}`
+/// A report by its name, with `code`, `message`, `result`, `id`, for `usage` `tokens` and `cost_usd`, and for limits `reset_at`, `overage{status,reset_at}`
 /// and `using_overage`. Odd fields are passed over: a tool's slip must not lose its report.
 pub fn report_of(kind: &str, fields: &Map<String, Value>) -> Report {
     let message = text(fields, "message").or_else(|| text(fields, "error")).unwrap_or(kind);
@@ -59,6 +60,11 @@ pub fn report_of(kind: &str, fields: &Map<String, Value>) -> Report {
         limit: limit(fields),
         result: fields.get("result").and_then(written),
         session: text(fields, "id").filter(|id| !id.is_empty()).map(str::to_owned),
+        usage: Usage {
+            tokens: counts(fields, &["tokens"]),
+            cost: dollars(fields, "cost_usd").unwrap_or(0),
+            ..Usage::default()
+        },
     };
     Report::named(kind, said, &serde_json::to_string(fields).unwrap_or_default())
 }
@@ -157,6 +163,10 @@ mod tests {
             Some(Report::NotResumable(fault("not_resumable"))),
         );
         check(r#"{"dwell":"session","id":"s1"}"#, Some(Report::Session { id: "s1".into() }));
+        let usage = Usage { tokens: 1200, cost: 40_000, ..Usage::default() };
+        check(r#"{"dwell":"usage","tokens":1200,"cost_usd":0.04}"#, Some(Report::Usage(usage)));
+        let nothing = r#"{"dwell":"usage","tokens":-1,"cost_usd":"much"}"#;
+        check(nothing, Some(Report::Usage(Usage::default())));
         check(r#"{"dwell":"limit_cleared"}"#, Some(Report::LimitCleared));
         assert_eq!(line(r#"{"dwell":"heartbeat"}"#), Some(Said::Activity));
     }

@@ -6,12 +6,23 @@ use crate::model::{Report, Reset, Time};
 /// 2026-03-10T00:00:00Z.
 pub(super) const NOW: Time = Time::from_millis(1_773_100_800_000);
 
-/// The reports of a stream, one line each: its name, and the code of its fault. With an exit at the end where no line
-/// was terminal.
+/// What a stream says it used, as (tokens, millionths of a dollar, told with the end).
+pub(super) fn used(mut stream: impl Stream, lines: &[&str]) -> Vec<(u64, u64, bool)> {
+    let said = lines.iter().flat_map(|line| stream.line(line, NOW));
+    let usage = |said| match said {
+        Said::Used(usage) => Some((usage.tokens, usage.cost, usage.of_end)),
+        _ => None,
+    };
+    said.filter_map(usage).collect()
+}
+
+/// The reports of a stream but what it used, one line each: its name, and the code of its fault. With an exit at the end
+/// where no line was terminal.
 pub(super) fn reports(mut stream: impl Stream, lines: &[&str], exit: i32, errors: &str) -> String {
     let mut reports: Vec<Report> = Vec::new();
     for line in lines {
-        reports.extend(stream.line(line, NOW).into_iter().filter_map(Said::report));
+        let said = stream.line(line, NOW).into_iter().filter(|said| !matches!(said, Said::Used(_)));
+        reports.extend(said.filter_map(Said::report));
     }
     if !reports.iter().any(Report::is_terminal) {
         reports.push(Box::new(stream).exited(Exit { code: Some(exit), signal: None }, errors, NOW));
@@ -37,8 +48,10 @@ pub(super) fn named(report: &Report) -> String {
         | Report::IngestionFailed(fault)
         | Report::NeedsOperator(fault)
         | Report::NotResumable(fault) => format!("{} {}", report.name(), fault.code),
-        Report::Spawned { .. } | Report::Heartbeat | Report::LimitWarning(_) | Report::LimitCleared => {
-            report.name().to_owned()
-        }
+        Report::Spawned { .. }
+        | Report::Heartbeat
+        | Report::Usage(_)
+        | Report::LimitWarning(_)
+        | Report::LimitCleared => report.name().to_owned(),
     }
 }

@@ -9,7 +9,7 @@ use axum::response::Response;
 use super::Shared;
 use super::ask::{Input, answer, ask, record, resolve, unexpected};
 use crate::engine::{Answer, Request};
-use crate::model::{LimitReport, Overage, Particulars, RecordId, Report, Time, bounded, code};
+use crate::model::{LimitReport, Overage, Particulars, RecordId, Report, Time, Usage, bounded, code};
 use crate::shell::fields::Fields;
 use crate::shell::problem::Problem;
 use crate::shell::view;
@@ -79,6 +79,7 @@ pub(super) fn read(mut fields: Fields, now: Time) -> Result<Report, Problem> {
         limit: limit(&mut fields, now)?,
         result: result(&mut fields),
         session: fields.text("id")?,
+        usage: usage(&mut fields)?,
     };
     let report = Report::named(&kind, said, &raw);
     // An unknown type may come with fields of its own; they are in the raw text.
@@ -86,6 +87,11 @@ pub(super) fn read(mut fields: Fields, now: Time) -> Result<Report, Problem> {
         fields.finish()?;
     }
     Ok(report)
+}
+
+fn usage(fields: &mut Fields) -> Result<Usage, Problem> {
+    let tokens = fields.number("tokens")?.unwrap_or(0);
+    Ok(Usage { tokens, cost: fields.dollars("cost_usd")?.unwrap_or(0), ..Usage::default() })
 }
 
 fn result(fields: &mut Fields) -> Option<String> {
@@ -132,6 +138,7 @@ mod tests {
     fn every_type_of_the_contract_is_known() {
         for kind in [
             "heartbeat",
+            "usage",
             "succeeded",
             "failed",
             "timed_out",
@@ -146,6 +153,19 @@ mod tests {
         ] {
             let report = parse(&format!(r#"{{"type":"{kind}"}}"#)).unwrap();
             assert_eq!(report.name(), kind);
+        }
+    }
+
+    #[test]
+    fn usage_is_read_in_dollars() {
+        let usage = Usage { tokens: 1200, cost: 40_000, ..Usage::default() };
+        assert_eq!(parse(r#"{"type":"usage","tokens":1200,"cost_usd":0.04}"#), Ok(Report::Usage(usage)));
+        for (json, detail) in [
+            (r#"{"type":"usage","tokens":-1}"#, "tokens: expected a whole number, not a number"),
+            (r#"{"type":"usage","cost_usd":-0.1}"#, "cost_usd: expected an amount of dollars, not a number"),
+            (r#"{"type":"usage","cost":1}"#, "cost: unknown field"),
+        ] {
+            assert_eq!(parse(json), Err(detail.to_owned()));
         }
     }
 

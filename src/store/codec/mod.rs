@@ -12,7 +12,7 @@ mod rows;
 mod tests;
 mod wire;
 
-pub use rows::Tally;
+pub use rows::{Tally, Told};
 
 use super::{StoreError, keys};
 use crate::model::{RecordId, Time, TriggerId};

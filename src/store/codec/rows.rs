@@ -317,6 +317,23 @@ impl Stored for Transition {
     }
 }
 
+/// What the meter of a record's provider session showed when it was last told, for a resume that goes on from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// In millionths of a US dollar.
+    pub cost: u64,
+}
+
+impl Stored for Told {
+    fn encode(&self) -> Vec<u8> {
+        wire::encode(V1, &self.cost)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        Ok(Told { cost: wire::decode("told", body("told", bytes)?)? })
+    }
+}
+
 /// What the engine counts since the store was made, and how far its time has come: one row, rewritten by a commit
 /// that changes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -216,6 +216,7 @@ proptest! {
         check(&TriggerId(id.ulid))?;
         check(&time)?;
         let [admitted, completed, cancelled, attempts_started, attempts_ended, purged] = counts;
+        check(&Told { cost: counts[0] })?;
         check(&Tally { now: time, admitted, completed, cancelled, attempts_started, attempts_ended, purged })?;
     }
 
