@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::condition::hears;
 use super::template::{Scope, Template};
-use super::{Calls, Flow, Retries, Run};
+use super::{Flow, Retries, Run};
 use crate::model::{
-    Action, Budget, Curve, Fault, HttpRequest, Name, Policy, RecordId, Retry, Submission, Timeouts, Trigger,
-    Work, bounded,
+    Action, Curve, Fault, HttpRequest, Name, Policy, RecordId, Retry, Submission, Timeouts, Trigger, Work,
+    bounded,
 };
 
 /// The most runs one flow makes of one trigger.
@@ -94,11 +94,7 @@ impl Flow {
             env,
             flow: Some(self.name.clone()),
             trigger: Some(trigger.id),
-            budget: match self.budget {
-                Calls::Policy => Budget::calls(policy.run_budget),
-                Calls::Unlimited => Budget::default(),
-                Calls::Limit(calls) => Budget::calls(calls),
-            },
+            budget: self.budget.over(policy),
             retry: self.retry.map(|retry| retry.over(policy.retry)),
             timeouts,
             expires: spans.expires,

@@ -31,6 +31,14 @@ pub(super) const FLOW: Table = Table {
 pub(super) const CONCURRENCY: Table =
     Table { path: "concurrency", keys: &["group", "max", "cancel_in_progress", "queue"] };
 
+pub(super) const BUDGET: Table = Table {
+    path: "budget",
+    keys: &["calls", "attempts", "wall", "tokens", "cost_usd", "soft", "on_exhausted"],
+};
+
+pub(super) const SOFT: Table =
+    Table { path: "budget.soft", keys: &["calls", "attempts", "wall", "tokens", "cost_usd"] };
+
 pub(super) const RETRY: Table =
     Table { path: "retry", keys: &["attempts", "backoff", "factor", "max", "jitter"] };
 
@@ -94,13 +102,17 @@ mod tests {
         run.extend(named(&schema, "/properties/run/oneOf/2/properties"));
         run.extend(named(&schema, "/properties/run/oneOf/3/properties"));
         assert_eq!(run, RUN.keys.iter().copied().collect());
+        let budget = "/properties/budget/oneOf/3/properties";
+        assert_eq!(named(&schema, budget), BUDGET.keys.iter().copied().collect());
+        let soft = format!("{budget}/soft/properties");
+        assert_eq!(named(&schema, &soft), SOFT.keys.iter().copied().collect());
         let http = named(&schema, "/properties/run/oneOf/2/properties/http/properties");
         assert_eq!(http, HTTP.keys.iter().copied().collect());
     }
 
     #[test]
     fn no_key_is_both_read_and_refused() {
-        for table in [FLOW, CONCURRENCY, RETRY, TIMEOUT, RUN, HTTP] {
+        for table in [FLOW, CONCURRENCY, BUDGET, SOFT, RETRY, TIMEOUT, RUN, HTTP] {
             assert!(!table.keys.iter().any(|key| is_later(table.path, key)));
         }
     }

@@ -3,6 +3,7 @@
 //! Owns: the YAML format of `schema/flow.schema.json`, templates, conditions. Pure: text in, values out.
 //! Absent on purpose: reading files, admitting runs, and what is refused as not supported yet (`keys::LATER`).
 
+mod budget;
 mod concurrency;
 mod condition;
 mod expand;
@@ -24,6 +25,7 @@ pub use template::FILLED_BYTES_MAX;
 pub use tree::FLOW_BYTES_MAX;
 
 use crate::model::{Mode, Name};
+use budget::Bounds;
 use concurrency::Concurrency;
 use condition::{Condition, Source};
 use path::Path;
@@ -47,21 +49,12 @@ pub struct Flow {
     env: Option<Template>,
     mode: Option<Mode>,
     concurrency: Option<Concurrency>,
-    budget: Calls,
+    budget: Bounds,
     retry: Option<Retries>,
     spans: Spans,
     run: Run,
     task: Option<Template>,
     labels: BTreeMap<String, Template>,
-}
-
-/// How many mutating calls a run may make.
-#[derive(Clone, Copy, Debug)]
-enum Calls {
-    /// As the engine's policy says.
-    Policy,
-    Unlimited,
-    Limit(u32),
 }
 
 /// `retry`: what the file names; the rest is the policy's.

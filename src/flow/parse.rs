@@ -6,6 +6,7 @@ use std::time::Duration;
 use regex::Regex;
 use serde_json::Value;
 
+use super::budget::Bounds;
 use super::condition::{Condition, Event, Expected, Source};
 use super::keys::{FLOW, HTTP, RETRY, RUN, TIMEOUT, is_later};
 use super::path::Path;
@@ -13,7 +14,7 @@ use super::problem::{Problem, Problems};
 use super::read::{Fields, Reader, is_name, later};
 use super::template::Template;
 use super::tree::{Node, Tree, read};
-use super::{Calls, Flow, Retries, Run, Spans};
+use super::{Flow, Retries, Run, Spans};
 use crate::model::{HttpRequest, Mode, Name};
 
 /// Time is kept in milliseconds; less than one is no time at all.
@@ -58,7 +59,8 @@ impl Reader<'_> {
         let for_each = fields.get("for_each").and_then(|(node, _)| self.for_each(node));
         let mode = fields.get("mode").and_then(|(node, key)| self.mode(node, &key));
         let concurrency = fields.get("concurrency").and_then(|(node, _)| self.concurrency(node));
-        let budget = fields.get("budget").map_or(Some(Calls::Policy), |(node, key)| self.budget(node, &key));
+        let budget =
+            fields.get("budget").map_or(Some(Bounds::default()), |(node, key)| self.budget(node, &key));
         let retry = fields.get("retry").and_then(|(node, _)| self.retry(node));
         let spans = fields.get("timeout").and_then(|(node, _)| self.spans(node)).unwrap_or_default();
         let labels = fields.get("labels").map(|(node, _)| self.labels(node)).unwrap_or_default();
@@ -227,20 +229,6 @@ impl Reader<'_> {
             self.wrong(node, key, EXPECTED);
         }
         mode
-    }
-
-    fn budget(&mut self, node: &Node, key: &str) -> Option<Calls> {
-        match &node.value {
-            Tree::Nothing => Some(Calls::Unlimited),
-            Tree::Text(text) if text == "unlimited" => Some(Calls::Unlimited),
-            Tree::Number(number) if number.as_u64().is_some_and(|calls| u32::try_from(calls).is_ok()) => {
-                self.count(node, key, 0, u32::MAX).map(Calls::Limit)
-            }
-            Tree::Number(_) | Tree::Text(_) | Tree::Bool(_) | Tree::List(_) | Tree::Map(_) => {
-                self.wrong(node, key, "a number of calls, or unlimited");
-                None
-            }
-        }
     }
 
     fn retry(&mut self, node: &Node) -> Option<Retries> {
