@@ -180,6 +180,13 @@ pub fn report(client: &Client, args: &Report) -> Result<(), Failure> {
             body.insert(name.to_owned(), json!(value));
         }
     }
+    for (name, value) in
+        [("tokens", args.tokens.map(Json::from)), ("cost_usd", args.cost_usd.map(Json::from))]
+    {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), value);
+        }
+    }
     let record = client.post(&path, &Json::Object(body))?;
     out::line(text(&record, "state"))
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::Value as Json;
 
+use super::budget;
 use crate::model::{self, Time};
 use crate::shell::time;
 
@@ -96,6 +98,13 @@ Without a running server it starts one in the foreground and stops it when the s
         after_help = "Example:\n  dwell rerun ses_01K\nPrints the new id. It has no key, and a budget of its own."
     )]
     Rerun(One),
+    /// Show what a record may use up, or give it more
+    #[command(after_help = "Examples:
+  dwell budget ses_01K
+  dwell budget ses_01K --add 20                  of what it waits for, else of calls
+  dwell budget ses_01K --add 2h --of wall
+A record that waits as dead_lettered budget_exhausted goes on where it stopped, with the same provider session.")]
+    Budget(Budget),
     /// Inside an attempt: take mutating calls from its budget
     #[command(after_help = "Example, in a tool that is about to write:
   dwell charge || exit 75
@@ -105,6 +114,7 @@ Prints used and limit. Exits 75 when the budget does not hold the calls; then no
     #[command(after_help = "Examples:
   dwell report heartbeat
   dwell report rate_limited --reset-at 2026-11-21T02:10:00Z --message \"limit reached\"
+  dwell report usage --tokens 1200 --cost-usd 0.04
   dwell report failed --code no_network --message \"cannot reach the registry\"")]
     Report(Report),
     /// Pause or resume a runtime
@@ -179,9 +189,9 @@ pub struct Run {
     /// Environment
     #[arg(long)]
     pub env: Option<String>,
-    /// Mutating calls it may make [default: unlimited]
-    #[arg(long, value_name = "N")]
-    pub budget: Option<u32>,
+    /// Mutating calls it may make, or calls=20,wall=2h,cost_usd=1,soft.cost_usd=0.8,on_exhausted=ask [default: unlimited]
+    #[arg(long, value_name = "N|LIMITS", value_parser = budget::asked)]
+    pub budget: Option<Json>,
     /// A mark of your own, to list by; may be given again
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,
@@ -292,6 +302,25 @@ pub struct One {
 }
 
 #[derive(Debug, Args)]
+pub struct Budget {
+    /// Record id, or a unique beginning of it
+    pub id: String,
+    /// How much more: a number, for wall a span like 2h, for cost_usd dollars
+    #[arg(long, value_name = "AMOUNT")]
+    pub add: Option<String>,
+    /// Of what [default: what the record waits for, else calls]
+    #[arg(long, value_name = "MEASURE", requires = "add", value_parser = measures())]
+    pub of: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn measures() -> PossibleValuesParser {
+    PossibleValuesParser::new(model::Measure::ALL.iter().map(|measure| measure.as_str()))
+}
+
+#[derive(Debug, Args)]
 pub struct Logs {
     /// Record id, or a unique beginning of it
     pub id: String,
@@ -392,6 +421,12 @@ pub struct Report {
     /// When the limit resets: RFC 3339, epoch seconds, or +90m
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = moment)]
     pub reset_at: Option<String>,
+    /// For usage: tokens since the last such report
+    #[arg(long, value_name = "N")]
+    pub tokens: Option<u64>,
+    /// For usage: dollars since the last such report
+    #[arg(long, value_name = "DOLLARS")]
+    pub cost_usd: Option<f64>,
     /// The provider's session id, to resume with
     #[arg(long, value_name = "ID")]
     pub session: Option<String>,

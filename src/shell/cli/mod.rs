@@ -2,6 +2,7 @@
 
 mod act;
 mod args;
+mod budget;
 pub mod client;
 pub mod exit;
 mod look;
@@ -60,6 +61,7 @@ fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Resume(args) => act::command(&client()?, "resume", args)?,
         Command::Redrive(args) => act::redrive(&client()?, args)?,
         Command::Rerun(args) => act::rerun(&client()?, args)?,
+        Command::Budget(args) => budget::budget(&client()?, args)?,
         Command::Charge(args) => act::charge(&client()?.with_token(token()), args)?,
         Command::Report(args) => act::report(&client()?.with_token(token()), args)?,
         Command::Mode(args) => modes::mode(&client()?, args)?,

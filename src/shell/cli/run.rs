@@ -139,6 +139,9 @@ fn news(record: &Json) -> String {
         "draining" => "the server is stopping; the session goes on after its next start".to_owned(),
         "dead_lettered" => {
             let id = text(record, "id");
+            if text(record, "cause") == "budget_exhausted" {
+                return format!("dead-lettered, {error}; go on with: dwell budget {id} --add AMOUNT");
+            }
             format!("dead-lettered, {}: {error}; try again with: dwell redrive {id}", text(record, "cause"))
         }
         "cancelled" => "cancelled".to_owned(),

@@ -11,7 +11,9 @@ use tokio::task::block_in_place;
 use super::Shared;
 use super::ask::{Input, answer, ask, bytes, unexpected};
 use crate::engine::{Answer, Request};
-use crate::model::{self, Action, Budget, Group, Name, RecordId, Submission, Trigger, Work};
+use crate::model::{self, Action, Group, Name, RecordId, Submission, Trigger, Work};
+use crate::model::{self, Action, Name, RecordId, Submission, Trigger, Work};
+use crate::shell::budgets;
 use crate::shell::fields::Fields;
 use crate::shell::hook::{self, HookRefusal};
 use crate::shell::problem::Problem;
@@ -131,7 +133,7 @@ pub(super) fn submission(
         org: fields.scope("org")?,
         env: fields.scope("env")?,
         key: fields.name("key")?.or(key),
-        budget: fields.small("budget")?.map(Budget::calls).unwrap_or_default(),
+        budget: budgets::read(&mut fields)?,
         expires: fields.span("expires")?,
         group: group(&mut fields)?,
         ..Submission::of(id, runtime, work)
@@ -201,6 +203,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Budget;
 
     fn read(json: &str) -> Result<Submission, String> {
         let fields = Fields::parse(json.as_bytes()).unwrap();

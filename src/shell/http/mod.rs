@@ -197,6 +197,7 @@ pub const ROUTES: &[Route] = &[
     post("/v1/records/{id}/resume", |method| on(method, records::resume)),
     post("/v1/records/{id}/redrive", |method| on(method, records::redrive)),
     post("/v1/records/{id}/rerun", |method| on(method, records::rerun)),
+    post("/v1/records/{id}/budget", |method| on(method, records::budget)),
     post("/v1/records/{id}/charge", |method| on(method, reports::charge)),
     post("/v1/records/{id}/reports", |method| on(method, reports::report)),
     get("/v1/runtimes", |method| on(method, system::runtimes)),

@@ -14,6 +14,7 @@ use super::Shared;
 use super::ask::{Input, Params, answer, ask, get, record, resolve, unexpected};
 use crate::engine::{Answer, Detail, Filter, Request};
 use crate::model::{Command, Kind, RecordId, StateName, Transition};
+use crate::shell::budgets;
 use crate::shell::fields::Fields;
 use crate::shell::problem::Problem;
 use crate::shell::{time, view};
@@ -224,6 +225,24 @@ pub(super) async fn rerun(
     let asked = Request::Rerun { id, fresh };
     let Answer::Admitted { detail, .. } = ask(&shared, asked).await? else { return Err(unexpected()) };
     Ok(answer(StatusCode::CREATED, view::admitted(&detail, false)))
+}
+
+/// `POST /v1/records/{id}/budget`: more of what it names, or of what the record waits for.
+pub(super) async fn budget(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Input(mut fields): Input,
+) -> Result<Response, Problem> {
+    let id = resolve(&shared, &id).await?;
+    let measure = match word(&mut fields, "of")? {
+        Some(measure) => measure,
+        None => budgets::wanted(&get(&shared, id).await?.record),
+    };
+    let amount = budgets::amount(&mut fields, "add", measure)?.filter(|amount| *amount > 0);
+    let amount = amount.ok_or_else(|| fields.problem("add", &format!("expected how much more {measure}")))?;
+    fields.finish()?;
+    let record = record(&shared, Request::TopUp { id, measure, amount }).await?;
+    Ok(answer(StatusCode::OK, view::record(&record)))
 }
 
 async fn command(
