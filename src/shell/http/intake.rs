@@ -12,7 +12,6 @@ use super::Shared;
 use super::ask::{Input, answer, ask, bytes, unexpected};
 use crate::engine::{Answer, Request};
 use crate::model::{self, Action, Group, Name, RecordId, Submission, Trigger, Work};
-use crate::model::{self, Action, Name, RecordId, Submission, Trigger, Work};
 use crate::shell::budgets;
 use crate::shell::fields::Fields;
 use crate::shell::hook::{self, HookRefusal};
