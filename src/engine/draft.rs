@@ -176,7 +176,6 @@ impl<'a> Draft<'a> {
     /// What people are to hear of a budget, in steps of their own.
     fn tell_of_budget(&mut self, before: &Record, after: &Record) {
         for (name, words) in budget::news(before, after) {
-            tracing::warn!(event = name, record = %after.id, "{words}");
             self.transitions.push(transition(Some(after), after, name, Some(words), self.now));
         }
     }
