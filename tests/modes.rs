@@ -251,6 +251,20 @@ fn where_a_flow_stands_survives_a_restart_and_a_changed_file_counts_from_then_on
 }
 
 #[test]
+fn an_older_run_that_goes_on_is_not_the_last_one_that_started() {
+    check(
+        Mode::Live,
+        "
+        trigger t f -> t.f queued, t.f active/1, start t.f/1 Original
+        t.f/1 failed -> t.f backoff +30s, stop t.f/1
+        trigger u f -> u.f queued, u.f active/1, start u.f/1 Original
+        +30s -> t.f queued, t.f active/2, start t.f/2 Original
+        modes -> f live by default since 30s matched u started u.f, g live by default since 30s
+        ",
+    );
+}
+
+#[test]
 fn a_flow_whose_needs_are_missing_does_not_go_live_and_nothing_changes() {
     let mut world = world(Mode::Off);
     check_in(&mut world, "+1s ->\nlacks g ->\n+1m ->");
@@ -281,6 +295,8 @@ fn a_flow_whose_needs_are_missing_does_not_go_live_and_nothing_changes() {
         trigger u g -> u.g queued, u.g active/1, start u.g/1 Original
         mode g live -> rejected capabilities_missing
         mode g off -> from live to off
+        lacks f ->
+        mode live -> from live to live
         ",
     );
 }

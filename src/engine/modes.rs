@@ -188,10 +188,10 @@ fn check(core: &Core, asked: &Flip, now: Time) -> Result<(), Rejected> {
         let (after, names_it) = match &asked.target {
             Target::Flow(name, _) if name != flow => continue,
             Target::Flow(_, named) => (core.in_force(flow, *named, core.modes.global).0, named.is_some()),
-            Target::Global(mode) => match core.in_force(flow, row.named, Some(*mode)) {
-                (after, Origin::Global) => (after, true),
-                (_, Origin::Override | Origin::Flow | Origin::Default) => continue,
-            },
+            Target::Global(mode) => {
+                let (after, origin) = core.in_force(flow, row.named, Some(*mode));
+                (after, origin == Origin::Global)
+            }
         };
         if after == Mode::Live && (names_it || row.mode != Mode::Live) {
             live.insert(flow, row);
