@@ -23,7 +23,7 @@ fn settings() -> Settings {
     let mut settings = Settings::default();
     settings.policy.retry.curve.jitter_percent = 0;
     settings.runtimes = BTreeMap::from([("claude".into(), 2), ("shell".into(), 100)]);
-    let pacing = Pacing { ramp: false };
+    let pacing = Pacing { ramp: false, ..Pacing::default() };
     settings.pacing = BTreeMap::from([("claude".into(), pacing), ("shell".into(), pacing)]);
     settings.burst.rate.threshold = 2;
     settings.orgs = BTreeMap::from([("o".into(), Org { burst: true, ..Org::default() })]);
@@ -243,7 +243,7 @@ fn a_tick_serves_its_orgs_and_the_next_one_follows_at_once() {
     }
     burst(&mut world, &["l0", "l1", "l2"], &["org=light", "runtime=shell"]);
     assert_eq!(status(&mut world).queued, 3 * 18 + 1);
-    let (_, words) = world.tick(vec![Request::ResumeRuntime { name: "shell".into() }]).unwrap();
+    let (_, words) = world.tick(vec![Request::ResumeRuntime { name: "shell".into(), model: None }]).unwrap();
     assert!(words.starts_with("h1.02 queued, h2.02 queued, "), "{words}");
     assert_eq!(world.engine.as_ref().unwrap().next_wake(), Some(world.now));
     let (_, words) = world.tick(Vec::new()).unwrap();
@@ -274,7 +274,7 @@ fn an_org_has_as_many_turns_a_round_as_its_weight() {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         burst(&mut world, &names, &[&format!("org={name}"), "runtime=shell"]);
     }
-    let (_, words) = world.tick(vec![Request::ResumeRuntime { name: "shell".into() }]).unwrap();
+    let (_, words) = world.tick(vec![Request::ResumeRuntime { name: "shell".into(), model: None }]).unwrap();
     let started: Vec<&str> = words.split(", ").filter_map(|word| word.strip_suffix(" active/1")).collect();
     let (first, rest) = started.split_at(8);
     assert_eq!(

@@ -88,7 +88,9 @@ impl Rig {
         let prompt = if session.is_some() { Prompt::LimitReset } else { Prompt::Original };
         let session = session.map(str::to_owned);
         let (org, env, runtime) = ("o".into(), "e".into(), runtime.into());
-        let start = Start { id: ID, attempt, org, env, flow: None, runtime, session, told: 0, prompt, work };
+        let (model, told) = (None, 0);
+        let start =
+            Start { id: ID, attempt, org, env, flow: None, runtime, model, session, told, prompt, work };
         self.exec.carry_out(durable(Effect::Start(Box::new(start))));
     }
 
@@ -205,6 +207,7 @@ fn a_payload_that_no_pipe_holds_arrives_whole() {
         env,
         flow: None,
         runtime,
+        model: None,
         session: None,
         told: 0,
         prompt: Prompt::Original,

@@ -134,6 +134,7 @@ impl Rig {
             env: "e".into(),
             flow: None,
             runtime: "http".into(),
+            model: None,
             session: None,
             told: 0,
             prompt: Prompt::Original,

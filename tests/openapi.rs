@@ -348,7 +348,8 @@ fn claims(dwell: &Checked) {
     let taken = dwell.post("/v1/claims", &[], &claim).1["attempts"][0].clone();
     assert_eq!((&taken["resume_token"], &taken["attempt"]), (&json!("s-1"), &json!(2)), "{taken:#}");
     assert!(taken["prompt"].as_str().unwrap().contains("reset"), "{taken:#}");
-    let done = json!({"reports": [{"record": id, "attempt": 2, "token": taken["token"], "type": "succeeded"}]});
+    let done =
+        json!({"reports": [{"record": id, "attempt": 2, "token": taken["token"], "type": "succeeded"}]});
     assert_eq!(dwell.post("/v1/reports", &[], &done).1["items"][0]["status"], 200);
     let nothing = json!({"worker": "me", "queue": "q"});
     assert_eq!(dwell.post("/v1/claims", &[], &nothing).1, json!({"attempts": []}));

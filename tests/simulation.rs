@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::World;
-use dwell::engine::{Answer, Filter, Request, Status};
+use dwell::engine::{Answer, Filter, Pacing, Request, Status};
 use dwell::model::*;
 use dwell::store::memory::Fault as DiskFault;
 
@@ -58,6 +58,8 @@ struct Life {
 impl Life {
     fn new(seed: u64) -> Life {
         let mut settings = World::new().settings;
+        let pacing = Pacing { by_model: true, ..Pacing::default() };
+        settings.pacing = BTreeMap::from([("claude".into(), pacing)]);
         settings.retention = Duration::from_secs(1_000_000_000); // purge would be a lawful loss
         Life {
             world: World::with(settings),
@@ -83,8 +85,9 @@ impl Life {
             let org = format!("org=o{}", self.dice.roll(3));
             let runtime = if self.dice.roll(3) == 0 { "runtime=shell" } else { "runtime=claude" };
             let name = format!("s{}", self.sessions);
-            let submission =
-                self.world.submission(&name, &[&org, runtime, "budget=5", "silence=10m", "expires=10h"]);
+            let mut options = vec![org.as_str(), runtime, "budget=5", "silence=10m", "expires=10h"];
+            options.extend(["model=m1", "model=m2"].get(usize::try_from(self.dice.roll(4)).unwrap()));
+            let submission = self.world.submission(&name, &options);
             return Some(Request::Submit(Box::new(submission)));
         }
         let id = self.any_record()?;
@@ -100,7 +103,8 @@ impl Life {
             6 => Request::Command { id, command: Command::Redrive },
             _ => {
                 let until = self.world.now.after(Duration::from_secs(self.dice.roll(600)));
-                Request::PauseRuntime { name: "claude".into(), until }
+                let model = (self.dice.roll(2) == 0).then(|| "m1".into());
+                Request::PauseRuntime { name: "claude".into(), model, until }
             }
         })
     }
@@ -291,12 +295,43 @@ impl Life {
     }
 }
 
+impl Life {
+    /// Left to itself, with every attempt succeeding, everything comes to an end: nothing waits for what never comes.
+    fn settle(&mut self) {
+        self.world.disk.heal();
+        for _ in 0..10_000 {
+            self.carry_out();
+            let ended = std::mem::take(&mut self.running).into_iter();
+            let reports: Vec<Request> = ended
+                .map(|(id, attempt)| Request::Report {
+                    id,
+                    attempt,
+                    report: Report::Succeeded { result: None },
+                })
+                .collect();
+            if reports.is_empty() {
+                // Nothing waits that long; what does is retention.
+                let furthest = self.world.now.after(Duration::from_hours(30 * 24));
+                let next = self.world.engine.as_ref().unwrap().next_wake();
+                let Some(next) = next.filter(|next| *next < furthest) else { break };
+                self.world.now = self.world.now.max(next);
+            }
+            self.world.tick(reports).unwrap();
+        }
+        for record in self.all() {
+            let over = record.state.finished_at().is_some() || record.state.name() == StateName::DeadLettered;
+            assert!(over, "{} is {} for ever", record.id, record.state.name());
+        }
+    }
+}
+
 fn live(seed: u64) -> Roughness {
     let mut life = Life::new(seed);
     for _ in 0..60 {
         life.step();
         life.check();
     }
+    life.settle();
     let status = life.status();
     life.rough.finished += status.counts[&StateName::Completed] + status.counts[&StateName::Cancelled];
     life.rough.dead += status.counts[&StateName::DeadLettered];

@@ -6,7 +6,8 @@ use super::draft::{Draft, Fail};
 use super::gate;
 use super::modes::Sorted;
 use super::request::{Answer, BurstStatus, Counts, Detail, Request, RuntimeView, Status, Triggered};
-use super::{claims, drains, groups, index, list, modes, paced, redrive};
+use super::windows::MODELS_MAX;
+use super::{claims, drains, groups, index, list, modes, paced, redrive, windows};
 use crate::model::{
     Cause, Event, Lane, Measure, Mode, Name, Record, RecordId, Rejected, Report, Runtime, StateName,
     Submission, Time, Trigger, TriggerId, Work,
@@ -26,12 +27,12 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
             Ok(Answer::Charged(record.budget.of(Measure::Calls)))
         }
         Request::TopUp { id, measure, amount } => record(draft, id, &Event::TopUp { measure, amount }),
-        Request::PauseRuntime { name, until } => {
-            set_runtime(draft, &name, |row| Runtime { paused_until: Some(until), ..row })
+        Request::PauseRuntime { name, model, until } => {
+            set_runtime(draft, &name, model, |row| Runtime { paused_until: Some(until), ..row })
         }
-        Request::ResumeRuntime { name } => {
+        Request::ResumeRuntime { name, model } => {
             let now = draft.now;
-            set_runtime(draft, &name, |row| row.resumed(now))
+            set_runtime(draft, &name, model, |row| row.resumed(now))
         }
         Request::Get { id } => Ok(Answer::Detail(Box::new(detail(draft, id)?))),
         Request::Resolve { range, limit } => Ok(Answer::Ids(list::resolve(draft, range, limit)?)),
@@ -245,12 +246,17 @@ fn trigger_runs(
 fn set_runtime(
     draft: &mut Draft<'_>,
     name: &Name,
+    model: Option<Name>,
     change: impl Fn(Runtime) -> Runtime,
 ) -> Result<Answer, Fail> {
     configured(draft, name)?;
-    let row = draft.core.runtime(name);
+    let row = model.map_or_else(|| name.clone(), |model| Runtime::of_model(name, &model));
+    let row = draft.core.runtime(&row);
     let changed = change(row.clone());
     if changed != row {
+        if !windows::room(draft, &row.name) {
+            return Err(Rejected::ModelsFull { runtime: name.clone(), limit: MODELS_MAX }.into());
+        }
         draft.set_runtime(changed);
     }
     Ok(Answer::Runtime(view(draft, name)))
@@ -260,6 +266,7 @@ fn view(draft: &Draft<'_>, name: &Name) -> RuntimeView {
     let lane = draft.core.index.lane(name);
     RuntimeView {
         runtime: draft.core.runtime(name),
+        models: draft.core.models(name).filter(|row| row.held_until(draft.now).is_some()).cloned().collect(),
         concurrency: draft.core.settings.runtimes.get(name).copied().unwrap_or(0),
         outstanding: u32::try_from(lane.map_or(0, |lane| lane.outstanding.len())).unwrap_or(u32::MAX),
         queued: lane.map_or(0, index::Lane::queued),

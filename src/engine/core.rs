@@ -59,13 +59,6 @@ impl Core {
         self.runtimes.get(name).cloned().unwrap_or_else(|| Runtime::open(name.clone()))
     }
 
-    /// When whatever still waits for a runtime's window is freed, if the window opens by itself: each record's own
-    /// jitter has had its say by then. `None`: the window is open.
-    pub(super) fn frees_at(&self, runtime: &Name) -> Option<Time> {
-        let until = self.runtimes.get(runtime)?.limited?.limit.until;
-        Some(until.after(self.settings.policy.limits.jitter))
-    }
-
     /// Whether something would start on a runtime if nothing held it: what waits for a claim only if one waits for it.
     pub(super) fn startable(&self, lane: &Lane) -> bool {
         !lane.queue.is_empty() || lane.claimable > 0 && self.claims.any()

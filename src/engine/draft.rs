@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::budget;
 use super::core::{Core, EngineError};
+use super::windows;
 use crate::machine::{self, RuntimeChange};
 use crate::model::{
     Effect, Event, Lane, Measure, Meter, Pause, Prompt, Record, RecordId, Rejected, Report, Runtime, Start,
@@ -181,7 +182,11 @@ impl<'a> Draft<'a> {
     }
 
     fn runtime_change(&mut self, record: &Record, change: RuntimeChange) {
-        let row = self.core.runtime(&record.runtime);
+        let mut window = self.core.window(record);
+        if matches!(change, RuntimeChange::Limited(_)) && !windows::room(self, &window) {
+            window.clone_from(&record.runtime);
+        }
+        let row = self.core.runtime(&window);
         let changed = match change {
             RuntimeChange::Limited(limit) => {
                 let held = row.limited.filter(|pause| pause.limit.until > self.now);
@@ -315,6 +320,7 @@ pub(super) fn start(record: &Record, work: Work, told: u64) -> Start {
         env: record.env.clone(),
         flow: record.flow.clone(),
         runtime: record.runtime.clone(),
+        model: record.model.clone(),
         session: record.session.clone(),
         told,
         prompt,

@@ -9,7 +9,7 @@
 
 use super::core::Core;
 use super::index::Entry;
-use crate::model::{Drain, Name, Pause, RecordId, Scope, Time};
+use crate::model::{Drain, Name, Pause, RecordId, Runtime, Scope, Time};
 
 /// The rule that holds a queued record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum Hold {
     },
     /// Its runtime's window is used up.
     Limited(Pause),
+    /// The model it asks for is paused or limited on its runtime: that model's row.
+    Model(Runtime),
     /// The burst gate diverted it, and as many as may be are released already.
     Burst {
         /// Released, and waiting for their start or outstanding.
@@ -67,6 +69,8 @@ pub(super) enum Narrow {
     Org,
     /// The group has no place.
     Group,
+    /// The model is held.
+    Model,
 }
 
 impl Hold {
@@ -76,6 +80,7 @@ impl Hold {
             Hold::Drained(Drain { scope: Scope::Flow(_), .. }) => Some(Narrow::Flow),
             Hold::Drained(Drain { scope: Scope::Org(_), .. }) => Some(Narrow::Org),
             Hold::Group { .. } => Some(Narrow::Group),
+            Hold::Model(_) => Some(Narrow::Model),
             Hold::Stopping { .. }
             | Hold::Drained(Drain { scope: Scope::All | Scope::Runtime(_), .. })
             | Hold::Paused { .. }
@@ -122,7 +127,15 @@ pub(super) fn ramping(core: &Core, runtime: &Name) -> Option<Hold> {
 /// What holds this record while others of its runtime go.
 pub(super) fn single(core: &Core, entry: &Entry) -> Option<Hold> {
     let flow = entry.flow.as_ref().and_then(|flow| drained(core, &Scope::Flow(flow.clone())));
-    flow.or_else(|| drained(core, &Scope::Org(entry.org.clone()))).or_else(|| group(core, entry))
+    flow.or_else(|| drained(core, &Scope::Org(entry.org.clone())))
+        .or_else(|| model(core, entry))
+        .or_else(|| group(core, entry))
+}
+
+/// Whether the model it asks for is held.
+fn model(core: &Core, entry: &Entry) -> Option<Hold> {
+    let row = core.runtimes.get(entry.model.as_ref()?)?;
+    row.held_until(core.now).map(|_| Hold::Model(row.clone()))
 }
 
 /// Whether its group has no place for it.

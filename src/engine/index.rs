@@ -12,7 +12,7 @@ use super::parked::{HoldKey, Parked};
 use super::queues::Queues;
 use super::request::Counts;
 use super::settings::Settings;
-use crate::model::{Lane as Queue, Name, Record, RecordId, StateName, Time};
+use crate::model::{Lane as Queue, Name, Record, RecordId, Runtime, StateName, Time};
 use crate::pace::Rotation;
 
 /// What the indexes know of one live record.
@@ -22,6 +22,8 @@ pub(super) struct Entry {
     pub(super) env: Name,
     pub(super) flow: Option<Name>,
     pub(super) runtime: Name,
+    /// The row of the model it asks for there.
+    pub(super) model: Option<Name>,
     pub(super) state: StateName,
     /// Which of the two queues it stands in, if it is queued.
     pub(super) queue: Option<Queue>,
@@ -63,6 +65,7 @@ impl Entry {
         match narrow {
             Narrow::Flow => HoldKey::Flow(self.flow.clone().unwrap_or_default()),
             Narrow::Org => HoldKey::Org(self.org.clone()),
+            Narrow::Model => HoldKey::Model(self.model.clone().unwrap_or_default()),
             Narrow::Group => {
                 let group = self.member.as_ref().map(|member| member.key.clone());
                 let none = || GroupId { flow: None, name: Name::default() };
@@ -85,8 +88,8 @@ pub(super) struct Lane {
     pub(super) released: BTreeSet<RecordId>,
     /// With an outstanding attempt.
     pub(super) outstanding: BTreeSet<RecordId>,
-    /// Waiting for its window.
-    pub(super) limited: BTreeSet<RecordId>,
+    /// Waiting for a window of it, by the window's row.
+    pub(super) limited: BTreeMap<Name, BTreeSet<RecordId>>,
     /// Queued, and parked outside both rotations.
     pub(super) parked: u64,
 }
@@ -118,9 +121,22 @@ pub(super) struct Index {
     names: BTreeSet<Name>,
     letters: Letters,
     order_max: u64,
+    /// Runtimes whose models have windows of their own.
+    by_model: BTreeSet<Name>,
 }
 
 impl Index {
+    /// Of no record.
+    pub(super) fn new(settings: &Settings) -> Index {
+        let by_model = settings.pacing.iter().filter(|(_, pacing)| pacing.by_model);
+        Index { by_model: by_model.map(|(name, _)| name.clone()).collect(), ..Index::default() }
+    }
+
+    /// The row of the window that what runs there, and asks for the model of that row, is limited by.
+    pub(super) fn window<'a>(&self, runtime: &'a Name, model: Option<&'a Name>) -> &'a Name {
+        model.filter(|_| self.by_model.contains(runtime)).unwrap_or(runtime)
+    }
+
     /// Makes the indexes say what `record` says; a finished record leaves them.
     pub(super) fn set(&mut self, record: &Record) {
         let left = self.remove(record.id);
@@ -145,6 +161,7 @@ impl Index {
             env: self.intern(&record.env),
             flow: record.flow.as_ref().map(|flow| self.intern(flow)),
             runtime: self.intern(&record.runtime),
+            model: record.model.as_ref().map(|model| self.intern(&Runtime::of_model(&record.runtime, model))),
             state: record.state.name(),
             queue: record.state.lane(),
             parked: None,
@@ -162,6 +179,7 @@ impl Index {
         if let Some(deadline) = entry.deadline {
             self.deadlines.insert((deadline, record.id));
         }
+        let window = self.window(&entry.runtime, entry.model.as_ref()).clone();
         let lane = self.lanes.entry(entry.runtime.clone()).or_default();
         if entry.queue.is_some() {
             *self.queued.entry((entry.org.clone(), entry.env.clone())).or_default() += 1;
@@ -171,7 +189,7 @@ impl Index {
                 lane.outstanding.insert(record.id);
             }
             StateName::RateLimited => {
-                lane.limited.insert(record.id);
+                lane.limited.entry(window).or_default().insert(record.id);
             }
             StateName::Queued
             | StateName::Backoff
@@ -207,13 +225,19 @@ impl Index {
                 queued.remove();
             }
         }
+        let window = self.window(&entry.runtime, entry.model.as_ref()).clone();
         let lane = self.lanes.entry(entry.runtime).or_default();
         match entry.state {
             StateName::Active | StateName::Draining => {
                 lane.outstanding.remove(&id);
             }
             StateName::RateLimited => {
-                lane.limited.remove(&id);
+                if let Some(waiting) = lane.limited.get_mut(&window) {
+                    waiting.remove(&id);
+                    if waiting.is_empty() {
+                        lane.limited.remove(&window);
+                    }
+                }
             }
             StateName::Queued
             | StateName::Backoff

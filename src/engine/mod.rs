@@ -27,13 +27,14 @@ mod open;
 mod paced;
 mod parked;
 mod purge;
-mod ramp;
 mod queues;
+mod ramp;
 mod redrive;
 mod request;
 mod run;
 mod settings;
 mod tick;
+mod windows;
 
 pub use self::core::EngineError;
 pub use crate::pace::{Outcome, Rate, Reason, Switches};
@@ -54,3 +55,4 @@ pub use settings::{
     REDRIVES_MAX, REDRIVES_PER_TICK_MAX, Settings, VISITS_PER_PAGE_MAX,
 };
 pub use tick::{Engine, Released};
+pub use windows::MODELS_MAX;

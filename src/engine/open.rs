@@ -48,7 +48,7 @@ impl Engine {
             Some(bytes) => Tally::decode(&bytes)?,
             None => Tally::default(),
         };
-        let mut index = Index::default();
+        let mut index = Index::new(&settings);
         let now = now.max(tally.now);
         let (mut survivors, mut interrupted) = (Vec::new(), Vec::new());
         each(&*backend, keys::all_live(), |value| {

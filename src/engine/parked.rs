@@ -22,6 +22,8 @@ pub(super) enum HoldKey {
         /// The record's.
         runtime: Name,
     },
+    /// The row of the model it asks for is open.
+    Model(Name),
 }
 
 /// Parked records by what they wait for, each in its order.
@@ -44,6 +46,14 @@ impl Parked {
             self.waiting.remove(key);
             self.freed.remove(key);
         }
+    }
+
+    /// The rows of models that records wait for.
+    pub(super) fn models(&self) -> impl Iterator<Item = &Name> {
+        self.waiting.range(HoldKey::Model(Name::default())..).map_while(|(key, _)| match key {
+            HoldKey::Model(row) => Some(row),
+            HoldKey::Flow(_) | HoldKey::Org(_) | HoldKey::Group { .. } => None,
+        })
     }
 
     /// The rule is gone: what waits for it goes back.

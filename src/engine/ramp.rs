@@ -16,7 +16,7 @@ impl Core {
         if !self.settings.pacing(runtime).ramp {
             return None;
         }
-        let since = self.runtimes.get(runtime)?.opened_at(self.now)?;
+        let since = self.opened_at(runtime)?;
         let started = self.started.get(runtime).copied().unwrap_or_default();
         pace::ramp(since, self.now, concurrency, started)
     }
@@ -50,10 +50,7 @@ pub(super) fn reopened(draft: &mut Draft<'_>, runtime: &Name) {
 /// would wake in one instant.
 pub(super) fn late(draft: &mut Draft<'_>, seen: Time) {
     let (core, now) = (&draft.core, draft.now);
-    let unseen = |name: &Name| {
-        let opened = core.runtimes.get(name).and_then(|row| row.opened_at(now));
-        opened.is_some_and(|at| at > seen && at.after(RAMP_STEP) <= now)
-    };
+    let unseen = |name: &Name| core.opened_at(name).is_some_and(|at| at > seen && at.after(RAMP_STEP) <= now);
     let waiting = core.index.lanes().filter(|(_, lane)| lane.queued() > 0 || !lane.limited.is_empty());
     let late: Vec<Name> = waiting.map(|(name, _)| name).filter(|name| unseen(name)).cloned().collect();
     for name in late {

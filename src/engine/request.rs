@@ -78,6 +78,8 @@ pub enum Request {
     PauseRuntime {
         /// Its name.
         name: Name,
+        /// Of this model only.
+        model: Option<Name>,
         /// Until when.
         until: Time,
     },
@@ -85,6 +87,8 @@ pub enum Request {
     ResumeRuntime {
         /// Its name.
         name: Name,
+        /// Those of this model; `None`: those of the account. The others stay.
+        model: Option<Name>,
     },
     /// One record with its work -> [`Answer::Detail`].
     Get {
@@ -480,6 +484,8 @@ pub struct Page {
 pub struct RuntimeView {
     /// Its durable row.
     pub runtime: Runtime,
+    /// The rows of its models that are held by themselves.
+    pub models: Vec<Runtime>,
     /// Attempts allowed at once.
     pub concurrency: u32,
     /// Attempts outstanding.

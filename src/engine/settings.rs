@@ -84,16 +84,18 @@ impl Default for Org {
     }
 }
 
-/// How one runtime comes back after a pause.
+/// How one runtime is held by limits, and comes back after a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pacing {
     /// Whether it starts a few a second at first.
     pub ramp: bool,
+    /// Whether a limit that is reported of a model is that model's only.
+    pub by_model: bool,
 }
 
 impl Default for Pacing {
     fn default() -> Self {
-        Pacing { ramp: true }
+        Pacing { ramp: true, by_model: false }
     }
 }
 

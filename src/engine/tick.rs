@@ -6,7 +6,7 @@ use super::request::{Answer, Arrival, Reply, Request};
 use super::settings::{
     CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX,
 };
-use super::{arrivals, burst, claims, hold, modes, paced, purge, ramp};
+use super::{arrivals, burst, claims, hold, modes, paced, purge, ramp, windows};
 use crate::model::{Effect, Event, Name, RecordId, Rejected, Time, Transition};
 use crate::store::{Durable, Writer};
 
@@ -48,8 +48,7 @@ impl Engine {
             !lane.burst.is_empty() || core.startable(lane) && hold::full(core, name).is_none()
         });
         let reopened = reopened.filter_map(|(name, _)| core.runtimes.get(name)?.held_until(core.now)).min();
-        let opened = core.index.lanes().filter(|(_, lane)| !lane.limited.is_empty());
-        let opened = opened.filter_map(|(name, _)| core.frees_at(name)).min();
+        let opened = core.window_wake();
         let ramped = core.ramp_wake();
         let redrives = paced::next_at(core.redrives.values().filter(|_| core.draining.is_none()));
         let purge = core.oldest.due_at(core.settings.retention);
@@ -86,6 +85,7 @@ impl Engine {
         }
         deadlines(&mut draft)?;
         cleared(&mut draft)?;
+        windows::unpark(&mut draft);
         draft.core.more |= draft.core.index.unpark(PARKS_PER_TICK_MAX);
         paced::advance(&mut draft)?;
         burst::drain(&mut draft)?;
@@ -124,8 +124,8 @@ fn deadlines(draft: &mut Draft<'_>) -> Result<(), EngineError> {
 fn cleared(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     let (now, core) = (draft.now, &draft.core);
     let open = |name: &Name| core.frees_at(name).is_none_or(|at| at <= now);
-    let lanes = core.index.lanes().filter(|(name, _)| open(name));
-    let waiting = lanes.flat_map(|(_, lane)| lane.limited.iter().copied());
+    let windows = core.index.lanes().flat_map(|(_, lane)| lane.limited.iter());
+    let waiting = windows.filter(|(window, _)| open(window)).flat_map(|(_, waiting)| waiting.iter().copied());
     let freed: Vec<RecordId> = waiting.take(CLEARS_PER_TICK_MAX).collect();
     draft.core.more |= freed.len() == CLEARS_PER_TICK_MAX;
     for id in freed {

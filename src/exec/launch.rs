@@ -156,6 +156,9 @@ fn agent(start: &Start, runtime: &RuntimeSetup, prompt: &str, cwd: Option<PathBu
     }
     if !template.iter().any(|element| element.contains("{prompt}")) {
         template.extend(subcommand.filter(|word| !template.contains(word)));
+        if let (Some(model), Some(_)) = (&start.model, name) {
+            template.extend(["--model", model]);
+        }
         template.extend(appended(runtime.adapter, resumes));
     }
     let takes_session = template.iter().any(|element| element.contains("{session}"));
@@ -213,6 +216,7 @@ fn environment(start: &Start, setup: &Setup) -> BTreeMap<&'static str, String> {
         (super::MARK_VAR, setup.mark.clone()),
     ]);
     vars.extend(start.flow.as_ref().map(|flow| ("DWELL_FLOW", flow.to_string())));
+    vars.extend(start.model.as_ref().map(|model| ("DWELL_MODEL", model.to_string())));
     vars.extend(setup.server.clone().map(|server| ("DWELL_SERVER", server)));
     vars.extend(start.session.clone().map(|session| ("DWELL_RESUME", session)));
     vars
@@ -256,6 +260,7 @@ mod tests {
             env: "e".into(),
             flow: None,
             runtime: "r".into(),
+            model: None,
             session: resume.map(|(session, _)| session.to_owned()),
             told: 0,
             prompt: resume.map_or(Prompt::Original, |(_, prompt)| prompt),
@@ -333,6 +338,28 @@ mod tests {
         let opencode = ["opencode", "run", "--format", "json"];
         check(Adapter::Opencode, &[], None, &[&opencode[..], &["--", prompt]].concat());
         check(Adapter::Opencode, &[], resume, &[&opencode[..], &["--session", "ID", "--", "go on"]].concat());
+    }
+
+    #[test]
+    fn an_agent_is_asked_for_the_model_and_a_command_line_of_ones_own_finds_it_in_its_environment() {
+        let start = Start { model: Some("m/1".into()), ..agent_start(None) };
+        let argv = |runtime| Launch::of(&start, &setup(runtime)).unwrap().argv;
+        for (adapter, first) in [
+            (Adapter::Claude, &["claude"][..]),
+            (Adapter::Codex, &["codex", "exec"]),
+            (Adapter::Gemini, &["gemini"]),
+            (Adapter::Opencode, &["opencode", "run"]),
+        ] {
+            let argv = argv(runtime(adapter, &[]));
+            assert_eq!(argv[..first.len() + 2], [first, &["--model", "m/1"]].concat());
+        }
+        let own = runtime(Adapter::Claude, &["c", "{prompt}"]);
+        assert_eq!(argv(own.clone()), ["c", "do {session}"]);
+        assert_eq!(argv(runtime(Adapter::Plain, &["c"])), ["c"]);
+        let setup = setup(own);
+        let command = Launch::of(&start, &setup).unwrap().command(&start, &setup);
+        let model = command.get_envs().find(|(key, _)| *key == "DWELL_MODEL").and_then(|(_, value)| value);
+        assert_eq!(model.unwrap(), "m/1");
     }
 
     #[test]

@@ -8,8 +8,8 @@ use super::condition::hears;
 use super::template::{Scope, Template};
 use super::{Flow, Retries, Run};
 use crate::model::{
-    Action, Curve, Fault, HttpRequest, Name, Policy, RecordId, Retry, Submission, Timeouts, Trigger, Work,
-    bounded,
+    Action, Curve, Fault, HttpRequest, MODEL_BYTES_MAX, Name, Policy, RecordId, Retry, Runtime,
+    Submission, Timeouts, Trigger, Work, bounded,
 };
 
 /// The most runs one flow makes of one trigger.
@@ -74,6 +74,7 @@ impl Flow {
         let env = filler.tenant("env", self.env.as_ref(), &trigger.env);
         let group = self.concurrency.as_ref().map(|shared| shared.named(&filler.group(&shared.group)));
         let action = filler.action(&self.run);
+        let model = filler.model(&self.run);
         let task = self.task.as_ref().map(|task| bounded(&filler.fill("task", task)));
         let labels: BTreeMap<String, String> = self
             .labels
@@ -99,6 +100,7 @@ impl Flow {
             timeouts,
             expires: spans.expires,
             group,
+            model,
             invalid,
             ..Submission::of(id, self.runtime().clone(), work)
         }
@@ -170,6 +172,23 @@ impl Filler<'_> {
             self.faults.push(format!("{key}: {:?} becomes {text:.80?}: {expected}", template.source()));
         }
         fits
+    }
+
+    /// What cannot be a model's name is a fault.
+    fn model(&mut self, run: &Run) -> Option<Name> {
+        let Run::Agent { model: Some(template), .. } = run else { return None };
+        let before = self.faults.len();
+        let text = self.fill("run.model", template);
+        if self.faults.len() > before {
+            return None;
+        }
+        if !Runtime::is_model(&text) {
+            let expected =
+                format!("expected 1 to {MODEL_BYTES_MAX} visible ASCII characters, the first not -");
+            self.faults.push(format!("run.model: {:?} becomes {text:.80?}: {expected}", template.source()));
+            return None;
+        }
+        Some(text.into())
     }
 
     fn action(&mut self, run: &Run) -> Action {

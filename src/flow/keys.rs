@@ -45,7 +45,7 @@ pub(super) const RETRY: Table =
 pub(super) const TIMEOUT: Table = Table { path: "timeout", keys: &["attempt", "silence", "expires"] };
 
 pub(super) const RUN: Table =
-    Table { path: "run", keys: &["agent", "prompt", "command", "http", "worker", "runtime", "cwd"] };
+    Table { path: "run", keys: &["agent", "model", "prompt", "command", "http", "worker", "runtime", "cwd"] };
 
 pub(super) const HTTP: Table = Table { path: "run.http", keys: &["url", "method", "headers"] };
 

@@ -80,7 +80,7 @@ struct Spans {
 /// `run`.
 #[derive(Clone, Debug)]
 enum Run {
-    Agent { runtime: Name, prompt: Template, cwd: Option<Template> },
+    Agent { runtime: Name, model: Option<Template>, prompt: Template, cwd: Option<Template> },
     Command { runtime: Name, argv: Vec<Template>, cwd: Option<Template> },
     Http { runtime: Name, url: Template, method: String, headers: BTreeMap<String, Template> },
     Worker { runtime: Name, queue: Name },

@@ -270,16 +270,19 @@ impl Reader<'_> {
                 misplaced(self, "runtime", "command, run.http or run.worker");
                 let prompt = self.required(node, &fields, "prompt", "what the agent is asked");
                 let prompt = self.template(prompt?, "run.prompt");
-                Some(Run::Agent { runtime: runtime?, prompt: prompt?, cwd })
+                let model = fields.get("model").and_then(|(node, key)| self.template(node, &key));
+                Some(Run::Agent { runtime: runtime?, model, prompt: prompt?, cwd })
             }
             (None, Some((command, key)), None, None) => {
                 let argv = self.argv(command, &key);
                 misplaced(self, "prompt", "agent");
+                misplaced(self, "model", "agent");
                 let runtime = self.runtime(&fields, RUNTIME_DEFAULT);
                 Some(Run::Command { runtime: runtime?, argv: argv?, cwd })
             }
             (None, None, Some((http, _)), None) => {
                 misplaced(self, "prompt", "agent");
+                misplaced(self, "model", "agent");
                 misplaced(self, "cwd", "agent or run.command");
                 let runtime = self.runtime(&fields, HTTP_RUNTIME_DEFAULT);
                 self.http(http, runtime?)

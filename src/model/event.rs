@@ -158,6 +158,13 @@ pub enum Rejected {
         /// What was named.
         scope: Scope,
     },
+    /// As many models of a runtime are held as may be.
+    ModelsFull {
+        /// Of which.
+        runtime: Name,
+        /// As many as may be.
+        limit: usize,
+    },
     /// As many scopes are drained as may be.
     DrainsFull {
         /// As many as may be.
@@ -224,6 +231,7 @@ impl Rejected {
             Rejected::UnknownRuntime { .. } => "unknown_runtime",
             Rejected::NotDrained { .. } => "not_drained",
             Rejected::DrainsFull { .. } => "drains_full",
+            Rejected::ModelsFull { .. } => "models_full",
             Rejected::QueueFull { .. } => "queue_full",
             Rejected::UnknownFlow { .. } => "unknown_flow",
             Rejected::FlowOff { .. } => "flow_off",
@@ -259,6 +267,9 @@ impl std::fmt::Display for Rejected {
             Rejected::NotDrained { scope } => write!(f, "{scope} is not drained"),
             Rejected::DrainsFull { limit } => {
                 write!(f, "{limit} scopes are drained already; undrain one first")
+            }
+            Rejected::ModelsFull { runtime, limit } => {
+                write!(f, "{limit} models of {runtime} are held already; resume one first")
             }
             Rejected::UnknownRedrive { id } => write!(f, "no redrive {id} is running"),
             Rejected::TooManyRedrives { limit } => {

@@ -34,7 +34,7 @@ pub use record::{
     Action, Budget, Child, Group, HttpRequest, Measure, Meter, Record, Streak, Streaks, Submission, Work,
 };
 pub use redrive::{Pace, Redrive};
-pub use runtime::Runtime;
+pub use runtime::{MODEL_BYTES_MAX, Runtime};
 pub use scope::{Drain, Scope, ScopeError};
 pub use start::{Prompt, Start};
 pub use state::{Cause, Lane, State, StateName};

@@ -1,11 +1,15 @@
-//! A runtime's durable row: its pauses. How it is started and its concurrency are configuration.
+//! A runtime's durable rows: its pauses, the account's and those of single models. How it is started and its concurrency
+//! are configuration.
 
 use super::{Name, Pause, Time};
 
-/// The durable part of a named provider account.
+/// The longest name of a model.
+pub const MODEL_BYTES_MAX: usize = 128;
+
+/// The durable part of a named provider account, or of one model there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Runtime {
-    /// Its name in the configuration.
+    /// Its name in the configuration, or that of a model there ([`Runtime::of_model`]).
     pub name: Name,
     /// The provider's window, by report.
     pub limited: Option<Pause>,
@@ -19,6 +23,22 @@ impl Runtime {
     /// A runtime that nothing holds.
     pub const fn open(name: Name) -> Runtime {
         Runtime { name, limited: None, paused_until: None, reopened_at: None }
+    }
+
+    /// The name of a model's row: `claude/opus`. A runtime's own name has no slash, a model's may.
+    pub fn of_model(runtime: &str, model: &str) -> Name {
+        format!("{runtime}/{model}").into()
+    }
+
+    /// The runtime and model of a model's row.
+    pub fn model_of(row: &str) -> Option<(&str, &str)> {
+        row.split_once('/')
+    }
+
+    /// Whether a text can be a model: it becomes an argument of an agent's program, so it must not look like a flag.
+    pub fn is_model(text: &str) -> bool {
+        let sized = (1..=MODEL_BYTES_MAX).contains(&text.len());
+        sized && !text.starts_with('-') && text.bytes().all(|byte| byte.is_ascii_graphic())
     }
 
     /// When it was last let go by then: a pause was over, or was ended. `None`: it never was held.
@@ -68,6 +88,23 @@ mod tests {
             by: None,
         };
         Runtime { limited: limited.map(pause), paused_until: paused.map(at), ..Runtime::open("r".into()) }
+    }
+
+    #[test]
+    fn a_models_row_names_both() {
+        let row = Runtime::of_model("open", "anthropic/claude-opus");
+        assert_eq!(Runtime::model_of(&row), Some(("open", "anthropic/claude-opus")));
+        assert_eq!(Runtime::model_of("open"), None);
+    }
+
+    #[test]
+    fn a_model_is_a_word_that_no_program_takes_for_a_flag() {
+        for model in ["opus", "anthropic/claude-opus-4.5", "ollama/gemma4:latest"] {
+            assert!(Runtime::is_model(model), "{model}");
+        }
+        for text in ["", "-p", "--model", "two words", "tab\t", "é", &"m".repeat(MODEL_BYTES_MAX + 1)] {
+            assert!(!Runtime::is_model(text), "{text}");
+        }
     }
 
     #[test]

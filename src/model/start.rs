@@ -28,6 +28,8 @@ pub struct Start {
     pub flow: Option<Name>,
     /// The provider account to run on.
     pub runtime: Name,
+    /// Which of its models to ask for.
+    pub model: Option<Name>,
     /// The provider session to resume, if any.
     pub session: Option<String>,
     /// What the meter of that session showed, in millionths of a US dollar.

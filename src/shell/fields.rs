@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::problem::Problem;
 use super::time;
-use crate::model::{Name, Reset, Time, USAGE_MAX, micros};
+use crate::model::{MODEL_BYTES_MAX, Name, Reset, Runtime, Time, USAGE_MAX, micros};
 
 /// The longest org, env, runtime, key or source: these are kept in memory for every record.
 pub const NAME_BYTES_MAX: usize = 256;
@@ -78,6 +78,17 @@ impl Fields {
     /// An org or env; `default` if it is not there.
     pub fn scope(&mut self, name: &str) -> Result<Name, Problem> {
         Ok(self.name(name)?.map_or_else(|| Name::from("default"), Name::from))
+    }
+
+    /// A model, as its provider calls it.
+    pub fn model(&mut self, name: &str) -> Result<Option<Name>, Problem> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        if !Runtime::is_model(&text) {
+            let expected =
+                format!("expected 1 to {MODEL_BYTES_MAX} visible ASCII characters that do not begin with -");
+            return Err(self.problem(name, &expected));
+        }
+        Ok(Some(text.into()))
     }
 
     /// A whole number; digits in a string count.

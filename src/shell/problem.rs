@@ -90,6 +90,7 @@ impl From<Rejected> for Problem {
             Rejected::Illegal { .. }
             | Rejected::StaleAttempt { .. }
             | Rejected::DrainsFull { .. }
+            | Rejected::ModelsFull { .. }
             | Rejected::FlowOff { .. }
             | Rejected::CapabilitiesMissing { .. }
             | Rejected::CutoverEarly { .. } => 409,
@@ -129,6 +130,7 @@ impl From<Rejected> for Problem {
             | Rejected::NoLimit { .. }
             | Rejected::NotDrained { .. }
             | Rejected::DrainsFull { .. }
+            | Rejected::ModelsFull { .. }
             | Rejected::UnknownRuntime { .. }
             | Rejected::UnknownFlow { .. }
             | Rejected::FlowOff { .. }

@@ -11,8 +11,8 @@ use crate::engine::{
     BurstStatus, Detail, DrainView, Group, Paced, Page, Reason, Redriven, RuntimeView, Status, Triggered,
 };
 use crate::model::{
-    Action, Budget, Cause, Fault, HttpRequest, Lane, Measure, Meter, Missing, Record, Redrive, Source, State,
-    StateName, Streak, Time, Transition, Trigger,
+    Action, Budget, Cause, Fault, HttpRequest, Lane, Measure, Meter, Missing, Record, Redrive, Runtime,
+    Source, State, StateName, Streak, Time, Transition, Trigger,
 };
 
 pub use claims::{claimed, queue};
@@ -200,9 +200,24 @@ pub fn page(page: &Page) -> Json {
     list(page.records.iter().map(record).collect(), page.next.map(|id| id.to_string()))
 }
 
-/// A runtime: `state` is what holds it now.
+/// A runtime: `state` is what holds it now; of its models those that are held by themselves.
 pub fn runtime(view: &RuntimeView, now: Time) -> Json {
-    let row = &view.runtime;
+    let model = |row: &Runtime| {
+        let (_, model) = Runtime::model_of(&row.name)?;
+        Some(standing(row, now).with("model", model).done())
+    };
+    let models: Vec<Json> = view.models.iter().filter_map(model).collect();
+    standing(&view.runtime, now)
+        .with("name", &*view.runtime.name)
+        .with("concurrency", view.concurrency)
+        .with("outstanding", view.outstanding)
+        .with("queued", view.queued)
+        .maybe("models", (!models.is_empty()).then_some(models))
+        .done()
+}
+
+/// What holds a row.
+fn standing(row: &Runtime, now: Time) -> Object {
     let held = |until: Option<Time>| until.is_some_and(|until| until > now);
     let state = match (held(row.paused_until), held(row.limited.map(|pause| pause.limit.until))) {
         (true, _) => "paused",
@@ -219,15 +234,10 @@ pub fn runtime(view: &RuntimeView, now: Time) -> Json {
             .done()
     });
     Object::default()
-        .with("name", &*row.name)
         .with("state", state)
-        .with("concurrency", view.concurrency)
-        .with("outstanding", view.outstanding)
-        .with("queued", view.queued)
         .maybe("held_until", row.held_until(now).map(moment))
         .maybe("paused_until", row.paused_until.map(moment))
         .maybe("limited", limited)
-        .done()
 }
 
 /// A drained scope.
@@ -389,7 +399,7 @@ mod tests {
 
     use super::*;
     use crate::machine;
-    use crate::model::{Limit, Name, Pause, Policy, RecordId, Runtime, Submission, Work};
+    use crate::model::{Limit, Name, Pause, Policy, RecordId, Submission, Work};
 
     fn limited() -> Detail {
         let action = Action::Command { argv: vec!["true".to_owned()], cwd: None };
@@ -456,7 +466,11 @@ mod tests {
         let limit = Limit { until: Time::from_millis(9), source: Source::Told };
         let pause = Pause { limit, since: Time::ZERO, by: None };
         let row = Runtime { limited: Some(pause), ..Runtime::open(name) };
-        let view = RuntimeView { runtime: row, concurrency: 5, outstanding: 0, queued: 2 };
+        let opus = Runtime { name: "claude/opus".into(), ..row.clone() };
+        let view =
+            RuntimeView { runtime: row, models: vec![opus], concurrency: 5, outstanding: 0, queued: 2 };
+        let model = &runtime(&view, Time::from_millis(8))["models"][0];
+        assert_eq!((&model["model"], &model["state"]), (&json!("opus"), &json!("limited")));
         assert_eq!(runtime(&view, Time::from_millis(8))["state"], "limited");
         assert_eq!(runtime(&view, Time::from_millis(9))["state"], "open");
         let paused = Runtime { paused_until: Some(Time::MAX), ..view.runtime.clone() };

@@ -182,10 +182,10 @@ impl World {
 
 /// Runs a script: each line is `what -> words`, and the words are what the answer, the steps and the effects say.
 ///
-/// `submit a [runtime=claude] [org=o] [env=e] [key=k] [budget=20] [wall=2h] [soft.cost_usd=0.8] [ask=yes] [silence=10m] [expires=1h] [flow=f]
+/// `submit a [runtime=claude] [org=o] [env=e] [key=k] [budget=20] [wall=2h] [soft.cost_usd=0.8] [ask=yes] [silence=10m] [expires=1h] [flow=f] [model=m]
 /// [group=g [max=1] [queue=1] [newest]]`,
 /// `a/1 <report> [+time]`,
-/// `a/1 charge 3`, `a/1 usage 0.4 5t [end]`, `top_up a +1 cost_usd`, `cancel a`, `resume a`, `redrive a`, `rerun a b`, `pause claude +1h`, `open claude`, `drain +30s` (a stop), `drain org:o [+30s]`,
+/// `a/1 charge 3`, `a/1 usage 0.4 5t [end]`, `top_up a +1 cost_usd`, `cancel a`, `resume a`, `redrive a`, `rerun a b`, `pause claude +1h`, `pause claude/m +1h`, `open claude`, `drain +30s` (a stop), `drain org:o [+30s]`,
 /// `undrain org:o`, `drains`, `+90m` (time
 /// passes, one tick), `+90m step` (from deadline to deadline), `crash` (open anew, survivors stopped), `lose`, `land`
 /// (what the next commit does), `show a`, `pace 10/s [cause=lost] [org=o]` (redrive dead letters so fast), `redrives`,
@@ -238,10 +238,14 @@ impl World {
             ["resume", name] => self.command(name, Command::ResumeNow),
             ["rerun", name, fresh] => Request::Rerun { id: self.id(name), fresh: self.id(fresh) },
             ["redrive", name] => self.command(name, Command::Redrive),
-            ["pause", runtime, by] => {
-                Request::PauseRuntime { name: (*runtime).into(), until: self.now.after(duration(by)) }
+            ["pause", row, by] => {
+                let (name, model) = row_of(row);
+                Request::PauseRuntime { name, model, until: self.now.after(duration(by)) }
             }
-            ["open", runtime] => Request::ResumeRuntime { name: (*runtime).into() },
+            ["open", row] => {
+                let (name, model) = row_of(row);
+                Request::ResumeRuntime { name, model }
+            }
             ["drain", by] if by.starts_with('+') => Request::Drain { until: self.now.after(duration(by)) },
             ["drain", scope, by @ ..] => Request::DrainScope {
                 scope: scope.parse().unwrap(),
@@ -424,6 +428,7 @@ impl World {
             budget: budget(&options),
             timeouts: Some(Timeouts { attempt: Duration::from_secs(7200), silence }),
             expires: options.get("expires").map(|by| duration(by)),
+            model: options.get("model").map(|model| (*model).into()),
             ..Submission::of(
                 self.id(name),
                 text("runtime", "claude").as_str().into(),
@@ -508,6 +513,11 @@ fn units(measure: Measure, amount: &str) -> u64 {
         Measure::Wall => u64::try_from(duration(amount).as_millis()).unwrap(),
         Measure::Cost => micros(number.parse().unwrap()).unwrap(),
     }
+}
+
+/// `claude` or `claude/opus`.
+fn row_of(row: &str) -> (Name, Option<Name>) {
+    Runtime::model_of(row).map_or((row.into(), None), |(name, model)| (name.into(), Some(model.into())))
 }
 
 pub fn duration(text: &str) -> Duration {

@@ -3,7 +3,7 @@
 use super::{Index, Narrow};
 use crate::engine::groups::GroupId;
 use crate::engine::parked::HoldKey;
-use crate::model::{Lane, RecordId};
+use crate::model::{Lane, Name, RecordId};
 
 impl Index {
     /// Puts a queued record that stands nowhere into its rotation, or behind the others of its group.
@@ -89,6 +89,11 @@ impl Index {
     /// What is parked under `key` stays there.
     pub(in crate::engine) fn hold(&mut self, key: &HoldKey) {
         self.parked.hold(key);
+    }
+
+    /// The rows of models that parked records wait for.
+    pub(in crate::engine) fn parked_models(&self) -> impl Iterator<Item = &Name> {
+        self.parked.models()
     }
 
     /// Puts up to `max` freed records back into their place, lowest order first; answers whether there are more.

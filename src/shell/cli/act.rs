@@ -191,24 +191,41 @@ pub fn report(client: &Client, args: &Report) -> Result<(), Failure> {
     out::line(text(&record, "state"))
 }
 
+/// Those fields that were given.
+fn given<const N: usize>(fields: [(&str, &Option<String>); N]) -> Json {
+    let given = fields.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text.as_ref()?))));
+    Json::Object(given.collect())
+}
+
 /// `dwell runtime pause|resume`.
 pub fn runtime(client: &Client, command: &Runtime) -> Result<(), Failure> {
-    let row = match command {
-        Runtime::Pause { name, until } => {
-            client.post(&format!("/v1/runtimes/{}/pause", escaped(name)), &json!({ "until": until }))?
+    let (row, model) = match command {
+        Runtime::Pause { name, model, until } => {
+            let body = given([("until", until), ("model", model)]);
+            (client.post(&format!("/v1/runtimes/{}/pause", escaped(name)), &body)?, model)
         }
-        Runtime::Resume { name } => {
-            client.post(&format!("/v1/runtimes/{}/resume", escaped(name)), &json!({}))?
+        Runtime::Resume { name, model } => {
+            let body = given([("model", model)]);
+            (client.post(&format!("/v1/runtimes/{}/resume", escaped(name)), &body)?, model)
         }
     };
-    match text(&row, "held_until") {
-        "" => out::line(&format!("{} {}", text(&row, "name"), text(&row, "state"))),
-        until => {
-            let until = brief(until);
-            let until = until.strip_prefix("until ").unwrap_or(&until);
-            out::line(&format!("{} {} until {until}", text(&row, "name"), text(&row, "state")))
+    let (name, state, until) = match model {
+        None => (text(&row, "name").to_owned(), text(&row, "state"), text(&row, "held_until")),
+        Some(model) => {
+            // Only those that are held are there.
+            let held = row.get("models").and_then(Json::as_array).into_iter().flatten();
+            let held = held.into_iter().find(|row| text(row, "model") == model);
+            let (state, until) =
+                held.map_or(("open", ""), |row| (text(row, "state"), text(row, "held_until")));
+            (format!("{}/{model}", text(&row, "name")), state, until)
         }
+    };
+    if until.is_empty() {
+        return out::line(&format!("{name} {state}"));
     }
+    let until = brief(until);
+    let until = until.strip_prefix("until ").unwrap_or(&until);
+    out::line(&format!("{name} {state} until {until}"))
 }
 
 /// `dwell drain`.

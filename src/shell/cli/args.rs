@@ -180,6 +180,9 @@ pub struct Run {
     /// Provider account [default: shell for a command, claude for a prompt]
     #[arg(long)]
     pub runtime: Option<String>,
+    /// Which of the runtime's models to ask for [default: the agent's own]
+    #[arg(long)]
+    pub model: Option<String>,
     /// Your own name for it; a second run with it answers with the first
     #[arg(long)]
     pub key: Option<String>,
@@ -489,12 +492,21 @@ pub enum Runtime {
     )]
     Pause {
         name: String,
+        /// Of what asks for this model only
+        #[arg(long)]
+        model: Option<String>,
         /// RFC 3339, epoch seconds, or +90m [default: until resumed]
         #[arg(long, value_name = "TIME")]
         until: Option<String>,
     },
-    /// End every pause of it
-    Resume { name: String },
+    /// End the pauses of it
+    #[command(after_help = "Example:\n  dwell runtime resume claude --model opus")]
+    Resume {
+        name: String,
+        /// Those of this model only [default: those of the account; its models' stay]
+        #[arg(long)]
+        model: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -39,7 +39,7 @@ pub fn ls(client: &Client, args: &Ls) -> Result<(), Failure> {
         Some(What::Redrives) => out::table(REDRIVE, &rows(redrive)),
         None | Some(What::Sessions | What::Runs | What::Dead) => out::table(RECORD, &rows(record)),
         Some(What::Flows) => out::table(&["NAME", "MODE", "RUNTIME", "ON", "FILE"], &rows(flow)),
-        Some(What::Runtimes) => out::table(RUNTIME, &rows(runtime)),
+        Some(What::Runtimes) => out::table(RUNTIME, &items.iter().flat_map(runtime).collect::<Vec<_>>()),
         Some(What::Drains) => out::table(&["SCOPE", "SINCE", "UNTIL", "OUTSTANDING"], &rows(drain)),
         Some(What::Triggers) => {
             out::table(&["ID", "AT", "SOURCE", "EVENT", "ORG/ENV", "RUNS"], &rows(trigger))
@@ -131,17 +131,26 @@ fn flow(item: &Json) -> Vec<String> {
 
 const RUNTIME: &[&str] = &["NAME", "STATE", "OUTSTANDING", "QUEUED", "HELD UNTIL", "SOURCE"];
 
-fn runtime(item: &Json) -> Vec<String> {
+/// A line for the runtime, and one for each model that is held by itself.
+fn runtime(item: &Json) -> Vec<Vec<String>> {
+    let name = text(item, "name");
+    let models = item.get("models").and_then(Json::as_array).into_iter().flatten();
+    let models = models.map(|model| account(model, format!("{name}/{}", text(model, "model"))));
+    std::iter::once(account(item, name.to_owned())).chain(models).collect()
+}
+
+fn account(item: &Json, name: String) -> Vec<String> {
     let source = match text(item, "state") {
         "limited" => item.pointer("/limited/source").and_then(Json::as_str).unwrap_or_default(),
         "paused" => "operator",
         _ => "",
     };
-    let outstanding = format!("{} of {}", shown(item.get("outstanding")), shown(item.get("concurrency")));
+    let outstanding =
+        item.get("outstanding").map(|count| format!("{count} of {}", shown(item.get("concurrency"))));
     vec![
-        text(item, "name").to_owned(),
+        name,
         text(item, "state").to_owned(),
-        outstanding,
+        outstanding.unwrap_or_default(),
         shown(item.get("queued")),
         brief(text(item, "held_until")),
         source.to_owned(),

@@ -77,7 +77,14 @@ fn submission(args: &Run) -> Result<Json, Failure> {
         ("runtime".to_owned(), json!(args.runtime.as_deref().unwrap_or(default))),
         ("budget".to_owned(), json!(args.budget)),
     ]);
-    for (name, value) in [("key", &args.key), ("org", &args.org), ("env", &args.env), ("task", &args.task)] {
+    let texts = [
+        ("key", &args.key),
+        ("org", &args.org),
+        ("env", &args.env),
+        ("task", &args.task),
+        ("model", &args.model),
+    ];
+    for (name, value) in texts {
         if let Some(value) = value {
             body.insert(name.to_owned(), json!(value));
         }

@@ -132,6 +132,12 @@ pub const KEYS: &[Key] = &[
         "on",
         "after a pause it starts 1, 2, 4, .. a second",
     ),
+    key(
+        "runtimes.*.limit_scope",
+        Kind::Choice(&["account", "model"]),
+        "account",
+        "what a limit holds: the whole runtime, or the model it was reported of",
+    ),
     key("runtimes.*.env", Kind::Table, "", "added to the environment of its attempts"),
     key("runtimes.*.cwd", Kind::Path, "", "working directory of its attempts; empty: dwell's own"),
     key(

@@ -51,7 +51,7 @@ pub struct Runtime {
     pub resume_argv: Vec<String>,
     /// Attempts outstanding at once.
     pub concurrency: u32,
-    /// How it comes back after a pause.
+    /// What a limit holds of it, and how it comes back after a pause.
     pub pacing: engine::Pacing,
     /// Added to the environment.
     pub env: BTreeMap<String, String>,
@@ -272,7 +272,10 @@ impl<'a> Read<'a> {
             argv: self.texts(&key("argv")),
             resume_argv: self.texts(&key("resume_argv")),
             concurrency: self.number(&key("concurrency")),
-            pacing: engine::Pacing { ramp: self.text(&key("ramp")) == "on" },
+            pacing: engine::Pacing {
+                ramp: self.text(&key("ramp")) == "on",
+                by_model: self.text(&key("limit_scope")) == "model",
+            },
             env: env.clone(),
             cwd: (!cwd.as_os_str().is_empty()).then(|| cwd.to_owned()),
         }

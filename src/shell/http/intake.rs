@@ -135,6 +135,7 @@ pub(super) fn submission(
         budget: budgets::read(&mut fields)?,
         expires: fields.span("expires")?,
         group: group(&mut fields)?,
+        model: fields.model("model")?,
         ..Submission::of(id, runtime, work)
     };
     fields.finish()?;

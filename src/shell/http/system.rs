@@ -44,7 +44,7 @@ pub(super) async fn runtimes(State(shared): State<Arc<Shared>>) -> Result<Respon
     Ok(answer(StatusCode::OK, view::list(items, None)))
 }
 
-/// `POST /v1/runtimes/{name}/pause`, optionally `{"until": ..}`; without it until resumed.
+/// `POST /v1/runtimes/{name}/pause`, optionally `{"until": .., "model": ..}`; without `until` until resumed, without `model` all of it.
 pub(super) async fn pause(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
@@ -60,18 +60,20 @@ pub(super) async fn pause(
     if until <= now {
         return Err(fields.problem("until", "it is in the past"));
     }
+    let model = fields.model("model")?;
     fields.finish()?;
-    runtime(&shared, Request::PauseRuntime { name: Name::from(name), until }).await
+    runtime(&shared, Request::PauseRuntime { name: Name::from(name), model, until }).await
 }
 
-/// `POST /v1/runtimes/{name}/resume`.
+/// `POST /v1/runtimes/{name}/resume`, optionally `{"model": ..}`.
 pub(super) async fn resume(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
-    Input(fields): Input,
+    Input(mut fields): Input,
 ) -> Result<Response, Problem> {
+    let model = fields.model("model")?;
     fields.finish()?;
-    runtime(&shared, Request::ResumeRuntime { name: Name::from(name) }).await
+    runtime(&shared, Request::ResumeRuntime { name: Name::from(name), model }).await
 }
 
 async fn runtime(shared: &Shared, request: Request) -> Result<Response, Problem> {
