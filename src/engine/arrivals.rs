@@ -7,7 +7,7 @@ use super::gate;
 use super::modes::Sorted;
 use super::request::{Answer, BurstStatus, Counts, Detail, Request, RuntimeView, Status, Triggered};
 use super::windows::MODELS_MAX;
-use super::{claims, drains, groups, index, list, modes, paced, redrive, windows};
+use super::{claims, drains, groups, index, list, modes, paced, redrive, why, windows};
 use crate::model::{
     Cause, Event, Lane, Measure, Mode, Name, Record, RecordId, Rejected, Report, Runtime, StateName,
     Submission, Time, Trigger, TriggerId, Work,
@@ -47,6 +47,7 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
         Request::Claim(claim) => claims::at_once(draft, &claim),
         Request::Queues => Ok(Answer::Queues(claims::queues(draft.core))),
         Request::Drains => Ok(Answer::Drains(drains::list(draft.core))),
+        Request::Why(asked) => Ok(Answer::Why(Box::new(why::why(draft, asked)?))),
         Request::Rerun { id, fresh } => rerun(draft, id, fresh),
         Request::RedriveMany(asked) => redrive::redrive(draft, *asked),
         Request::Flip(asked) => modes::flip(draft, &asked),

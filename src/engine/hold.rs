@@ -9,7 +9,7 @@
 
 use super::core::Core;
 use super::index::Entry;
-use crate::model::{Drain, Name, Pause, RecordId, Runtime, Scope, Time};
+use crate::model::{Drain, Lane, Name, Pause, RecordId, Runtime, Scope, Time};
 
 /// The rule that holds a queued record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +92,17 @@ impl Hold {
     }
 }
 
+/// What holds a queued record now; `None`: it waits for its turn only. What an operator decided is named first, and
+/// last what passes by itself soonest.
+pub(super) fn of(core: &Core, entry: &Entry) -> Option<Hold> {
+    everything(core)
+        .or_else(|| closed(core, &entry.runtime))
+        .or_else(|| single(core, entry))
+        .or_else(|| burst(core, entry))
+        .or_else(|| full(core, &entry.runtime))
+        .or_else(|| ramping(core, &entry.runtime))
+}
+
 /// What holds all of dwell.
 pub(super) fn everything(core: &Core) -> Option<Hold> {
     if let Some(until) = core.draining {
@@ -138,9 +149,9 @@ fn model(core: &Core, entry: &Entry) -> Option<Hold> {
     row.held_until(core.now).map(|_| Hold::Model(row.clone()))
 }
 
-/// Whether its group has no place for it.
+/// Whether its group has no place for it, which counts once the burst gate has had its say.
 fn group(core: &Core, entry: &Entry) -> Option<Hold> {
-    let key = &entry.member.as_ref()?.key;
+    let key = &entry.member.as_ref().filter(|_| entry.queue == Some(Lane::Ready))?.key;
     let group = core.index.groups().get(key)?;
     let hold = Hold::Group { name: key.name.clone(), outstanding: group.outstanding.len(), max: group.max() };
     (group.places() == 0).then_some(hold)
@@ -151,6 +162,16 @@ pub(super) fn parks(core: &Core, id: RecordId) -> Option<Narrow> {
     single(core, core.index.entry(id)?)?.narrow()
 }
 
-fn drained(core: &Core, scope: &Scope) -> Option<Hold> {
+/// Whether it waits for the drainer, which has no place for it.
+fn burst(core: &Core, entry: &Entry) -> Option<Hold> {
+    if entry.queue != Some(Lane::Burst) {
+        return None;
+    }
+    let max = core.settings.burst.drain_concurrency;
+    let released = core.index.lane(&entry.runtime).map_or(0, |lane| lane.released.len());
+    Some(Hold::Burst { released, max })
+}
+
+pub(super) fn drained(core: &Core, scope: &Scope) -> Option<Hold> {
     core.drains.get(scope).cloned().map(Hold::Drained)
 }

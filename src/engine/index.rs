@@ -278,6 +278,17 @@ impl Index {
         self.lanes.iter()
     }
 
+    /// Where a queued record stands, or would: how many of its env go before it, counted up to `max`, and how many orgs
+    /// take turns there.
+    pub(super) fn standing(&self, entry: &Entry, max: usize) -> Option<(usize, usize)> {
+        let lane = self.lanes.get(&entry.runtime)?;
+        let rotation = match entry.queue? {
+            Queue::Ready => &lane.queue,
+            Queue::Burst => &lane.burst,
+        };
+        Some(rotation.place(&entry.org, &entry.env, entry.order, max))
+    }
+
     /// The record of `runtime` whose turn it is.
     pub(super) fn peek(&self, runtime: &Name) -> Option<RecordId> {
         self.lanes.get(runtime)?.queue.peek()

@@ -34,6 +34,7 @@ mod request;
 mod run;
 mod settings;
 mod tick;
+mod why;
 mod windows;
 
 pub use self::core::EngineError;
@@ -55,4 +56,5 @@ pub use settings::{
     REDRIVES_MAX, REDRIVES_PER_TICK_MAX, Settings, VISITS_PER_PAGE_MAX,
 };
 pub use tick::{Engine, Released};
+pub use why::{Asked, Place, Rule, WHY_BY_MAX, WHY_PLACE_MAX, Why};
 pub use windows::MODELS_MAX;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::claims::{Claim, Claimed, QueueView};
 use super::drains::DrainView;
 use super::settings::RERUN_BYTES;
+use super::why::{Asked, Why};
 use crate::model::{
     Action, Cause, Command, Drain, Fingerprint, IdRange, Kind, Measure, Meter, Missing, Mode, Name, Origin,
     Pace, Record, RecordId, Redrive, RedriveId, Rejected, Report, Runtime, Scope, Standing, StateName,
@@ -136,6 +137,8 @@ pub enum Request {
     Claim(Box<Claim>),
     /// The queues of workers -> [`Answer::Queues`].
     Queues,
+    /// What keeps it from starting -> [`Answer::Why`].
+    Why(Asked),
     /// Admit what a record was asked for once more, as a record of its own without a key -> [`Answer::Admitted`].
     Rerun {
         /// Whose, in any state.
@@ -211,6 +214,7 @@ impl Request {
             | Request::DrainScope { .. }
             | Request::UndrainScope { .. }
             | Request::Drains
+            | Request::Why(_)
             | Request::Flip(_)
             | Request::Modes
             | Request::Pace { .. }
@@ -335,6 +339,8 @@ pub enum Answer {
     Claimed(Vec<Claimed>),
     /// The queues with records or claims, or claimed from since open; by name, at most [`Filter::LIMIT_MAX`].
     Queues(Vec<QueueView>),
+    /// What keeps something from starting.
+    Why(Box<Why>),
     /// What became of dead letters.
     Redriven(Redriven),
     /// A named mode.

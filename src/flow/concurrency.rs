@@ -36,14 +36,12 @@ impl Concurrency {
 impl Reader<'_> {
     pub(super) fn concurrency(&mut self, node: &Node) -> Option<Concurrency> {
         let fields = self.fields(node, &CONCURRENCY)?;
-        let group = match fields.get("group") {
-            Some((node, key)) => self.template(node, &key),
-            None => {
-                let expected = "the name that runs share, like pr-${number}";
-                self.problems
-                    .add(node.at, format!("key \"concurrency.group\" is missing: expected {expected}"));
-                None
-            }
+        let group = if let Some((node, key)) = fields.get("group") {
+            self.template(node, &key)
+        } else {
+            let expected = "the name that runs share, like pr-${number}";
+            self.problems.add(node.at, format!("key \"concurrency.group\" is missing: expected {expected}"));
+            None
         };
         let max = match fields.get("max") {
             Some((node, key)) => self.count(node, &key, 1, OUTSTANDING_MAX),

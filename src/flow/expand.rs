@@ -8,8 +8,8 @@ use super::condition::hears;
 use super::template::{Scope, Template};
 use super::{Flow, Retries, Run};
 use crate::model::{
-    Action, Curve, Fault, HttpRequest, MODEL_BYTES_MAX, Name, Policy, RecordId, Retry, Runtime,
-    Submission, Timeouts, Trigger, Work, bounded,
+    Action, Curve, Fault, HttpRequest, MODEL_BYTES_MAX, Name, Policy, RecordId, Retry, Runtime, Submission,
+    Timeouts, Trigger, Work, bounded,
 };
 
 /// The most runs one flow makes of one trigger.

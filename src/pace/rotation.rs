@@ -55,6 +55,12 @@ impl Rotation {
         }
     }
 
+    /// How many of its env go before a record, counted up to `max`, and how many orgs take turns.
+    pub fn place(&self, org: &Name, env: &Name, order: u64, max: usize) -> (usize, usize) {
+        let env = self.orgs.members.get(org).and_then(|envs| envs.members.get(env));
+        (env.map_or(0, |places| places.range(..order).take(max).count()), self.orgs.members.len())
+    }
+
     /// Whose turn it is. Whoever is taken out by [`Rotation::remove`] instead of served costs its org no turn.
     pub fn peek(&self) -> Option<RecordId> {
         let envs = self.orgs.members.get(self.orgs.peek()?)?;
