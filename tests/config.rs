@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use dwell::engine::{Burst, Org, QUEUED_MAX};
 use dwell::exec::Adapter;
+use dwell::model::NoticeEvent;
 use dwell::shell::config::{Config, Layers, Origin, keys};
 
 fn in_file(text: &str) -> (tempfile::NamedTempFile, Layers) {
@@ -184,10 +185,36 @@ fn what_config_check_prints_shows_where_each_value_came_from() {
     let line = |key: &str| shown.lines().find(|line| line.starts_with(key)).unwrap();
     assert!(line("run.budget = 7 ").contains(":2"), "{shown}");
     assert!(line("limits.max_wait = \"8d\" ").ends_with("# default"), "{shown}");
-    let of = |prefix: &str| keys::KEYS.iter().filter(|key| key.path.starts_with(prefix)).count();
-    let named = of("runtimes.") + of("sources.") + of("orgs.");
-    // Three runtimes are there without being configured.
-    assert_eq!(shown.lines().count(), keys::KEYS.len() - named + 3 * of("runtimes."), "{shown}");
+    let (named, fixed): (Vec<_>, Vec<_>) = keys::KEYS.iter().partition(|key| key.path.contains('*'));
+    let of_runtimes = named.iter().filter(|key| key.path.starts_with("runtimes.")).count();
+    let expected = fixed.len() + keys::BUILT_IN_RUNTIMES.len() * of_runtimes;
+    assert_eq!(shown.lines().count(), expected, "{shown}");
+}
+
+#[test]
+fn who_is_told_what_is_read_whole_and_its_headers_are_not_shown() {
+    let (_file, layers) = in_file(
+        "[notify.ops]\nevents = [\"dead_lettered\", \"stalled\"]\norgs = [\"acme\"]\nevery = \"5m\"\n\
+         http = { url = \"https://h/\", headers = { Authorization = \"Bearer secret\" } }\n",
+    );
+    let config = Config::load(&layers).unwrap();
+    let ops = &config.notify["ops"];
+    assert_eq!((ops.url.as_str(), ops.method.as_str()), ("https://h/", "POST"));
+    assert_eq!(ops.headers["Authorization"], "Bearer secret");
+    assert_eq!(ops.events, [NoticeEvent::DeadLettered, NoticeEvent::Stalled]);
+    assert_eq!((ops.orgs.as_slice(), ops.every), (&["acme".to_owned()][..], Duration::from_mins(5)));
+    assert!(!config.describe().contains("secret"), "{}", config.describe());
+    let expected = "dead_lettered, completed, budget_soft, budget_asked, runtime_paused, runtime_resumed, stalled, \
+                    mode_changed";
+    assert_eq!(
+        problems("[notify.ops]\nevents = [\"died\"]\n[notify.it.http]\nurl = \"http://h/\"\nbody = 1\n"),
+        [
+            "default: notify.it.events: nothing is told: expected some of ".to_owned() + expected,
+            "default: notify.ops.http.url: it is missing".to_owned(),
+            format!("dwell.toml:2: notify.ops.events: unknown value \"died\": expected one of {expected}"),
+            "dwell.toml:5: unknown key notify.it.http.body; did you mean notify.it.http.url".to_owned(),
+        ]
+    );
 }
 
 #[test]

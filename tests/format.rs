@@ -268,6 +268,17 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
     };
     check(&mut seen, "redrive.1.hex", &redrive);
 
+    let notice = Notice {
+        to: "ops".into(),
+        event: NoticeEvent::RuntimePaused,
+        subject: "claude".into(),
+        next_at: LATER,
+        pending: 300,
+        about: Some(run()),
+        detail: Some("off -> live".into()),
+    };
+    check(&mut seen, "notice.1.hex", &notice);
+
     check(&mut seen, "record-id.1.hex", &run());
     check(&mut seen, "trigger-id.1.hex", &TRIGGER);
     check(&mut seen, "time.1.hex", &AT);
@@ -304,6 +315,7 @@ fn keys_are_written_as_frozen() {
         keys::meta("tally"),
         keys::redrive(RedriveId(7)),
         keys::told(SESSION),
+        keys::notice("ops", "runtime_paused", "claude"),
     ];
     for key in all {
         let file = format!(

@@ -7,6 +7,7 @@ use super::claims::Claims;
 use super::gate::Gate;
 use super::index::{Index, Lane};
 use super::modes::Modes;
+use super::notices::Notices;
 use super::settings::Settings;
 use crate::model::{Drain, Name, Record, RecordId, Redrive, RedriveId, Runtime, Scope, StateName, Time};
 use crate::pace::Started;
@@ -38,6 +39,7 @@ pub(super) struct Core {
     pub(super) tally: Tally,
     /// Paced redrives that are running; each is a row.
     pub(super) redrives: BTreeMap<RedriveId, Redrive>,
+    pub(super) notices: Notices,
     pub(super) now: Time,
     /// When the latest tick was; before the first one since open, the latest that committed something.
     pub(super) seen: Time,

@@ -23,9 +23,11 @@ mod index;
 mod letters;
 mod list;
 mod modes;
+mod notices;
 mod open;
 mod paced;
 mod parked;
+mod payload;
 mod purge;
 mod queues;
 mod ramp;
@@ -33,6 +35,7 @@ mod redrive;
 mod request;
 mod run;
 mod settings;
+mod stalls;
 mod tick;
 mod why;
 mod windows;
@@ -43,6 +46,7 @@ pub use claims::{CLAIMS_WAITING_MAX, Claim, Claimed, QueueView};
 pub use drains::{DRAINS_MAX, DrainView};
 pub use hold::Hold;
 pub use inbox::{Advanced, Closed, Handle, Inbox, channel};
+pub use notices::{NOTIFY, Notify};
 pub use open::{Opening, Survivor};
 pub use request::{
     Answer, Arrival, BurstStatus, Counts, Detail, Filter, Flip, Flipped, FlowView, Group, ModesView, Paced,

@@ -108,7 +108,10 @@ pub(super) fn settle(draft: &mut Draft<'_>) {
         let row = draft.core.modes.flows.get(&flow);
         if row.is_none_or(|row| row.mode != mode) {
             let fresh = Standing { named: None, mode, since: draft.now, matched: None, started: None };
+            let before = row.map(|row| row.mode);
             let row = row.map_or(fresh, |row| Standing { mode, since: draft.now, ..row.clone() });
+            let flipped = before.map(|before| (flow.clone(), before, mode));
+            draft.core.notices.modes.extend(flipped);
             put(draft, &flow, row);
         }
     }

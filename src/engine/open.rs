@@ -7,10 +7,12 @@ use super::core::{Core, EngineError};
 use super::gate::Gate;
 use super::index::Index;
 use super::modes::Modes;
+use super::notices::Notices;
 use super::purge;
 use super::settings::{RECORDS_PER_SCAN, Settings};
+use super::stalls::Stalls;
 use super::tick::Engine;
-use crate::model::{Child, Drain, Record, RecordId, Redrive, Runtime, Time};
+use crate::model::{Child, Drain, Notice, Record, RecordId, Redrive, Runtime, Time};
 use crate::store::{Backend, Batch, Direction, Durable, Stored, Tally, Writer, keys};
 
 /// An attempt that an earlier process left outstanding.
@@ -51,6 +53,7 @@ impl Engine {
         let mut index = Index::new(&settings);
         let now = now.max(tally.now);
         let (mut survivors, mut interrupted) = (Vec::new(), Vec::new());
+        let mut stalls = Stalls::default();
         each(&*backend, keys::all_live(), |value| {
             let record = Record::decode(value)?;
             if record.queue.is_some() && record.state.outstanding() {
@@ -61,6 +64,7 @@ impl Engine {
                 survivors.push(Survivor { id: record.id, attempt: record.attempt, child });
                 interrupted.push(record.id);
             }
+            stalls.see(&record);
             index.set(&record);
             Ok(())
         })?;
@@ -89,7 +93,15 @@ impl Engine {
             redrives.insert(row.id, row);
             Ok(())
         })?;
+        let mut notices = Vec::new();
+        each(&*backend, keys::all_notices(), |value| {
+            notices.push(Notice::decode(value)?);
+            Ok(())
+        })?;
+        let held = runtimes.values().filter(|row: &&Runtime| row.held_until(tally.now).is_some());
+        let held = held.map(|row| row.name.clone()).collect();
         let core = Core {
+            notices: Notices::new(notices.into_iter(), held, stalls.seen(&runtimes, now)),
             gate: Gate::new(&settings),
             modes: Modes::read(&*backend)?,
             settings,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::notices::Notify;
 use crate::model::{Mode, Name, Policy};
 use crate::pace::{Rate, Switches};
 
@@ -29,6 +30,10 @@ pub struct Settings {
     pub flows: BTreeMap<Name, Flow>,
     /// The mode of flows that nobody named one for.
     pub mode: Mode,
+    /// Who is told what, by name.
+    pub notify: BTreeMap<Name, Notify>,
+    /// How long records may wait for a runtime that nothing holds while none starts on it.
+    pub stalled_after: Duration,
     /// How long a flow must have been in shadow before it goes live; zero asks for nothing.
     pub min_shadow: Duration,
 }
@@ -124,6 +129,8 @@ impl Default for Settings {
             orgs: BTreeMap::new(),
             flows: BTreeMap::new(),
             mode: Mode::Live,
+            notify: BTreeMap::new(),
+            stalled_after: Duration::from_secs(15 * 60),
             min_shadow: Duration::ZERO,
         }
     }
@@ -153,6 +160,8 @@ pub const PARKS_PER_TICK_MAX: usize = 4096;
 pub const SUPERSEDED_PER_REQUEST_MAX: usize = 4096;
 /// Finished records, and triggers, purged in one tick.
 pub const PURGES_PER_TICK_MAX: usize = 256;
+/// Flows and runtimes, times events and who is told, that are told apart at one time.
+pub const NOTICES_MAX: usize = 1_000;
 /// Paced redrives that may run at once.
 pub const REDRIVES_MAX: usize = 16;
 /// Dead letters that one paced redrive redrives in one tick.

@@ -6,7 +6,7 @@ use super::request::{Answer, Arrival, Reply, Request};
 use super::settings::{
     CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX,
 };
-use super::{arrivals, burst, claims, hold, modes, paced, purge, ramp, windows};
+use super::{arrivals, burst, claims, hold, modes, notices, paced, purge, ramp, windows};
 use crate::model::{Effect, Event, Name, RecordId, Rejected, Time, Transition};
 use crate::store::{Durable, Writer};
 
@@ -53,7 +53,8 @@ impl Engine {
         let redrives = paced::next_at(core.redrives.values().filter(|_| core.draining.is_none()));
         let purge = core.oldest.due_at(core.settings.retention);
         let claims = core.claims.first_deadline();
-        [deadline, reopened, opened, ramped, claims, redrives, purge].into_iter().flatten().min()
+        let notices = notices::next_at(core);
+        [deadline, reopened, opened, ramped, claims, redrives, notices, purge].into_iter().flatten().min()
     }
 
     /// Decides what `arrivals` and the time make of things, commits it, and hands out what may now leave. An error
@@ -89,8 +90,10 @@ impl Engine {
         draft.core.more |= draft.core.index.unpark(PARKS_PER_TICK_MAX);
         paced::advance(&mut draft)?;
         burst::drain(&mut draft)?;
+        notices::tell(&mut draft)?;
         dispatch(&mut draft)?;
         claims::serve(&mut draft, &mut replies)?;
+        notices::end(&mut draft)?;
         let (batch, effects, transitions) = draft.finish()?;
         core.commits += u64::from(!batch.is_empty());
         let (writer, owed) = writer.commit(&batch, (replies, (effects, transitions)))?;

@@ -77,6 +77,11 @@ impl TriggerId {
     }
 }
 
+/// The random part of a ULID.
+const RANDOM: u128 = (1 << 80) - 1;
+/// An odd number of that width, so that its multiples do not meet.
+const STRIDE: u128 = 0x9E37_79B9_7F4A_7C15_F39D;
+
 impl RecordId {
     /// A session's id from its ULID.
     pub const fn session(ulid: u128) -> RecordId {
@@ -86,11 +91,15 @@ impl RecordId {
     /// The id of the `n`th run of `trigger`: its time, and its random part moved on by a fixed odd stride, so two
     /// triggers' runs meet only if their random parts do.
     pub const fn run_of(trigger: TriggerId, n: u32) -> RecordId {
-        const RANDOM: u128 = (1 << 80) - 1;
-        const STRIDE: u128 = 0x9E37_79B9_7F4A_7C15_F39D;
         let step = STRIDE.wrapping_mul(n as u128 + 1);
         let ulid = (trigger.0 & !RANDOM) | (trigger.0.wrapping_add(step) & RANDOM);
         RecordId { kind: Kind::Run, ulid }
+    }
+
+    /// The id of a record that tells of something at `now`; `number` is its alone.
+    pub const fn of_notice(now: super::Time, number: u64) -> RecordId {
+        let random = STRIDE.wrapping_mul(number as u128 + 1) & RANDOM;
+        RecordId { kind: Kind::Session, ulid: ((now.millis() as u128) << 80) | random }
     }
 
     /// The ids that begin with `prefix` (`ses_01J..`, at least the kind).

@@ -9,6 +9,7 @@ mod fingerprint;
 mod ids;
 mod limit;
 mod mode;
+mod notice;
 mod outcome;
 mod policy;
 mod record;
@@ -28,6 +29,7 @@ pub use fingerprint::{Fingerprint, masked};
 pub use ids::{IdError, IdRange, Kind, RecordId, RedriveId, TriggerId};
 pub use limit::{Limit, LimitReport, Overage, Pause, Reset, Source};
 pub use mode::{Early, Missing, Mode, Origin, Standing};
+pub use notice::{Notice, NoticeEvent};
 pub use outcome::{Fault, Particulars, Report, code};
 pub use policy::{Curve, LimitPolicy, Policy, Retry, Timeouts};
 pub use record::{

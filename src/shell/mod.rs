@@ -16,6 +16,7 @@ pub mod hook;
 pub mod http;
 pub mod ids;
 pub mod log;
+pub mod notify;
 pub mod problem;
 pub mod serve;
 pub mod signals;

@@ -1,6 +1,7 @@
 //! `dwell serve`: puts store, engine, executor and HTTP together, in the order that leaves nothing half-started, and
 //! takes them apart again.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -25,7 +26,7 @@ use super::{address, signals};
 use crate::engine::{self, Answer, Engine, EngineError, Flipped, Handle, Inbox, Released, Request};
 use crate::exec::{self, Exec};
 use crate::flow::Flow;
-use crate::model::{Missing, Scope, Time, Transition};
+use crate::model::{Missing, Name, Scope, Time, Transition};
 use crate::store::{Stored as _, local};
 
 /// How long answers under way may take once the engine has stopped.
@@ -140,6 +141,7 @@ impl Running {
         let flows = super::flows::load(config.flows.as_deref())?;
         let unusable = |error: anyhow::Error| Failure { exit: exit::CONFIG, message: error.to_string() };
         let sources = super::sources::open(&config.sources).map_err(unusable)?;
+        let notify = super::notify::open(&config.notify).map_err(unusable)?;
         let backend = local::Local::open(&config.data, options(config))?;
         let data = fs::canonicalize(&config.data)?;
         let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
@@ -147,7 +149,8 @@ impl Running {
         let tokens = Tokens::open(&data).context("cannot open the attempt key")?;
         let (handle, inbox) = engine::channel(crate::store::Backend::history(&backend));
 
-        let (opening, survivors) = Engine::open(Box::new(backend), settings(config, &flows), clock.now())?;
+        let (opening, survivors) =
+            Engine::open(Box::new(backend), settings(config, &flows, notify), clock.now())?;
         let mark = data.display().to_string();
         let known: Vec<_> = survivors.into_inner().iter().filter_map(|survivor| survivor.child).collect();
         let reaped = exec::reap(&mark, &known, config.kill_after);
@@ -328,7 +331,7 @@ fn options(config: &Config) -> local::Options {
     local::Options { history_age_max: config.history_for, ..local::Options::default() }
 }
 
-fn settings(config: &Config, flows: &[Flow]) -> engine::Settings {
+fn settings(config: &Config, flows: &[Flow], notify: BTreeMap<Name, engine::Notify>) -> engine::Settings {
     let runtimes = config.runtimes.iter().map(|(name, runtime)| (name.clone(), runtime.concurrency));
     engine::Settings {
         policy: config.policy.clone(),
@@ -342,6 +345,8 @@ fn settings(config: &Config, flows: &[Flow]) -> engine::Settings {
         flows: flows.iter().map(|flow| (flow.name().clone(), engine::Flow { mode: flow.mode() })).collect(),
         mode: config.mode,
         min_shadow: config.min_shadow,
+        notify,
+        stalled_after: config.stalled_after,
     }
 }
 

@@ -22,6 +22,7 @@ const SETTING: u8 = b's';
 const META: u8 = b'm';
 const REDRIVE: u8 = b'v';
 const TOLD: u8 = b'c';
+const NOTICE: u8 = b'o';
 
 /// What the settings that are drained scopes begin with.
 const DRAIN: &str = "drain:";
@@ -110,6 +111,11 @@ pub fn told(id: RecordId) -> Vec<u8> {
     key(TOLD, &[&id_bytes(id)])
 }
 
+/// What somebody was told, and is to be told -> `Notice`.
+pub fn notice(to: &str, event: &str, subject: &str) -> Vec<u8> {
+    texts(vec![NOTICE], &[to, event, subject])
+}
+
 /// Whose live record a key names; `None` for any other key.
 pub fn live_id(key: &[u8]) -> Option<RecordId> {
     id_from(key.strip_prefix(&[LIVE])?).ok()
@@ -149,6 +155,11 @@ pub fn all_pointers() -> Range {
 /// Every accepted trigger, by id.
 pub fn all_triggers() -> Range {
     all(TRIGGER)
+}
+
+/// Everything that somebody was told, and is to be told.
+pub fn all_notices() -> Range {
+    all(NOTICE)
 }
 
 /// Every paced redrive that is running, by id.
@@ -223,10 +234,13 @@ fn key(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
+fn fields(sub: u8, texts: &[&str]) -> Vec<u8> {
+    self::texts(vec![NAME, sub], texts)
+}
+
 /// Texts after one another, each behind its length, so that `a`,`bc` and `ab`,`c` differ. A length that two bytes do
 /// not hold is `ffff` and eight more.
-fn fields(sub: u8, texts: &[&str]) -> Vec<u8> {
-    let mut bytes = vec![NAME, sub];
+fn texts(mut bytes: Vec<u8>, texts: &[&str]) -> Vec<u8> {
     for text in texts {
         match u16::try_from(text.len()) {
             Ok(length) if length < u16::MAX => bytes.extend_from_slice(&length.to_be_bytes()),
@@ -258,7 +272,8 @@ mod tests {
 
     #[test]
     fn no_two_kinds_share_a_byte() {
-        let mut kinds = [LIVE, FINISHED, POINTER, WORK, NAME, TRIGGER, RUNTIME, SETTING, META, REDRIVE, TOLD];
+        let mut kinds =
+            [LIVE, FINISHED, POINTER, WORK, NAME, TRIGGER, RUNTIME, SETTING, META, REDRIVE, TOLD, NOTICE];
         kinds.sort_unstable();
         assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]), "{kinds:?}");
     }

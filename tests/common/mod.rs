@@ -208,6 +208,11 @@ pub fn check_in(world: &mut World, script: &str) {
 }
 
 impl World {
+    /// One line of a script.
+    pub fn does(&mut self, what: &str) -> String {
+        self.line(what)
+    }
+
     fn line(&mut self, what: &str) -> String {
         let words: Vec<&str> = what.split_whitespace().collect();
         let request = match words.as_slice() {

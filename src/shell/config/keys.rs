@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use crate::model::HttpRequest;
+
 /// One key. In `runtimes.*.argv` the star stands for a name.
 pub struct Key {
     /// Dotted, as in TOML.
@@ -111,6 +113,12 @@ pub const KEYS: &[Key] = &[
     key("timeouts.attempt", Kind::Span, "24h", "the longest an attempt may take"),
     key("timeouts.silence", Kind::SpanOrOff, "off", "the longest an attempt may show no sign of life"),
     key("timeouts.ack", Kind::Span, "30s", "how long an http attempt waits for its answer"),
+    key(
+        "timeouts.stalled",
+        Kind::Span,
+        "15m",
+        "a runtime that nothing holds has stalled if none starts for this",
+    ),
     key("run.budget", Kind::Number(0), "20", "mutating calls of a flow run that names no budget"),
     key(
         "runtimes.*.adapter",
@@ -160,6 +168,23 @@ pub const KEYS: &[Key] = &[
         "10000000",
         "records queued in each env of the org; then 429, except for webhooks",
     ),
+    key("notify.*.http.url", Kind::Text, "", "where notices are sent: http:// or https://"),
+    key("notify.*.http.method", Kind::Choice(&HttpRequest::METHODS), "POST", "how they are sent"),
+    key(
+        "notify.*.http.headers",
+        Kind::Table,
+        "",
+        "sent with them; a value file:PATH or env:NAME stands for what is there",
+    ),
+    key("notify.*.events", Kind::Texts, "", "what is told: any of the events of a notice"),
+    key("notify.*.flows", Kind::Texts, "", "of records, only those of these flows; empty: any"),
+    key("notify.*.orgs", Kind::Texts, "", "of records, only those of these orgs; empty: any"),
+    key(
+        "notify.*.every",
+        Kind::Span,
+        "1m",
+        "at most one notice in this of each event and flow or runtime; further ones are counted",
+    ),
     key("log.format", Kind::Choice(&["text", "json"]), "text", "how log lines look, on stderr"),
     key("log.level", Kind::Text, "info", "off, error, warn, info, debug, trace, or target=level,..."),
 ];
@@ -169,6 +194,7 @@ pub const KEYS: &[Key] = &[
 pub const BUILT_IN_RUNTIMES: &[(&str, &[(&str, &str)])] = &[
     ("claude", &[("adapter", "claude")]),
     ("http", &[("concurrency", "8")]),
+    ("notify", &[]),
     ("shell", &[("concurrency", "8")]),
     ("worker", &[("concurrency", "10000")]),
 ];

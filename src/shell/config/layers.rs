@@ -107,7 +107,7 @@ impl Settings {
     pub fn names(&self, section: &str) -> Vec<&str> {
         let prefix = format!("{section}.");
         let mut names: Vec<&str> = (self.values.keys())
-            .filter_map(|path| path.strip_prefix(&prefix)?.rsplit_once('.'))
+            .filter_map(|path| path.strip_prefix(&prefix)?.split_once('.'))
             .map(|(name, _)| name)
             .collect();
         names.dedup();
@@ -170,7 +170,9 @@ impl Settings {
                     Err(message) => self.problem(origin, format!("{path}: {message}")),
                 },
                 (None, DeValue::Table(below)) if keys::is_section(&path) => {
-                    if let Some((section, name)) = path.split_once('.') {
+                    if let Some((section, name)) = path.split_once('.')
+                        && !name.contains('.')
+                    {
                         self.fill(section, name);
                     }
                     self.table(file, text, &path, below);

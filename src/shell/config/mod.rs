@@ -21,7 +21,7 @@ pub use value::Value;
 
 use crate::engine;
 use crate::exec::Adapter;
-use crate::model::{Curve, LimitPolicy, Mode, Name, Policy, Retry, Timeouts};
+use crate::model::{Curve, LimitPolicy, Mode, Name, NoticeEvent, Policy, Retry, Timeouts};
 
 /// The file that is read when none is named and it is there.
 pub const FILE: &str = "dwell.toml";
@@ -66,6 +66,25 @@ pub struct Source {
     pub kind: String,
     /// Any of them may have signed.
     pub secrets: Vec<SecretRef>,
+}
+
+/// Who is told what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notify {
+    /// Where to.
+    pub url: String,
+    /// How.
+    pub method: String,
+    /// With these; a value may be a reference to where it stands.
+    pub headers: BTreeMap<String, String>,
+    /// Of what.
+    pub events: Vec<NoticeEvent>,
+    /// Of records of these flows only; empty is any.
+    pub flows: Vec<String>,
+    /// Of records of these orgs only; empty is any.
+    pub orgs: Vec<String>,
+    /// At most one notice in this.
+    pub every: Duration,
 }
 
 /// How log lines look.
@@ -118,6 +137,10 @@ pub struct Config {
     pub burst: engine::Burst,
     /// By name, those that differ from the defaults.
     pub orgs: BTreeMap<Name, engine::Org>,
+    /// Who is told what, by name.
+    pub notify: BTreeMap<Name, Notify>,
+    /// How long a runtime that nothing holds may start nothing of what waits.
+    pub stalled_after: Duration,
     /// How log lines look.
     pub log: Log,
     /// To be said at start, one line each.
@@ -203,11 +226,16 @@ fn check(settings: &mut Settings) {
     {
         problems.push((origin, format!("flows.dir: {} is not a directory", dir.display())));
     }
-    for name in ["runtimes", "sources", "orgs"].into_iter().flat_map(|section| settings.names(section)) {
+    for name in
+        ["runtimes", "sources", "orgs", "notify"].into_iter().flat_map(|section| settings.names(section))
+    {
         if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
             let message = format!("{name:?} is not a name here: expected letters, digits, - and _");
             problems.push((Origin::Default, message));
         }
+    }
+    for name in settings.names("notify") {
+        notify_problems(&found, name, &mut problems);
     }
     if let Some(Setting { value: Value::Text(level), origin }) = found("log.level")
         && let Err(error) = level.parse::<tracing_subscriber::filter::Targets>()
@@ -216,6 +244,29 @@ fn check(settings: &mut Settings) {
     }
     for (origin, message) in problems {
         settings.problem(origin, message);
+    }
+}
+
+/// A target needs a URL and something to tell.
+fn notify_problems(
+    found: &dyn Fn(&str) -> Option<Setting>,
+    name: &str,
+    problems: &mut Vec<(Origin, String)>,
+) {
+    let (url, events) = (format!("notify.{name}.http.url"), format!("notify.{name}.events"));
+    if let Some(Setting { value: Value::Text(text), origin }) = found(&url)
+        && text.is_empty()
+    {
+        problems.push((origin, format!("{url}: it is missing")));
+    }
+    if let Some(Setting { value: Value::Texts(words), origin }) = found(&events) {
+        if words.is_empty() {
+            let expected = NoticeEvent::ALL.iter().map(|event| event.as_str()).collect::<Vec<_>>().join(", ");
+            problems.push((origin, format!("{events}: nothing is told: expected some of {expected}")));
+            return;
+        }
+        let wrong = words.iter().filter_map(|word| word.parse::<NoticeEvent>().err());
+        problems.extend(wrong.map(|error| (origin.clone(), format!("{events}: {error}"))));
     }
 }
 
@@ -278,6 +329,22 @@ impl<'a> Read<'a> {
             },
             env: env.clone(),
             cwd: (!cwd.as_os_str().is_empty()).then(|| cwd.to_owned()),
+        }
+    }
+
+    fn notify(&self, name: &str) -> Notify {
+        let key = |last: &str| format!("notify.{name}.{last}");
+        let Value::Table(headers) = self.value(&key("http.headers")) else {
+            unreachable!("headers are not a table")
+        };
+        Notify {
+            url: self.text(&key("http.url")).to_owned(),
+            method: self.text(&key("http.method")).to_owned(),
+            headers: headers.clone(),
+            events: self.texts(&key("events")).iter().filter_map(|word| word.parse().ok()).collect(),
+            flows: self.texts(&key("flows")),
+            orgs: self.texts(&key("orgs")),
+            every: self.span(&key("every")),
         }
     }
 
@@ -386,6 +453,10 @@ fn build(values: BTreeMap<String, Setting>) -> Config {
         queued_max: read.number("limits.max_queued"),
         burst: read.burst(),
         orgs: settings.names("orgs").into_iter().map(|name| (Name::from(name), read.org(name))).collect(),
+        notify: (settings.names("notify").into_iter())
+            .map(|name| (Name::from(name), read.notify(name)))
+            .collect(),
+        stalled_after: read.span("timeouts.stalled"),
         log: Log { json: read.text("log.format") == "json", level: read.text("log.level").to_owned() },
         warnings,
         settings: settings.values,

@@ -4,6 +4,7 @@
 //! types, and any value that two builds could read differently.
 
 mod modes;
+mod notice;
 mod numbers;
 mod record;
 mod redrive;

@@ -1,7 +1,7 @@
 //! The number of every enum value on disk. Written by hand and never reused; the order of a declaration means
 //! nothing here, and a new variant does not compile until it has a number.
 
-use crate::model::{Cause, Lane, Measure, Mode, Source, StateName, Streak};
+use crate::model::{Cause, Lane, Measure, Mode, NoticeEvent, Source, StateName, Streak};
 use crate::store::StoreError;
 
 /// A value with a number of its own.
@@ -78,6 +78,17 @@ pub(super) enum ActionName {
 
 numbers!(ActionName, "action": Command = 1, Agent = 2, Http = 3, Worker = 4);
 
+numbers!(NoticeEvent, "event of a notice":
+    DeadLettered = 1,
+    Completed = 2,
+    BudgetSoft = 3,
+    BudgetAsked = 4,
+    RuntimePaused = 5,
+    RuntimeResumed = 6,
+    Stalled = 7,
+    ModeChanged = 8,
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,5 +109,6 @@ mod tests {
         check(Mode::ALL);
         check(Source::ALL);
         check(Streak::ALL);
+        check(NoticeEvent::ALL);
     }
 }
