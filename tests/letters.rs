@@ -14,6 +14,13 @@ use dwell::model::{Fault, Report};
 
 /// A world with dead letters of these names, each a second older than the next, on a runtime that is paused since.
 fn dead(names: &[&str]) -> World {
+    let mut world = dying(names);
+    check_in(&mut world, "pause claude +9000h ->");
+    world
+}
+
+/// The same, and the runtime is not paused.
+fn dying(names: &[&str]) -> World {
     let mut world = World::new();
     for name in names {
         check_in(
@@ -25,7 +32,6 @@ fn dead(names: &[&str]) -> World {
             ),
         );
     }
-    check_in(&mut world, "pause claude +9000h ->");
     world
 }
 
@@ -126,11 +132,9 @@ fn what_dies_again_in_the_moment_of_the_question_is_not_redriven_again() {
 
 #[test]
 fn a_paced_redrive_keeps_to_its_filter() {
-    let mut world = dead(&["a"]);
     check_in(
-        &mut world,
-        "open claude                ->
-         submit b org=o             -> b queued, b active/1, start b/1 Original
+        &mut dying(&["a"]),
+        "submit b org=o             -> b queued, b active/1, start b/1 Original
          b/1 invalid                -> b dead_lettered, stop b/1
          submit c org=o             -> c queued, c active/1, start c/1 Original
          c/1 needs_operator         -> c dead_lettered, stop c/1
