@@ -8,8 +8,8 @@ use super::condition::hears;
 use super::template::{Scope, Template};
 use super::{Flow, Retries, Run};
 use crate::model::{
-    Action, Curve, Fault, HttpRequest, MODEL_BYTES_MAX, Name, Policy, RecordId, Retry, Runtime, Submission,
-    Timeouts, Trigger, Work, bounded,
+    Action, Curve, Fault, MODEL_BYTES_MAX, Name, Policy, RecordId, Retry, Runtime, Submission, Timeouts, Trigger,
+    Work, bounded,
 };
 
 /// The most runs one flow makes of one trigger.
@@ -75,6 +75,11 @@ impl Flow {
         let group = self.concurrency.as_ref().map(|shared| shared.named(&filler.group(&shared.group)));
         let action = filler.action(&self.run);
         let model = filler.model(&self.run);
+        let before = filler.faults.len();
+        let on_dead_letter =
+            self.on_dead_letter.as_ref().map(|request| filler.request("on_dead_letter.http", request));
+        // What cannot be addressed is not sent.
+        let on_dead_letter = on_dead_letter.filter(|_| filler.faults.len() == before);
         let task = self.task.as_ref().map(|task| bounded(&filler.fill("task", task)));
         let labels: BTreeMap<String, String> = self
             .labels
@@ -88,8 +93,13 @@ impl Flow {
             attempt: spans.attempt.unwrap_or(policy.timeouts.attempt),
             silence: spans.silence.or(policy.timeouts.silence),
         });
-        let work =
-            Work { payload: run_payload(&trigger.payload, scope.item), task, labels, ..Work::of(action) };
+        let work = Work {
+            payload: run_payload(&trigger.payload, scope.item),
+            task,
+            labels,
+            on_dead_letter,
+            ..Work::of(action)
+        };
         Submission {
             org,
             env,
@@ -130,13 +140,13 @@ impl Retries {
 }
 
 /// Fills the templates of one run; what cannot be filled stays as it stands in the file, beside the fault.
-struct Filler<'v> {
+pub(super) struct Filler<'v> {
     scope: Scope<'v>,
     faults: Vec<String>,
 }
 
 impl Filler<'_> {
-    fn fill(&mut self, key: &str, template: &Template) -> String {
+    pub(super) fn fill(&mut self, key: &str, template: &Template) -> String {
         template.fill(self.scope).unwrap_or_else(|what| {
             self.faults.push(format!("{key}: {what}"));
             template.source().to_owned()
@@ -202,15 +212,8 @@ impl Filler<'_> {
                 let argv = argv.map(|(n, one)| self.fill(&format!("run.command[{n}]"), one)).collect();
                 Action::Command { argv, cwd: cwd.as_ref().map(|cwd| self.directory(cwd)) }
             }
-            Run::Http { url, method, headers, .. } => {
-                let url = self.fill("run.http.url", url);
-                let headers = headers.iter().map(|(name, value)| {
-                    (name.clone(), self.fill(&format!("run.http.headers.{name}"), value))
-                });
-                let headers = headers.collect();
-                Action::Http(HttpRequest { url, method: method.clone(), headers })
-            }
             Run::Worker { queue, .. } => Action::Worker { queue: queue.clone() },
+            Run::Http { request, .. } => Action::Http(self.request("run.http", request)),
         }
     }
 

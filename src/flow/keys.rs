@@ -23,6 +23,7 @@ pub(super) const FLOW: Table = Table {
         "retry",
         "timeout",
         "run",
+        "on_dead_letter",
         "labels",
         "task",
     ],
@@ -49,8 +50,12 @@ pub(super) const RUN: Table =
 
 pub(super) const HTTP: Table = Table { path: "run.http", keys: &["url", "method", "headers"] };
 
+pub(super) const ON_DEAD_LETTER: Table = Table { path: "on_dead_letter", keys: &["http"] };
+
+pub(super) const ON_DEAD_LETTER_HTTP: Table = Table { path: "on_dead_letter.http", keys: HTTP.keys };
+
 /// Designed, and not built yet: refused, so that nobody relies on what does not happen.
-pub(super) const LATER: &[&str] = &["debounce", "on.schedule", "on_dead_letter"];
+pub(super) const LATER: &[&str] = &["debounce", "on.schedule"];
 
 /// `retry.attempts`; the key alone where nothing is above it.
 pub(super) fn dotted(path: &str, key: &str) -> String {
@@ -89,7 +94,7 @@ mod tests {
     #[test]
     fn the_schema_names_the_keys_that_are_read() {
         let schema: Value = serde_json::from_str(crate::flow::SCHEMA).unwrap();
-        for table in [FLOW, CONCURRENCY, RETRY, TIMEOUT] {
+        for table in [FLOW, CONCURRENCY, RETRY, TIMEOUT, ON_DEAD_LETTER] {
             let at = if table.path.is_empty() {
                 String::from("/properties")
             } else {
@@ -108,11 +113,13 @@ mod tests {
         assert_eq!(named(&schema, &soft), SOFT.keys.iter().copied().collect());
         let http = named(&schema, "/properties/run/oneOf/2/properties/http/properties");
         assert_eq!(http, HTTP.keys.iter().copied().collect());
+        let told = schema.pointer("/properties/on_dead_letter/properties/http/properties");
+        assert_eq!(told, schema.pointer("/properties/run/oneOf/2/properties/http/properties"));
     }
 
     #[test]
     fn no_key_is_both_read_and_refused() {
-        for table in [FLOW, CONCURRENCY, BUDGET, SOFT, RETRY, TIMEOUT, RUN, HTTP] {
+        for table in [FLOW, CONCURRENCY, BUDGET, SOFT, RETRY, TIMEOUT, RUN, HTTP, ON_DEAD_LETTER] {
             assert!(!table.keys.iter().any(|key| is_later(table.path, key)));
         }
     }

@@ -12,6 +12,7 @@ mod parse;
 mod path;
 mod problem;
 mod read;
+mod request;
 mod template;
 mod tree;
 
@@ -30,6 +31,7 @@ use concurrency::Concurrency;
 use condition::{Condition, Source};
 use path::Path;
 use problem::Position;
+use request::Request;
 use template::Template;
 
 /// The JSON Schema of a flow file, for editors.
@@ -53,6 +55,7 @@ pub struct Flow {
     retry: Option<Retries>,
     spans: Spans,
     run: Run,
+    on_dead_letter: Option<Request>,
     task: Option<Template>,
     labels: BTreeMap<String, Template>,
 }
@@ -82,8 +85,8 @@ struct Spans {
 enum Run {
     Agent { runtime: Name, model: Option<Template>, prompt: Template, cwd: Option<Template> },
     Command { runtime: Name, argv: Vec<Template>, cwd: Option<Template> },
-    Http { runtime: Name, url: Template, method: String, headers: BTreeMap<String, Template> },
     Worker { runtime: Name, queue: Name },
+    Http { runtime: Name, request: Request },
 }
 
 /// What the attempts of a flow's runs are, as far as that is known before a trigger comes.

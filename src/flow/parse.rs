@@ -8,14 +8,15 @@ use serde_json::Value;
 
 use super::budget::Bounds;
 use super::condition::{Condition, Event, Expected, Source};
-use super::keys::{FLOW, HTTP, RETRY, RUN, TIMEOUT, is_later};
+use super::keys::{FLOW, HTTP, ON_DEAD_LETTER, ON_DEAD_LETTER_HTTP, RETRY, RUN, TIMEOUT, is_later};
 use super::path::Path;
 use super::problem::{Problem, Problems};
 use super::read::{Fields, Reader, is_name, later};
+use super::request::Request;
 use super::template::Template;
 use super::tree::{Node, Tree, read};
 use super::{Flow, Retries, Run, Spans};
-use crate::model::{HttpRequest, Mode, Name};
+use crate::model::{Mode, Name};
 
 /// Time is kept in milliseconds; less than one is no time at all.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -63,6 +64,7 @@ impl Reader<'_> {
             fields.get("budget").map_or(Some(Bounds::default()), |(node, key)| self.budget(node, &key));
         let retry = fields.get("retry").and_then(|(node, _)| self.retry(node));
         let spans = fields.get("timeout").and_then(|(node, _)| self.spans(node)).unwrap_or_default();
+        let on_dead_letter = fields.get("on_dead_letter").map(|(node, _)| self.on_dead_letter(node));
         let labels = fields.get("labels").map(|(node, _)| self.labels(node)).unwrap_or_default();
         let [org, env, task] = ["org", "env", "task"]
             .map(|key| fields.get(key).and_then(|(node, key)| self.template(node, &key)));
@@ -82,12 +84,25 @@ impl Reader<'_> {
             retry,
             spans,
             run: run?,
+            on_dead_letter: on_dead_letter.flatten(),
             task,
             labels,
         })
     }
 
-    fn required<'n>(&mut self, node: &Node, fields: &Fields<'n>, key: &str, what: &str) -> Option<&'n Node> {
+    fn on_dead_letter(&mut self, node: &Node) -> Option<Request> {
+        let fields = self.fields(node, &ON_DEAD_LETTER)?;
+        let http = self.required(node, &fields, "http", "the request that tells of it")?;
+        self.request(http, &ON_DEAD_LETTER_HTTP)
+    }
+
+    pub(super) fn required<'n>(
+        &mut self,
+        node: &Node,
+        fields: &Fields<'n>,
+        key: &str,
+        what: &str,
+    ) -> Option<&'n Node> {
         let found = fields.get(key).map(|(node, _)| node);
         if found.is_none() {
             self.problems.add(node.at, format!("key {key:?} is missing: expected {what}"));
@@ -285,7 +300,8 @@ impl Reader<'_> {
                 misplaced(self, "model", "agent");
                 misplaced(self, "cwd", "agent or run.command");
                 let runtime = self.runtime(&fields, HTTP_RUNTIME_DEFAULT);
-                self.http(http, runtime?)
+                let request = self.request(http, &HTTP);
+                Some(Run::Http { runtime: runtime?, request: request? })
             }
             (None, None, None, Some((queue, key))) => {
                 misplaced(self, "prompt", "agent");
@@ -315,32 +331,6 @@ impl Reader<'_> {
             Some((node, key)) => self.name(node, &key),
             None => Some(Name::from(default)),
         }
-    }
-
-    fn http(&mut self, node: &Node, runtime: Name) -> Option<Run> {
-        let fields = self.fields(node, &HTTP)?;
-        let url = self.required(node, &fields, "url", "where the request goes");
-        let url = url.and_then(|node| self.template(node, "run.http.url"));
-        let method = match fields.get("method") {
-            None => Some("POST".to_owned()),
-            Some((node, key)) => {
-                let expected = HttpRequest::METHODS.join(", ");
-                let method = self.text(node, &key, &expected)?;
-                let known = HttpRequest::METHODS.contains(&method);
-                if !known {
-                    self.wrong(node, &key, &format!("one of {expected}"));
-                }
-                known.then(|| method.to_owned())
-            }
-        };
-        let mut headers = BTreeMap::new();
-        if let Some((node, key)) = fields.get("headers") {
-            for (name, node) in self.map(node, &key, "a mapping of names to text").unwrap_or_default() {
-                let value = self.template(node, &format!("{key}.{}", name.text));
-                headers.extend(value.map(|value| (name.text.clone(), value)));
-            }
-        }
-        Some(Run::Http { runtime, url: url?, method: method?, headers })
     }
 
     /// An argument may be empty text, the program may not.

@@ -24,7 +24,7 @@ concurrency: { max: 0 }
     let expected = r#"
 f.yaml:1:7: name is "Review": expected up to 64 lower-case letters, digits and - _ .
 f.yaml:3:19: on.github.push is 3: expected a list of actions, or "*" or nothing for any
-f.yaml:4:1: unknown key "budgets": expected one of name, on, if, for_each, org, env, mode, concurrency, budget, retry, timeout, run, labels, task (did you mean "budget"?)
+f.yaml:4:1: unknown key "budgets": expected one of name, on, if, for_each, org, env, mode, concurrency, budget, retry, timeout, run, on_dead_letter, labels, task (did you mean "budget"?)
 f.yaml:6:3: unknown key "atempts" in retry: expected one of attempts, backoff, factor, max, jitter (did you mean "attempts"?)
 f.yaml:7:11: retry.jitter is "200%": expected whole percents from 0% to 100%
 f.yaml:8:21: timeout.attempt is "soon": expected a duration like 90s or 1h 30m, or a number of seconds, from 1ms to 366 days
@@ -35,8 +35,22 @@ f.yaml:12:21: concurrency.max is 0: expected a whole number from 1 to 10000"#;
 }
 
 #[test]
+fn what_is_sent_of_a_dead_letter_is_one_request() {
+    check_line(
+        "on_dead_letter: { https: {} }",
+        "f.yaml:4:17: key \"http\" is missing: expected the request that tells of it\n\
+         f.yaml:4:19: unknown key \"https\" in on_dead_letter: expected one of http (did you mean \"http\"?)",
+    );
+    check_line(
+        "on_dead_letter: { http: { method: post } }",
+        "f.yaml:4:25: key \"url\" is missing: expected where the request goes\n\
+         f.yaml:4:35: on_dead_letter.http.method is \"post\": expected one of POST, PUT, PATCH, GET, HEAD, DELETE",
+    );
+}
+
+#[test]
 fn keys_that_come_later_are_refused_not_ignored() {
-    for key in ["debounce", "on_dead_letter"] {
+    for key in ["debounce"] {
         check_line(&format!("{key}: {{}}"), &format!("f.yaml:4:1: key {key:?} is not supported yet"));
     }
     let later = |key: &str, column: u32| format!("f.yaml:1:{column}: key {key:?} is not supported yet");
@@ -63,8 +77,7 @@ f.yaml:1:1: key \"name\" is missing: expected the flow's own, unique name
 f.yaml:1:1: key \"on\" is missing: expected sources, each with the events that start a run
 f.yaml:1:1: key \"run\" is missing: expected an agent, a command, a request or a worker";
     check("{}", all);
-    let keys =
-        "name, on, if, for_each, org, env, mode, concurrency, budget, retry, timeout, run, labels, task";
+    let keys = "name, on, if, for_each, org, env, mode, concurrency, budget, retry, timeout, run, on_dead_letter, labels, task";
     check("", &format!("f.yaml:1:1: the file is empty: expected a mapping of {keys}"));
     check("- x", &format!("f.yaml:1:1: the file is a list: expected a mapping of {keys}"));
 }

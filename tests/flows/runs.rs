@@ -86,6 +86,27 @@ fn a_worker_names_its_queue_and_counts_towards_a_runtime() {
 }
 
 #[test]
+fn what_is_sent_of_a_dead_letter_is_filled_and_one_without_an_address_is_told_by_the_run() {
+    let text = "name: f\non: { github: { push: } }\nrun: { command: [echo, \"${n}\"] }\n\
+                on_dead_letter: { http: { url: \"http://h/${m}\", headers: { X-M: \"${m}\" } } }\n";
+    let runs = expand(text, &json!({ "n": 17, "m": "x" }));
+    let headers = [("X-M".to_owned(), "x".to_owned())].into();
+    let (url, method) = ("http://h/x".to_owned(), "POST".to_owned());
+    let request = HttpRequest { url, method, headers };
+    assert_eq!(runs[0].work.on_dead_letter, Some(request.clone()));
+    let runs = expand(text, &json!({ "m": "x" }));
+    assert_eq!(
+        runs[0].work.on_dead_letter,
+        Some(request),
+        "a run that cannot be carried out is dead at once"
+    );
+    assert!(runs[0].invalid.is_some());
+    let runs = expand(text, &json!({ "n": 17 }));
+    assert_eq!(runs[0].work.on_dead_letter, None);
+    assert!(runs[0].invalid.as_ref().unwrap().message.contains("on_dead_letter.http.url: ${m} is missing"));
+}
+
+#[test]
 fn yaml_1_2_on_is_a_key_and_no_is_text() {
     let text = "name: no\non: { off: { yes: [on, no] } }\nrun: { command: [n] }";
     let flow = flow(text);
