@@ -247,6 +247,8 @@ fn a_stall_that_a_pause_explains_is_none_and_one_goes_on_over_a_restart() {
     world.settings.runtimes.remove("claude");
     world.does("crash");
     world.does("+11m step");
+    // A commit after the pause, so that its end does not count as slept through.
+    world.does("submit b runtime=shell");
     world.does("crash");
     world.does("+4m step");
     assert_eq!(told(&mut world), Vec::<String>::new());
