@@ -246,8 +246,9 @@ fn a_stall_that_a_pause_explains_is_none_and_one_goes_on_over_a_restart() {
     // Nothing starts on a runtime that is not configured any more.
     world.settings.runtimes.remove("claude");
     world.does("crash");
-    world.does("+11m step");
-    // A commit after the pause, so that its end does not count as slept through.
+    // Ticks and a commit after the pause, so that its end does not count as slept through.
+    world.does("+1m");
+    world.does("+10m");
     world.does("submit b runtime=shell");
     world.does("crash");
     world.does("+4m step");
