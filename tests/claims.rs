@@ -179,21 +179,24 @@ fn a_stop_answers_every_claim_and_leaves_the_workers_alone() {
 }
 
 #[test]
-fn a_limit_pauses_the_runtime_of_its_workers_and_a_waiting_claim_wakes_with_it() {
+fn a_pause_of_its_runtime_holds_a_queue_and_a_waiting_claim_is_served_by_the_ramp_after_it() {
     check(
-        "submit a worker=q       -> a queued
-         submit b worker=q       -> b queued
-         claim me q              -> a active/1, me has a/1 +1m
-         a/1 session s-1         -> a active/1
-         a/1 rate_limited +90m   -> a rate_limited +1h 30m
+        "submit a worker=q        -> a queued
+         submit b worker=q        -> b queued
+         claim me q               -> a active/1, me has a/1 +1m
+         a/1 session s-1          -> a active/1
+         a/1 rate_limited +90m    -> a rate_limited +1h 30m
          claim me q max=2 wait=2h ->
-         +89m step               ->
-         +1m step                -> a queued, a active/2, b active/1, me has a/2 +1m LimitReset and b/1 +1m
-         pause claude +1h        ->
-         submit c worker=q runtime=claude -> c queued
-         a/2 succeeded           -> a completed
-         claim me q wait=2h      ->
-         +1h step                -> b queued, b active/2, me has b/2 +1m",
+         +89m step                ->
+         +1m step                 -> a queued, a active/2, me has a/2 +1m LimitReset
+         claim me q max=2 wait=2h ->
+         +1s step                 -> b active/1, me has b/1 +1m
+         pause claude +1h         ->
+         submit c worker=q        -> c queued
+         a/2 succeeded            -> a completed
+         b/1 succeeded            -> b completed
+         claim me q wait=2h       ->
+         +1h step                 -> c active/1, me has c/1 +1m",
     );
 }
 
