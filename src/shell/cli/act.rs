@@ -1,6 +1,7 @@
 //! Commands that change something: trigger, cancel, resume, redrive, charge, report, runtime, drain.
 
 use std::io::Read as _;
+use std::path::Path;
 
 use serde_json::{Map, Value as Json, json};
 
@@ -27,16 +28,7 @@ pub fn trigger(client: &Client, args: &Trigger) -> Result<(), Failure> {
         }
     }
     if let Some(file) = &args.file {
-        let mut bytes = Vec::new();
-        let read = if file.as_os_str() == "-" {
-            std::io::stdin().lock().read_to_end(&mut bytes).map(|_| ())
-        } else {
-            std::fs::read(file).map(|content| bytes = content)
-        };
-        let usage =
-            |message: String| Failure { exit: USAGE, message: format!("{}: {message}", file.display()) };
-        read.map_err(|error| usage(error.to_string()))?;
-        let payload: Json = serde_json::from_slice(&bytes).map_err(|error| usage(error.to_string()))?;
+        let payload = payload(file)?;
         // As a forge's webhook: the payload names the action.
         if let Some(action) = payload.get("action").filter(|action| action.is_string()) {
             body.entry("action").or_insert_with(|| action.clone());
@@ -68,6 +60,19 @@ pub fn trigger(client: &Client, args: &Trigger) -> Result<(), Failure> {
         out::line(run.as_str().unwrap_or_default())?;
     }
     Ok(())
+}
+
+/// The JSON in a file; `-` is stdin.
+pub fn payload(file: &Path) -> Result<Json, Failure> {
+    let mut bytes = Vec::new();
+    let read = if file.as_os_str() == "-" {
+        std::io::stdin().lock().read_to_end(&mut bytes).map(|_| ())
+    } else {
+        std::fs::read(file).map(|content| bytes = content)
+    };
+    let usage = |message: String| Failure { exit: USAGE, message: format!("{}: {message}", file.display()) };
+    read.map_err(|error| usage(error.to_string()))?;
+    serde_json::from_slice(&bytes).map_err(|error| usage(error.to_string()))
 }
 
 /// `dwell cancel|resume ID...`.

@@ -59,6 +59,7 @@ pub enum Command {
   dwell run -- make test                       a command, in this directory
   dwell run --key nightly-1121 -- ./nightly    once, however often this is typed
   dwell run --prompt \"Review the open PRs\"     an agent on the runtime claude
+  dwell run --worker reviews --payload pr.json  whatever claims it from that queue
 Without a running server it starts one in the foreground and stops it when the session ends.")]
     Run(Run),
     /// Hand in an event by hand
@@ -117,6 +118,19 @@ Prints used and limit. Exits 75 when the budget does not hold the calls; then no
   dwell report usage --tokens 1200 --cost-usd 0.04
   dwell report failed --code no_network --message \"cannot reach the registry\"")]
     Report(Report),
+    /// Take attempts from a queue of workers, to carry them out in a script
+    #[command(after_help = "Example, a worker in a shell:
+  while attempt=$(dwell claim reviews --wait 20s); do
+    [ -n \"$attempt\" ] || continue
+    printf '%s\\n' \"$attempt\" | {
+      read -r DWELL_ID DWELL_ATTEMPT DWELL_TOKEN payload
+      export DWELL_ID DWELL_ATTEMPT DWELL_TOKEN
+      if printf %s \"$payload\" | ./review; then dwell report succeeded; else dwell report failed; fi
+    }
+  done
+Prints a line for each attempt: its id, number, token and payload; nothing when there were none.
+`dwell report heartbeat` renews the lease. Once it has run out, the work can be claimed again.")]
+    Claim(Claim),
     /// Pause or resume a runtime
     #[command(subcommand)]
     Runtime(Runtime),
@@ -177,7 +191,7 @@ pub struct Serve {
 
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Provider account [default: shell for a command, claude for a prompt]
+    /// Provider account [default: shell for a command, claude for a prompt, worker for a worker]
     #[arg(long)]
     pub runtime: Option<String>,
     /// Which of the runtime's models to ask for [default: the agent's own]
@@ -202,8 +216,14 @@ pub struct Run {
     #[arg(long, value_name = "TEXT")]
     pub task: Option<String>,
     /// What the runtime's agent is asked
-    #[arg(long, value_name = "TEXT", conflicts_with = "argv", required_unless_present = "argv")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "argv", required_unless_present_any = ["argv", "worker"])]
     pub prompt: Option<String>,
+    /// The queue that a worker claims it from; its result is printed
+    #[arg(long, value_name = "QUEUE", conflicts_with_all = ["argv", "prompt"])]
+    pub worker: Option<String>,
+    /// JSON that it is given: on stdin, or to the worker; - is stdin
+    #[arg(long, value_name = "FILE")]
+    pub payload: Option<PathBuf>,
     /// Print its id and leave
     #[arg(long)]
     pub detach: bool,
@@ -245,6 +265,8 @@ pub enum What {
     Runtimes,
     /// Drained scopes
     Drains,
+    /// Queues of workers
+    Queues,
     Dead,
     Triggers,
     Redrives,
@@ -399,6 +421,9 @@ pub struct Attempt {
     /// Attempt number
     #[arg(long, env = "DWELL_ATTEMPT")]
     pub attempt: u32,
+    /// Its token; on loopback it may be left out
+    #[arg(long, env = "DWELL_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -408,6 +433,27 @@ pub struct Charge {
     pub calls: u32,
     #[command(flatten)]
     pub attempt: Attempt,
+}
+
+#[derive(Debug, Args)]
+pub struct Claim {
+    /// Queue, as in dwell run --worker QUEUE
+    pub queue: String,
+    /// At most this many attempts
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub max: u32,
+    /// How long an attempt may show no sign of life
+    #[arg(long, value_name = "SPAN", default_value = "60s")]
+    pub lease: String,
+    /// How long to wait if there is none; at most 60s
+    #[arg(long, value_name = "SPAN", default_value = "0s")]
+    pub wait: String,
+    /// What this worker is called in the history [default: dwell-claim-PID]
+    #[arg(long, value_name = "NAME")]
+    pub worker: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

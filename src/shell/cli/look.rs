@@ -29,6 +29,7 @@ pub fn ls(client: &Client, args: &Ls) -> Result<(), Failure> {
         Some(What::Flows) => items(client, "/v1/flows")?,
         Some(What::Runtimes) => items(client, "/v1/runtimes")?,
         Some(What::Drains) => items(client, "/v1/drains")?,
+        Some(What::Queues) => items(client, "/v1/claims")?,
     };
     if args.json {
         return out::json(&json!({ "items": items }));
@@ -40,6 +41,7 @@ pub fn ls(client: &Client, args: &Ls) -> Result<(), Failure> {
         None | Some(What::Sessions | What::Runs | What::Dead) => out::table(RECORD, &rows(record)),
         Some(What::Flows) => out::table(&["NAME", "MODE", "RUNTIME", "ON", "FILE"], &rows(flow)),
         Some(What::Runtimes) => out::table(RUNTIME, &items.iter().flat_map(runtime).collect::<Vec<_>>()),
+        Some(What::Queues) => out::table(&["QUEUE", "QUEUED", "CLAIMS", "ASKED"], &rows(queue)),
         Some(What::Drains) => out::table(&["SCOPE", "SINCE", "UNTIL", "OUTSTANDING"], &rows(drain)),
         Some(What::Triggers) => {
             out::table(&["ID", "AT", "SOURCE", "EVENT", "ORG/ENV", "RUNS"], &rows(trigger))
@@ -95,6 +97,11 @@ fn record(item: &Json) -> Vec<String> {
         brief(text(item, "deadline")),
         why.collect::<Vec<_>>().join(": ").chars().take(60).collect(),
     ]
+}
+
+fn queue(item: &Json) -> Vec<String> {
+    let [queued, claims] = ["queued", "claims"].map(|name| shown(item.get(name)));
+    vec![text(item, "queue").to_owned(), queued, claims, brief(text(item, "asked_at"))]
 }
 
 const GROUP: &[&str] = &["COUNT", "CAUSE", "FLOW", "RUNTIME", "FINGERPRINT", "NEWEST", "EXAMPLE", "ERROR"];

@@ -3,6 +3,7 @@
 mod act;
 mod args;
 mod budget;
+mod claim;
 pub mod client;
 pub mod exit;
 mod look;
@@ -62,19 +63,16 @@ fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Redrive(args) => act::redrive(&client()?, args)?,
         Command::Rerun(args) => act::rerun(&client()?, args)?,
         Command::Budget(args) => budget::budget(&client()?, args)?,
-        Command::Charge(args) => act::charge(&client()?.with_token(token()), args)?,
-        Command::Report(args) => act::report(&client()?.with_token(token()), args)?,
+        Command::Charge(args) => act::charge(&client()?.with_token(args.attempt.token.clone()), args)?,
+        Command::Report(args) => act::report(&client()?.with_token(args.attempt.token.clone()), args)?,
         Command::Mode(args) => modes::mode(&client()?, args)?,
         Command::Flow(FlowCommand::Diff(args)) => modes::diff(&client()?, args)?,
+        Command::Claim(args) => claim::claim(&client()?, args)?,
         Command::Runtime(command) => act::runtime(&client()?, command)?,
         Command::Drain(args) => act::drain(&client()?, args)?,
         Command::Undrain(args) => act::undrain(&client()?, args)?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn token() -> Option<String> {
-    std::env::var("DWELL_TOKEN").ok()
 }
 
 fn start(place: &Place, args: &Serve) -> anyhow::Result<ExitCode> {

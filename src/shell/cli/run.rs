@@ -4,6 +4,7 @@ use std::thread;
 
 use serde_json::{Map, Value as Json, json};
 
+use super::act;
 use super::args::{Place, Run};
 use super::client::{Client, escaped};
 use super::exit::{FAILED, Failure, TRY_LATER, USAGE};
@@ -59,9 +60,10 @@ fn follow(client: &Client, args: &Run) -> Result<u8, Failure> {
 fn submission(args: &Run) -> Result<Json, Failure> {
     let cwd =
         std::env::current_dir().map_err(|error| Failure::failed(format!("working directory: {error}")))?;
-    let (action, default) = match &args.prompt {
-        Some(prompt) => (json!({ "agent": { "prompt": prompt, "cwd": cwd } }), "claude"),
-        None => (json!({ "command": args.argv, "cwd": cwd }), "shell"),
+    let (action, default) = match (&args.prompt, &args.worker) {
+        (Some(prompt), _) => (json!({ "agent": { "prompt": prompt, "cwd": cwd } }), "claude"),
+        (None, Some(queue)) => (json!({ "worker": queue }), "worker"),
+        (None, None) => (json!({ "command": args.argv, "cwd": cwd }), "shell"),
     };
     let mut labels = Map::new();
     for label in &args.label {
@@ -89,6 +91,9 @@ fn submission(args: &Run) -> Result<Json, Failure> {
             body.insert(name.to_owned(), json!(value));
         }
     }
+    if let Some(file) = &args.payload {
+        body.insert("payload".to_owned(), act::payload(file)?);
+    }
     Ok(Json::Object(body))
 }
 
@@ -105,7 +110,13 @@ fn until_over(client: &Client, mut record: Json) -> Result<u8, Failure> {
             said = news;
         }
         match text(&record, "state") {
-            "completed" => return Ok(0),
+            "completed" => {
+                // What else wrote something has a log.
+                if let Some(result) = record.get("result").filter(|_| record.get("queue").is_some()) {
+                    out::line(result.as_str().map_or_else(|| result.to_string(), str::to_owned).as_str())?;
+                }
+                return Ok(0);
+            }
             "dead_lettered" if text(&record, "cause") == "budget_exhausted" => return Ok(TRY_LATER),
             "dead_lettered" | "cancelled" => return Ok(FAILED),
             _ => {}
