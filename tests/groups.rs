@@ -102,7 +102,8 @@ fn a_newer_one_cancels_what_is_in_progress_and_says_so() {
          submit d group=g newest -> d queued, c cancelled
          submit e group=h newest -> e queued
          a/1 succeeded           -> rejected stale_attempt
-         open claude             -> d active/1, e active/1, start d/1 Original, start e/1 Original",
+         open claude             -> d active/1, start d/1 Original
+         +1s                     -> e active/1, start e/1 Original",
     );
 }
 
