@@ -260,6 +260,10 @@ fn an_older_run_that_goes_on_is_not_the_last_one_that_started() {
         trigger u f -> u.f queued, u.f active/1, start u.f/1 Original
         +30s -> t.f queued, t.f active/2, start t.f/2 Original
         modes -> f live by default since 30s matched u started u.f, g live by default since 30s
+        u.f/1 succeeded -> u.f completed, stop u.f/1
+        trigger v g worker=q -> v.g queued
+        claim me q -> v.g active/1, me has v.g/1 +1m
+        modes -> f live by default since 30s matched u started u.f, g live by default since 30s matched v started v.g
         ",
     );
 }

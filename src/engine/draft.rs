@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::budget;
 use super::core::{Core, EngineError};
-use super::windows;
+use super::{budget, modes, windows};
 use crate::machine::{self, RuntimeChange};
 use crate::model::{
     Effect, Event, Lane, Measure, Meter, Pause, Prompt, Record, RecordId, Rejected, Report, Runtime, Start,
@@ -136,6 +135,9 @@ impl<'a> Draft<'a> {
             self.tell_of_budget(&before, &after);
             self.core.count(&before, &after);
             self.core.index.set(&after);
+            if before.attempt == 0 && after.attempt == 1 {
+                modes::started(self, &after);
+            }
             let touched = Touched { before: Some(before), after: after.clone(), work: None };
             self.touched.entry(id).or_insert(touched).after = after.clone();
         }

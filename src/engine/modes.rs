@@ -126,11 +126,9 @@ pub(super) fn matched(draft: &mut Draft<'_>, trigger: &Trigger, flows: &BTreeSet
     }
 }
 
-/// Keeps which run of its flow started last.
+/// Keeps which run of its flow started last, by its first attempt.
 pub(super) fn started(draft: &mut Draft<'_>, record: &Record) {
-    if record.attempt == 1
-        && let Some(flow) = &record.flow
-    {
+    if let Some(flow) = &record.flow {
         let last = Some((draft.now, record.id));
         change(draft, flow, |row| row.started = last);
     }

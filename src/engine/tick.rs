@@ -161,8 +161,7 @@ fn dispatch(draft: &mut Draft<'_>) -> Result<(), EngineError> {
             }
             let Core { index, settings, .. } = &mut *draft.core;
             let Some(id) = index.take(&runtime, settings) else { break };
-            let record = draft.must(id, &Event::Dispatch)?;
-            modes::started(draft, &record);
+            draft.must(id, &Event::Dispatch)?;
             draft.core.count_start(&runtime);
             starts -= 1;
         }

@@ -1,7 +1,7 @@
 //! The part of the scripts' language that is about triggers and modes.
 //!
-//! `trigger t f g` (a trigger that flows f and g match, one run each, named t.f and t.g; said twice it is the same
-//! delivery), `mode live`, `mode f shadow [force]`, `mode f clear`, `modes`, `lacks f` and `has f` (what it needs).
+//! `trigger t f g [option..]` (a trigger that flows f and g match, one run each, named t.f and t.g, with the options of
+//! `submit`; said twice it is the same delivery), `mode live`, `mode f shadow [force]`, `mode f clear`, `modes`, `lacks f` and `has f` (what it needs).
 
 use std::collections::BTreeMap;
 
@@ -36,15 +36,16 @@ impl World {
         })
     }
 
-    pub fn trigger(&mut self, name: &str, flows: &[&str]) -> Request {
+    pub fn trigger(&mut self, name: &str, words: &[&str]) -> Request {
+        let (options, flows): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.contains('='));
         let next = self.triggers.len() as u128 + 1;
         let id = *self.triggers.entry(name.to_owned()).or_insert(TriggerId((u128::from(T0) << 80) | next));
         let mut runs = Vec::new();
-        for (number, flow) in flows.iter().enumerate() {
+        for (number, flow) in flows.into_iter().enumerate() {
             let run = format!("{name}.{flow}");
             self.names.insert(run.clone(), RecordId::run_of(id, u32::try_from(number).unwrap()));
-            let submission = self.submission(&run, &[]);
-            runs.push(Submission { flow: Some((*flow).into()), trigger: Some(id), ..submission });
+            let submission = self.submission(&run, &options);
+            runs.push(Submission { flow: Some(flow.into()), trigger: Some(id), ..submission });
         }
         let trigger = Trigger {
             id,
