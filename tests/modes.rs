@@ -135,6 +135,33 @@ fn a_run_in_shadow_that_could_not_be_carried_out_is_no_dead_letter() {
 }
 
 #[test]
+fn runs_in_shadow_are_counted_and_purged_like_any_other() {
+    let mut world = world(Mode::Shadow);
+    check_in(
+        &mut world,
+        "
+        trigger t f g -> in shadow f g, t.f completed, t.g completed
+        mode g live -> from shadow to live
+        trigger u f g -> in shadow f, u.g queued, u.f completed, u.g active/1, start u.g/1 Original
+        ",
+    );
+    let (answers, _) = world.tick(vec![Request::Status]).unwrap();
+    let Some(Ok(Answer::Status(status))) = answers.into_iter().next() else { panic!("no status") };
+    assert_eq!((status.admitted, status.counts[&StateName::Completed]), (4, 3));
+    assert_eq!(status.counts.values().sum::<u64>(), status.admitted);
+    check_in(
+        &mut world,
+        "
+        cancel u.g -> u.g cancelled, stop u.g/1
+        +167h ->
+        crash ->
+        +1h -> forget t.g, forget u.g, forget t.f, forget u.f
+        show t.f -> rejected not_found
+        ",
+    );
+}
+
+#[test]
 fn a_rerun_of_a_run_obeys_its_flow_s_mode() {
     check(
         Mode::Shadow,
