@@ -240,7 +240,22 @@ fn records(dwell: &Checked) {
     dwell.get(ONE, &[&a], "?wait=1s");
     assert_eq!(dwell.post(CHARGE, &[&a], &json!({"attempt": 1, "calls": 2})).0, 200);
     assert_eq!(dwell.post(CHARGE, &[&a], &json!({"attempt": 1})).0, 429);
+    let topped = dwell.post("/v1/records/{id}/budget", &[&a], &json!({"add": 1, "of": "calls"})).1;
+    assert_eq!(topped["budget"]["limit"], 3);
+    assert_eq!(dwell.post("/v1/records/{id}/budget", &[&a], &json!({"add": "1h", "of": "wall"})).0, 422);
     assert_eq!(dwell.post(CHARGE, &[&b], &json!({"attempt": 1})).1, json!({"used": null, "limit": null}));
+    let used = json!({"attempt": 1, "type": "usage", "tokens": 1200, "cost_usd": 0.04});
+    assert_eq!(dwell.post(REPORTS, &[&a], &used).1["budget"]["cost_usd"]["used"], 0.04);
+    let limits = json!({
+        "calls": 20, "attempts": 5, "wall": "2h", "tokens": 100_000, "cost_usd": 1.5,
+        "soft": {"calls": 8, "attempts": 4, "wall": 3600, "tokens": 1, "cost_usd": 1}, "on_exhausted": "ask",
+    });
+    let action = json!({"command": ["sleep", "1000"]});
+    dwell.session(&json!({"runtime": "shell", "action": action, "budget": limits}));
+    let soft =
+        dwell.session(&json!({"runtime": "shell", "action": action, "budget": {"soft": {"calls": 1}}}));
+    assert_eq!(dwell.post(CHARGE, &[&soft], &json!({"attempt": 1})).1, json!({"used": 1, "limit": null}));
+    dwell.get(ONE, &[&soft], "");
     let told = json!({"attempt": 1, "type": "session", "id": "s-1"});
     assert_eq!(dwell.post(REPORTS, &[&a], &told).1["resume_token"], "s-1");
     let limited = json!({

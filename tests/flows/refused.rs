@@ -204,6 +204,27 @@ fn numbers_and_durations_have_bounds() {
             &at(&format!("9: budget is {seen}: expected a number of calls, or unlimited")),
         );
     }
+    let above = "expected a number above 0";
+    for (budget, problem) in [
+        (
+            "{ dollars: 1 }",
+            "11: unknown key \"dollars\" in budget: expected one of calls, attempts, wall, tokens, cost_usd, soft, on_exhausted",
+        ),
+        ("{ cost_usd: 0 }", &format!("21: budget.cost_usd is 0: {above}")),
+        ("{ cost_usd: -1 }", &format!("21: budget.cost_usd is -1: {above}")),
+        ("{ tokens: 1.5 }", &format!("19: budget.tokens is 1.5: {above}")),
+        ("{ attempts: 0 }", "21: budget.attempts is 0: expected a whole number from 1 to 4294967295"),
+        ("{ calls: many }", "18: budget.calls is \"many\": expected a number of calls, or unlimited"),
+        (
+            "{ soft: { usd: 1 } }",
+            "19: unknown key \"usd\" in budget.soft: expected one of calls, attempts, wall, tokens, cost_usd",
+        ),
+        ("{ tokens: 5, soft: { tokens: 6 } }", "38: budget.soft.tokens is beyond budget.tokens"),
+        ("{ calls: 5, soft: { calls: 6 } }", "36: budget.soft.calls is beyond budget.calls"),
+        ("{ on_exhausted: wait }", "25: budget.on_exhausted is \"wait\": expected dead_letter or ask"),
+    ] {
+        check_line(&format!("budget: {budget}"), &at(problem));
+    }
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use dwell::flow::{FAN_OUT_BYTES_MAX, FAN_OUT_MAX, FILLED_BYTES_MAX, parse};
-use dwell::model::{Action, Budget, Group, HttpRequest, Policy, RecordId, Submission, Trigger};
+use dwell::model::{
+    Action, Budget, Group, HttpRequest, Measure, Meter, Policy, RecordId, Submission, Trigger,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -292,6 +294,17 @@ fn the_policy_fills_in_what_the_flow_does_not_name() {
     assert_eq!(one("budget: 0").budget, Budget::calls(0));
     assert_eq!(one("budget: unlimited").budget, Budget::default());
     assert_eq!(one("budget: null").budget, Budget::default());
+    let meter = |limit, soft| Meter { used: 0, limit, soft };
+    let named =
+        one("budget: { wall: 2h, tokens: 100000, cost_usd: 1.5, soft: { calls: 8, cost_usd: 1 } }").budget;
+    let calls = meter(Some(policy.run_budget.into()), Some(8));
+    let all = Budget::default().with(Measure::Calls, calls).with(Measure::Wall, meter(Some(7_200_000), None));
+    let all = all.with(Measure::Tokens, meter(Some(100_000), None));
+    assert_eq!(named, all.with(Measure::Cost, meter(Some(1_500_000), Some(1_000_000))));
+    let asks = one("budget: { calls: unlimited, attempts: 3, on_exhausted: ask }").budget;
+    assert!(asks.ask && asks.of(Measure::Calls).is_none());
+    assert_eq!(asks.of(Measure::Attempts), Some(meter(Some(3), None)));
+    assert_eq!(one("budget: { calls: 7, on_exhausted: dead_letter }").budget, Budget::calls(7));
     let retry = one("retry: { attempts: 2, factor: 1.5 }").retry.unwrap();
     assert_eq!((retry.attempts, retry.curve.factor_percent), (2, 150));
     assert_eq!((retry.curve.first, retry.curve.max), (policy.retry.curve.first, policy.retry.curve.max));

@@ -9,11 +9,13 @@ pub(super) const NOW: Time = Time::from_millis(1_773_100_800_000);
 /// What a stream says it used, as (tokens, millionths of a dollar, told with the end).
 pub(super) fn used(mut stream: impl Stream, lines: &[&str]) -> Vec<(u64, u64, bool)> {
     let said = lines.iter().flat_map(|line| stream.line(line, NOW));
-    let usage = |said| match said {
-        Said::Used(usage) => Some((usage.tokens, usage.cost, usage.of_end)),
-        _ => None,
-    };
-    said.filter_map(usage).collect()
+    let mut used = Vec::new();
+    for said in said {
+        if let Said::Used(usage) = said {
+            used.push((usage.tokens, usage.cost, usage.of_end));
+        }
+    }
+    used
 }
 
 /// The reports of a stream but what it used, one line each: its name, and the code of its fault. With an exit at the end

@@ -1,3 +1,5 @@
+//! What budgets count, what stops an attempt, and what a top-up makes of a record.
+
 use super::super::step;
 use super::super::testing::queued;
 use super::*;
