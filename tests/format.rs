@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use dwell::model::*;
 use dwell::store::local::Options;
-use dwell::store::{Backend as _, Batch, Direction, Local, Stored, Tally, Told, keys};
+use dwell::store::{Backend as _, Batch, Direction, KeptAnswer, Local, Stored, Tally, Told, keys};
 
 /// Set to write the golden files that are not there yet. One that is there is never written.
 const WRITE_NEW: &str = "DWELL_GOLDEN_WRITE_NEW";
@@ -293,6 +293,8 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
     };
     check(&mut seen, "tally.1.hex", &tally);
     check(&mut seen, "told.1.hex", &Told { cost: 1_250_000 });
+    let answer = KeptAnswer { fingerprint: [0xfe; 32], status: 200, body: br#"{"used":3}"#.to_vec() };
+    check(&mut seen, "answer.1.hex", &answer);
 
     let there =
         fs::read_dir(golden("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -316,12 +318,14 @@ fn keys_are_written_as_frozen() {
         keys::redrive(RedriveId(7)),
         keys::told(SESSION),
         keys::notice("ops", "runtime_paused", "claude"),
+        keys::answer(&[7; 32]),
+        keys::answered(AT, &[7; 32]),
     ];
     for key in all {
         let file = format!(
             "key-{}{}.hex",
             char::from(key[0]),
-            if key[0] == b'n' { key[1].to_string() } else { String::new() }
+            if b"na".contains(&key[0]) { key[1].to_string() } else { String::new() }
         );
         assert_eq!(hex(&frozen(&file, &key)), hex(&key), "{file}");
     }

@@ -23,12 +23,16 @@ const META: u8 = b'm';
 const REDRIVE: u8 = b'v';
 const TOLD: u8 = b'c';
 const NOTICE: u8 = b'o';
+const ANSWER: u8 = b'a';
 
 /// What the settings that are drained scopes begin with.
 const DRAIN: &str = "drain:";
 
 const NAME_OF_RECORD: u8 = 0;
 const NAME_OF_DELIVERY: u8 = 1;
+
+const ANSWER_BY_NAME: u8 = 0;
+const ANSWER_BY_TIME: u8 = 1;
 
 /// The width of an encoded record id: its kind, then its ULID.
 pub(super) const ID_BYTES: usize = 17;
@@ -116,6 +120,22 @@ pub fn notice(to: &str, event: &str, subject: &str) -> Vec<u8> {
     texts(vec![NOTICE], &[to, event, subject])
 }
 
+/// The first answer to a call, by the digest of its idempotency key -> `KeptAnswer`.
+pub fn answer(name: &[u8; 32]) -> Vec<u8> {
+    key(ANSWER, &[&[ANSWER_BY_NAME], name])
+}
+
+/// The same by the time it was given, for retention -> nothing.
+pub fn answered(at: Time, name: &[u8; 32]) -> Vec<u8> {
+    key(ANSWER, &[&[ANSWER_BY_TIME], &at.millis().to_be_bytes(), name])
+}
+
+/// When an answer was given, and its name; `None` for any other key.
+pub fn answered_name(key: &[u8]) -> Option<(Time, [u8; 32])> {
+    let (at, name) = key.strip_prefix(&[ANSWER, ANSWER_BY_TIME])?.split_first_chunk()?;
+    Some((Time::from_millis(u64::from_be_bytes(*at)), name.try_into().ok()?))
+}
+
 /// Whose live record a key names; `None` for any other key.
 pub fn live_id(key: &[u8]) -> Option<RecordId> {
     id_from(key.strip_prefix(&[LIVE])?).ok()
@@ -180,6 +200,11 @@ pub fn all_drains() -> Range {
         *colon += 1;
     }
     (from, to)
+}
+
+/// Every answer by the time it was given, the oldest first.
+pub fn all_answered() -> Range {
+    (vec![ANSWER, ANSWER_BY_TIME], vec![ANSWER, ANSWER_BY_TIME + 1])
 }
 
 /// The live records of a range of ids, both ends included.
@@ -273,7 +298,7 @@ mod tests {
     #[test]
     fn no_two_kinds_share_a_byte() {
         let mut kinds =
-            [LIVE, FINISHED, POINTER, WORK, NAME, TRIGGER, RUNTIME, SETTING, META, REDRIVE, TOLD, NOTICE];
+            [LIVE, FINISHED, POINTER, WORK, NAME, TRIGGER, RUNTIME, SETTING, META, REDRIVE, TOLD, NOTICE, ANSWER];
         kinds.sort_unstable();
         assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]), "{kinds:?}");
     }

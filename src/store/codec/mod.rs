@@ -3,6 +3,7 @@
 //! Owns: one private struct per value and version, and the numbers of enums. Absent on purpose: serde on model
 //! types, and any value that two builds could read differently.
 
+mod answer;
 mod modes;
 mod notice;
 mod numbers;
@@ -13,6 +14,7 @@ mod rows;
 mod tests;
 mod wire;
 
+pub use answer::KeptAnswer;
 pub use rows::{Tally, Told};
 
 use super::{StoreError, keys};
