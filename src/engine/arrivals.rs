@@ -7,7 +7,7 @@ use super::gate;
 use super::modes::Sorted;
 use super::request::{Answer, BurstStatus, Counts, Detail, Request, RuntimeView, Status, Triggered};
 use super::windows::MODELS_MAX;
-use super::{claims, drains, groups, index, list, modes, paced, redrive, why, windows};
+use super::{claims, drains, groups, index, list, modes, once, paced, redrive, why, windows};
 use crate::model::{
     Cause, Event, Lane, Measure, Mode, Name, Record, RecordId, Rejected, Report, Runtime, StateName,
     Submission, Time, Trigger, TriggerId, Work,
@@ -56,6 +56,7 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
         Request::Redrives => Ok(Answer::Redrives(draft.core.redrives.values().cloned().collect())),
         Request::StopRedrive { id } => paced::stop(draft, id),
         Request::Each(requests) => each(draft, requests),
+        Request::Once(asked) => once::once(draft, *asked),
     }
 }
 

@@ -8,7 +8,7 @@ use super::gate::Gate;
 use super::index::{Index, Lane};
 use super::modes::Modes;
 use super::notices::Notices;
-use super::settings::Settings;
+use super::settings::{ANSWERED_FOR, Settings};
 use crate::model::{Drain, Name, Record, RecordId, Redrive, RedriveId, Runtime, Scope, StateName, Time};
 use crate::pace::Started;
 use crate::store::{StoreError, Tally};
@@ -47,8 +47,10 @@ pub(super) struct Core {
     pub(super) interrupted: Vec<RecordId>,
     /// Set when the engine is about to stop.
     pub(super) draining: Option<Time>,
-    /// Finish time of the oldest finished record, and acceptance of the oldest trigger.
+    /// What retention waits for.
     pub(super) oldest: Oldest,
+    /// Answers kept under idempotency keys.
+    pub(super) answers: u64,
     /// A pass reached its limit; the rest is done next tick.
     pub(super) more: bool,
     pub(super) ticks: u64,
@@ -80,17 +82,20 @@ impl Core {
     }
 }
 
-/// When the oldest finished record finished, and when the oldest trigger was accepted: what retention waits for.
+/// When the oldest finished record finished, the oldest trigger was accepted, and the oldest kept answer was given: what
+/// retention waits for.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Oldest {
     pub(super) finished: Option<Time>,
     pub(super) trigger: Option<Time>,
+    pub(super) answer: Option<Time>,
 }
 
 impl Oldest {
     /// When there is first something to purge.
     pub(super) fn due_at(self, retention: Duration) -> Option<Time> {
         let oldest = [self.finished, self.trigger].into_iter().flatten().min();
-        oldest.map(|at| at.after(retention))
+        let answer = self.answer.map(|at| at.after(ANSWERED_FOR));
+        [oldest.map(|at| at.after(retention)), answer].into_iter().flatten().min()
     }
 }

@@ -24,6 +24,7 @@ mod letters;
 mod list;
 mod modes;
 mod notices;
+mod once;
 mod open;
 mod paced;
 mod parked;
@@ -49,15 +50,15 @@ pub use inbox::{Advanced, Closed, Handle, Inbox, channel};
 pub use notices::{NOTIFY, Notify};
 pub use open::{Opening, Survivor};
 pub use request::{
-    Answer, Arrival, BurstStatus, Counts, Detail, Filter, Flip, Flipped, FlowView, Group, ModesView, Paced,
-    Page, Redriven, Redrives, Reply, Request, RuntimeView, Status, Target, Triggered,
+    Answer, Arrival, BurstStatus, Counts, Detail, Filter, Flip, Flipped, FlowView, Group, ModesView, Once,
+    Paced, Page, Redriven, Redrives, Reply, Request, RuntimeView, Status, Target, Tell, Told, Triggered,
 };
 pub use run::{Clock, run};
 pub use settings::{
-    ARRIVALS_PER_TICK_MAX, ARRIVALS_QUEUED_MAX, Burst, CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX,
-    DISPATCHES_PER_TICK_MAX, Flow, LETTERS_COUNTED_MAX, LETTERS_LOOKED_AT_PER_TICK_MAX, Org,
-    PARKS_PER_TICK_MAX, PURGES_PER_TICK_MAX, Pacing, QUEUED_MAX, READS_PER_PAGE_MAX, RECORDS_PER_SCAN,
-    REDRIVES_MAX, REDRIVES_PER_TICK_MAX, Settings, VISITS_PER_PAGE_MAX,
+    ANSWER_BYTES_MAX, ANSWERED_FOR, ANSWERS_MAX, ARRIVALS_PER_TICK_MAX, ARRIVALS_QUEUED_MAX, Burst,
+    CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, Flow, LETTERS_COUNTED_MAX,
+    LETTERS_LOOKED_AT_PER_TICK_MAX, Org, PARKS_PER_TICK_MAX, PURGES_PER_TICK_MAX, Pacing, QUEUED_MAX,
+    READS_PER_PAGE_MAX, RECORDS_PER_SCAN, REDRIVES_MAX, REDRIVES_PER_TICK_MAX, Settings, VISITS_PER_PAGE_MAX,
 };
 pub use tick::{Engine, Released};
 pub use why::{Asked, Place, Rule, WHY_BY_MAX, WHY_PLACE_MAX, Why};

@@ -80,6 +80,11 @@ impl Engine {
             drains.insert(row.scope.clone(), row);
             Ok(())
         })?;
+        let mut answers = 0;
+        each(&*backend, keys::all_answered(), |_| {
+            answers += 1;
+            Ok(())
+        })?;
         for (name, lane) in index.lanes().filter(|(name, _)| !settings.runtimes.contains_key(*name)) {
             if !lane.is_empty() {
                 tracing::warn!(runtime = %name, "records wait for a runtime that is not configured");
@@ -117,6 +122,7 @@ impl Engine {
             interrupted,
             draining: None,
             oldest: purge::oldest(&*backend)?,
+            answers,
             more: false,
             ticks: 0,
             commits: 0,

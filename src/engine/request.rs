@@ -175,6 +175,29 @@ pub enum Request {
     },
     /// Many in one commit, each answered as if it had come alone; a refusal of one leaves the others -> [`Answer::Each`].
     Each(Vec<Request>),
+    /// One that may be sent twice and is to count once -> [`Answer::Told`].
+    Once(Box<Once>),
+}
+
+/// A request under its caller's idempotency key.
+pub struct Once {
+    /// A digest of the key and of what it was sent to.
+    pub name: [u8; 32],
+    /// A digest of what was asked.
+    pub fingerprint: [u8; 32],
+    /// What is asked.
+    pub request: Request,
+    /// What the caller is told, so that it can be kept in the same commit: pure, and quick.
+    pub tell: Tell,
+}
+
+/// From an answer to a status and a body.
+pub type Tell = Box<dyn FnOnce(Answer) -> (u16, Vec<u8>) + Send>;
+
+impl std::fmt::Debug for Once {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Once").field(&self.request).finish()
+    }
 }
 
 impl Request {
@@ -192,6 +215,7 @@ impl Request {
         match self {
             Request::Submit(submission) => of(submission),
             Request::Each(requests) => requests.iter().map(Request::bytes).sum(),
+            Request::Once(once) => once.request.bytes(),
             // What it repeats is on the disk.
             Request::Rerun { .. } => RERUN_BYTES,
             Request::Trigger { trigger, runs, spool: _ } => {
@@ -355,6 +379,19 @@ pub enum Answer {
     Redrives(Vec<Redrive>),
     /// One for each request, in order.
     Each(Vec<Result<Answer, Rejected>>),
+    /// What the caller of a [`Request::Once`] is told, now or before.
+    Told(Told),
+}
+
+/// An answer as its caller sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// How it was answered.
+    pub status: u16,
+    /// What was answered; empty if it is `again` and was too long to keep.
+    pub body: Vec<u8>,
+    /// Whether it is the first answer, repeated.
+    pub again: bool,
 }
 
 /// Dead letters that have cause, flow, runtime and the kind of their error in common.

@@ -180,3 +180,9 @@ pub const FLIP_FAULTS_MAX: usize = 100;
 pub const RECORDS_PER_SCAN: usize = 4096;
 /// Requests that may wait for the engine; beyond them callers are told to come back.
 pub const ARRIVALS_QUEUED_MAX: usize = 65_536;
+/// How long the first answer to a call is kept under its idempotency key.
+pub const ANSWERED_FOR: Duration = Duration::from_hours(24);
+/// Answers kept at once; beyond them the oldest go before their time.
+pub const ANSWERS_MAX: u64 = 1_000_000;
+/// The longest answer that is kept; of a longer one only that it was given.
+pub const ANSWER_BYTES_MAX: usize = 1 << 20;

@@ -216,6 +216,8 @@ pub enum Rejected {
     },
     /// dwell is about to stop: nothing new starts.
     Stopping,
+    /// The idempotency key was sent with another request before.
+    KeyReused,
 }
 
 impl Rejected {
@@ -239,6 +241,7 @@ impl Rejected {
             Rejected::CutoverEarly { .. } => "cutover_early",
             Rejected::ClaimsFull { .. } => "claims_full",
             Rejected::Stopping => "stopping",
+            Rejected::KeyReused => "idempotency_key_reused",
         }
     }
 }
@@ -295,6 +298,7 @@ impl std::fmt::Display for Rejected {
             }
             Rejected::ClaimsFull { limit } => write!(f, "{limit} claims wait already; come back later"),
             Rejected::Stopping => f.write_str("dwell is about to stop; come back later"),
+            Rejected::KeyReused => f.write_str("this idempotency key came with another request before"),
         }
     }
 }

@@ -94,7 +94,7 @@ impl From<Rejected> for Problem {
             | Rejected::FlowOff { .. }
             | Rejected::CapabilitiesMissing { .. }
             | Rejected::CutoverEarly { .. } => 409,
-            Rejected::UnknownRuntime { .. } | Rejected::NoLimit { .. } => 422,
+            Rejected::UnknownRuntime { .. } | Rejected::NoLimit { .. } | Rejected::KeyReused => 422,
             Rejected::BudgetExhausted { .. }
             | Rejected::QueueFull { .. }
             | Rejected::ClaimsFull { .. }
@@ -134,7 +134,8 @@ impl From<Rejected> for Problem {
             | Rejected::UnknownRuntime { .. }
             | Rejected::UnknownFlow { .. }
             | Rejected::FlowOff { .. }
-            | Rejected::Stopping => problem,
+            | Rejected::Stopping
+            | Rejected::KeyReused => problem,
             Rejected::ClaimsFull { limit } => problem.with("limit", json!(limit)),
             Rejected::TooManyRedrives { limit } => problem.with("limit", json!(limit)),
         }
@@ -186,6 +187,7 @@ mod tests {
             (Rejected::FlowOff { name: "x".into() }, 409, "flow_off"),
             (Rejected::CapabilitiesMissing { missing: vec![missing] }, 409, "capabilities_missing"),
             (Rejected::CutoverEarly { flows: vec![early] }, 409, "cutover_early"),
+            (Rejected::KeyReused, 422, "idempotency_key_reused"),
         ];
         for (rejected, status, code) in table {
             let text = rejected.to_string();

@@ -190,7 +190,8 @@ impl World {
 /// passes, one tick), `+90m step` (from deadline to deadline), `crash` (open anew, survivors stopped), `lose`, `land`
 /// (what the next commit does), `show a`, `pace 10/s [cause=lost] [org=o]` (redrive dead letters so fast), `redrives`,
 /// `stop 1` (the first of them), `groups`; triggers and modes as in `modes`;
-/// `claim me q [max=1] [wait=20s] [lease=1m]` (a worker; `submit a worker=q`), `gone me` (it hangs up).
+/// `claim me q [max=1] [wait=20s] [lease=1m]` (a worker; `submit a worker=q`), `gone me` (it hangs up);
+/// `once KEY <request>` (under that idempotency key; the request's words are its fingerprint).
 pub fn check(script: &str) {
     check_in(&mut World::new(), script);
 }
@@ -214,6 +215,8 @@ impl World {
     }
 
     fn line(&mut self, what: &str) -> String {
+        let once = what.strip_prefix("once ").and_then(|rest| rest.split_once(' '));
+        let what = once.map_or(what, |(_, request)| request);
         let words: Vec<&str> = what.split_whitespace().collect();
         let request = match words.as_slice() {
             [by] if by.starts_with('+') => {
@@ -285,7 +288,10 @@ impl World {
             }
             _ => panic!("what is {what:?}?"),
         };
-        self.said(vec![request])
+        self.said(vec![match once {
+            Some((key, _)) => under(key, what, request),
+            None => request,
+        }])
     }
 
     fn said(&mut self, requests: Vec<Request>) -> String {
@@ -333,6 +339,10 @@ impl World {
                         group.count, group.cause, group.sample
                     )
                 })),
+                Ok(Answer::Told(told)) => {
+                    let again = if told.again { "again " } else { "" };
+                    parts.push(format!("{again}{}", String::from_utf8(told.body).unwrap()));
+                }
                 Ok(answer) => parts.extend(self.told_of_modes(&answer)),
             }
         }
@@ -523,6 +533,27 @@ fn units(measure: Measure, amount: &str) -> u64 {
 /// `claude` or `claude/opus`.
 fn row_of(row: &str) -> (Name, Option<Name>) {
     Runtime::model_of(row).map_or((row.into(), None), |(name, model)| (name.into(), Some(model.into())))
+}
+
+/// A request under an idempotency key; its answer is told in a few words.
+pub fn under(key: &str, words: &str, request: Request) -> Request {
+    let digest = |text: &str| {
+        let mut digest = [0; 32];
+        text.bytes().zip(&mut digest).for_each(|(byte, slot)| *slot = byte);
+        digest
+    };
+    let tell: Tell = Box::new(|answer| {
+        let words = if let Answer::Charged(Some(Meter { used, limit: Some(limit), .. })) = answer {
+            format!("used {used} of {limit}")
+        } else if let Answer::Record(record) = answer {
+            record.state.name().to_string()
+        } else {
+            assert!(matches!(answer, Answer::Admitted { .. }), "{answer:?}");
+            "admitted".to_owned()
+        };
+        (200, words.into_bytes())
+    });
+    Request::Once(Box::new(Once { name: digest(key), fingerprint: digest(words), request, tell }))
 }
 
 pub fn duration(text: &str) -> Duration {
