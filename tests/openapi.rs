@@ -121,6 +121,20 @@ fn every_operation_has_its_own_id_and_its_path_s_parameters() {
     }
 }
 
+/// What changes something and is not named by its caller: a webhook has its delivery id, the test clock is nobody's.
+const WITHOUT_KEY: &[&str] = &["/hooks/{source}", "/v1/clock/advance"];
+
+#[test]
+fn every_operation_that_changes_something_takes_an_idempotency_key() {
+    let document = document();
+    for (method, path, operation) in operations(&document).iter().filter(|(method, ..)| method != "get") {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let mut named = parameters.map(|parameter| &resolved(&document, parameter)["name"]);
+        let taken = named.any(|name| name == "Idempotency-Key");
+        assert_ne!(taken, WITHOUT_KEY.contains(&path.as_str()), "{method} {path}");
+    }
+}
+
 /// The data of the first event of a stream, which goes on.
 fn first_event(body: ureq::Body) -> String {
     let mut lines = BufReader::new(body.into_reader()).lines().map(Result::unwrap);

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use crate::engine::{Answer, Closed, Detail, Reply, Request};
-use crate::model::{Record, RecordId};
+use crate::model::RecordId;
 use crate::shell::fields::Fields;
 use crate::shell::problem::Problem;
 
@@ -86,12 +86,6 @@ pub(super) fn unexpected() -> Problem {
 pub(super) async fn get(shared: &Shared, id: RecordId) -> Result<Detail, Problem> {
     let Answer::Detail(detail) = ask(shared, Request::Get { id }).await? else { return Err(unexpected()) };
     Ok(*detail)
-}
-
-/// Asks what answers with a record.
-pub(super) async fn record(shared: &Shared, request: Request) -> Result<Record, Problem> {
-    let Answer::Record(record) = ask(shared, request).await? else { return Err(unexpected()) };
-    Ok(*record)
 }
 
 /// The id that `text` is, or is the only beginning of.

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::ask::{Input, answer, ask, resolve, unexpected};
+use super::ask::{resolve, unexpected};
 use super::intake::submission;
-use super::records::{label, word};
+use super::once::{Call, Once};
+use super::records::{label, show_record, word};
 use super::reports::{self, is_token, required_attempt};
 use crate::engine::{Answer, Filter, Redrives, Request};
 use crate::model::{IdError, Pace, Time};
@@ -24,12 +25,8 @@ const ITEMS_MAX: usize = Filter::LIMIT_MAX;
 /// `POST /v1/sessions/batch`.
 pub(super) async fn sessions(
     State(shared): State<Arc<Shared>>,
-    headers: HeaderMap,
-    Input(fields): Input,
+    Call { fields, once }: Call,
 ) -> Result<Response, Problem> {
-    if headers.contains_key("idempotency-key") {
-        return Err(Problem::field("Idempotency-Key", "give each session a key of its own"));
-    }
     let now = shared.clock.now();
     let read = |fields| {
         let submission = submission(shared.ids.session(now), fields, None)?;
@@ -41,21 +38,17 @@ pub(super) async fn sessions(
         let status = if duplicate { StatusCode::OK } else { StatusCode::CREATED };
         Some((status, view::admitted(&detail, duplicate)))
     };
-    each(&shared, read, show).await
+    each(&shared, once, read, show).await
 }
 
 /// `POST /v1/reports`.
 pub(super) async fn reports(
     State(shared): State<Arc<Shared>>,
-    Input(fields): Input,
+    Call { fields, once }: Call,
 ) -> Result<Response, Problem> {
     let now = shared.clock.now();
     let read = list(fields, "reports")?.into_iter().map(|fields| report(&shared, fields, now)).collect();
-    let show = |answer| {
-        let Answer::Record(record) = answer else { return None };
-        Some((StatusCode::OK, view::record(&record)))
-    };
-    each(&shared, read, show).await
+    each(&shared, once, read, show_record).await
 }
 
 fn report(shared: &Shared, mut fields: Fields, now: Time) -> Result<Request, Problem> {
@@ -80,6 +73,7 @@ fn list(mut fields: Fields, name: &str) -> Result<Vec<Fields>, Problem> {
 /// Asks what could be read, all of it in one commit, and answers each in its place.
 async fn each(
     shared: &Shared,
+    once: Once,
     read: Vec<Result<Request, Problem>>,
     show: fn(Answer) -> Option<(StatusCode, Value)>,
 ) -> Result<Response, Problem> {
@@ -88,25 +82,28 @@ async fn each(
     for read in read {
         unread.push(read.map(|request| requests.push(request)));
     }
-    let Answer::Each(answers) = ask(shared, Request::Each(requests)).await? else { return Err(unexpected()) };
-    let mut answers = answers.into_iter();
-    let items = unread.into_iter().map(|read| {
-        let told = read.and_then(|()| answers.next().ok_or_else(unexpected)?.map_err(Problem::from));
-        match told.and_then(|answer| show(answer).ok_or_else(unexpected)) {
-            Ok((status, record)) => json!({ "status": status.as_u16(), "record": record }),
-            Err(problem) => json!({ "status": problem.status, "problem": problem.document() }),
-        }
-    });
-    Ok(answer(StatusCode::OK, view::list(items.collect(), None)))
+    let show_all = move |answer| {
+        let Answer::Each(answers) = answer else { return None };
+        let mut answers = answers.into_iter();
+        let items = unread.into_iter().map(|read| {
+            let told = read.and_then(|()| answers.next().ok_or_else(unexpected)?.map_err(Problem::from));
+            match told.and_then(|answer| show(answer).ok_or_else(unexpected)) {
+                Ok((status, record)) => json!({ "status": status.as_u16(), "record": record }),
+                Err(problem) => json!({ "status": problem.status, "problem": problem.document() }),
+            }
+        });
+        Some((StatusCode::OK, view::list(items.collect(), None)))
+    };
+    once.carry_out(shared, Request::Each(requests), show_all).await
 }
 
 /// `POST /v1/dead-letters/redrive`.
 pub(super) async fn redrive(
     State(shared): State<Arc<Shared>>,
-    Input(mut fields): Input,
+    Call { mut fields, once }: Call,
 ) -> Result<Response, Problem> {
     if let Some(rate) = fields.text("rate")? {
-        return paced(&shared, &rate, fields).await;
+        return paced(&shared, once, &rate, fields).await;
     }
     let named = fields.texts("ids")?;
     let mut asked = redrives(fields, shared.clock.now())?;
@@ -120,13 +117,15 @@ pub(super) async fn redrive(
         }
         asked.ids = Some(ids);
     }
-    let asked = Request::RedriveMany(Box::new(asked));
-    let Answer::Redriven(redriven) = ask(&shared, asked).await? else { return Err(unexpected()) };
-    Ok(answer(StatusCode::ACCEPTED, view::redriven(&redriven)))
+    let show = |answer| {
+        let Answer::Redriven(redriven) = answer else { return None };
+        Some((StatusCode::ACCEPTED, view::redriven(&redriven)))
+    };
+    once.carry_out(&shared, Request::RedriveMany(Box::new(asked)), show).await
 }
 
 /// With a rate: all that match, so many at a time, by a row that outlives this call.
-async fn paced(shared: &Shared, rate: &str, mut fields: Fields) -> Result<Response, Problem> {
+async fn paced(shared: &Shared, once: Once, rate: &str, mut fields: Fields) -> Result<Response, Problem> {
     let pace: Pace = rate.parse().map_err(|error: String| fields.problem("rate", &error))?;
     for name in ["ids", "label", "limit", "cursor"] {
         if fields.any(name).is_some() {
@@ -136,8 +135,11 @@ async fn paced(shared: &Shared, rate: &str, mut fields: Fields) -> Result<Respon
     let now = shared.clock.now();
     let asked = Box::new(redrives(fields, now)?);
     let asked = Request::Pace { id: shared.ids.redrive(now), asked, pace };
-    let Answer::Paced(paced) = ask(shared, asked).await? else { return Err(unexpected()) };
-    Ok(answer(StatusCode::ACCEPTED, view::paced(&paced)))
+    let show = |answer| {
+        let Answer::Paced(paced) = answer else { return None };
+        Some((StatusCode::ACCEPTED, view::paced(&paced)))
+    };
+    once.carry_out(shared, asked, show).await
 }
 
 fn redrives(mut fields: Fields, now: Time) -> Result<Redrives, Problem> {

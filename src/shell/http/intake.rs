@@ -10,6 +10,7 @@ use tokio::task::block_in_place;
 
 use super::Shared;
 use super::ask::{Input, answer, ask, bytes, unexpected};
+use super::once::idempotency_key;
 use crate::engine::{Answer, Request};
 use crate::model::{self, Action, Group, Name, RecordId, Submission, Trigger, Work};
 use crate::shell::budgets;
@@ -191,13 +192,6 @@ fn action(fields: &mut Fields) -> Result<Action, Problem> {
 
 pub(super) fn required_name(fields: &mut Fields, name: &str) -> Result<String, Problem> {
     fields.name(name)?.ok_or_else(|| fields.problem(name, "it is missing"))
-}
-
-/// The header is a name like any other, so it goes through the same check.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value.to_str().map_err(|_| Problem::field("Idempotency-Key", "expected visible ASCII"))?;
-    Fields::query(vec![("Idempotency-Key".to_owned(), text.to_owned())])?.name("Idempotency-Key")
 }
 
 #[cfg(test)]

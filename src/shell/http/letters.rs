@@ -9,7 +9,8 @@ use axum::response::Response;
 use tokio::time::timeout;
 
 use super::Shared;
-use super::ask::{Input, Params, answer, ask, unexpected};
+use super::ask::{Params, answer, ask, unexpected};
+use super::once::Call;
 use super::records::{WAIT_MAX, limit};
 use crate::engine::{Answer, Filter, Request};
 use crate::model::RedriveId;
@@ -49,13 +50,13 @@ pub(super) async fn redrives(
 pub(super) async fn stop(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
-    Input(fields): Input,
+    Call { fields, once }: Call,
 ) -> Result<Response, Problem> {
     fields.finish()?;
     let id: RedriveId = id.parse().map_err(|error: String| Problem::not_found(error))?;
-    let Answer::Redrives(rows) = ask(&shared, Request::StopRedrive { id }).await? else {
-        return Err(unexpected());
+    let show = |answer| {
+        let Answer::Redrives(rows) = answer else { return None };
+        Some((StatusCode::OK, view::redrive(rows.first()?)))
     };
-    let row = rows.first().ok_or_else(unexpected)?;
-    Ok(answer(StatusCode::OK, view::redrive(row)))
+    once.carry_out(&shared, Request::StopRedrive { id }, show).await
 }

@@ -13,6 +13,7 @@ mod intake;
 mod letters;
 mod logs;
 mod modes;
+mod once;
 mod records;
 mod reports;
 mod system;

@@ -12,7 +12,8 @@ use serde_json::{Map, Value as Json, json};
 use tokio::task::block_in_place;
 
 use super::Shared;
-use super::ask::{Input, answer, ask, unexpected};
+use super::ask::{answer, ask, unexpected};
+use super::once::{Call, Once};
 use crate::engine::{Answer, Flip, FlowView, ModesView, Request, Target};
 use crate::model::{Missing, Mode, Name, Origin, Time};
 use crate::shell::fields::Fields;
@@ -142,28 +143,30 @@ pub(super) async fn flows(State(shared): State<Arc<Shared>>) -> Result<Response,
 /// `PUT /v1/modes/global`.
 pub(super) async fn global(
     State(shared): State<Arc<Shared>>,
-    Input(fields): Input,
+    Call { fields, once }: Call,
 ) -> Result<Response, Problem> {
     let (mode, force) = asked(fields)?;
-    flip(&shared, Target::Global(mode), force).await
+    flip(&shared, once, Target::Global(mode), force).await
 }
 
 /// `PUT /v1/modes/flows/{name}`.
 pub(super) async fn flow(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
-    Input(fields): Input,
+    Call { fields, once }: Call,
 ) -> Result<Response, Problem> {
     let (mode, force) = asked(fields)?;
-    flip(&shared, Target::Flow(Name::from(name), Some(mode)), force).await
+    flip(&shared, once, Target::Flow(Name::from(name), Some(mode)), force).await
 }
 
 /// `DELETE /v1/modes/flows/{name}`: the override is taken back.
 pub(super) async fn clear(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
+    Call { fields, once }: Call,
 ) -> Result<Response, Problem> {
-    flip(&shared, Target::Flow(Name::from(name), None), false).await
+    fields.finish()?;
+    flip(&shared, once, Target::Flow(Name::from(name), None), false).await
 }
 
 fn asked(mut fields: Fields) -> Result<(Mode, bool), Problem> {
@@ -173,10 +176,13 @@ fn asked(mut fields: Fields) -> Result<(Mode, bool), Problem> {
     Ok((mode, force))
 }
 
-async fn flip(shared: &Shared, target: Target, force: bool) -> Result<Response, Problem> {
+async fn flip(shared: &Shared, once: Once, target: Target, force: bool) -> Result<Response, Problem> {
     let missing = block_in_place(|| (shared.missing)());
     let asked = Request::Flip(Box::new(Flip { target, force, missing }));
-    let Answer::Flipped(flipped) = ask(shared, asked).await? else { return Err(unexpected()) };
-    let (from, to) = (flipped.from.as_str(), flipped.to.as_str());
-    Ok(answer(StatusCode::OK, json!({ "from": from, "to": to, "changed": from != to })))
+    let show = |answer| {
+        let Answer::Flipped(flipped) = answer else { return None };
+        let (from, to) = (flipped.from.as_str(), flipped.to.as_str());
+        Some((StatusCode::OK, json!({ "from": from, "to": to, "changed": from != to })))
+    };
+    once.carry_out(shared, asked, show).await
 }

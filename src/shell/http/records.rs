@@ -8,10 +8,12 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::Shared;
-use super::ask::{Input, Params, answer, ask, get, record, resolve, unexpected};
+use super::ask::{Params, answer, ask, get, resolve, unexpected};
+use super::once::Call;
 use crate::engine::{Answer, Detail, Filter, Request};
 use crate::model::{Command, Kind, RecordId, StateName, Transition};
 use crate::shell::budgets;
@@ -190,41 +192,43 @@ fn of_record(
 pub(super) async fn cancel(
     state: State<Arc<Shared>>,
     id: Path<String>,
-    body: Input,
+    call: Call,
 ) -> Result<Response, Problem> {
-    command(state, id, body, Command::Cancel).await
+    command(state, id, call, Command::Cancel).await
 }
 
 /// `POST /v1/records/{id}/resume`.
 pub(super) async fn resume(
     state: State<Arc<Shared>>,
     id: Path<String>,
-    body: Input,
+    call: Call,
 ) -> Result<Response, Problem> {
-    command(state, id, body, Command::ResumeNow).await
+    command(state, id, call, Command::ResumeNow).await
 }
 
 /// `POST /v1/records/{id}/redrive`.
 pub(super) async fn redrive(
     state: State<Arc<Shared>>,
     id: Path<String>,
-    body: Input,
+    call: Call,
 ) -> Result<Response, Problem> {
-    command(state, id, body, Command::Redrive).await
+    command(state, id, call, Command::Redrive).await
 }
 
 /// `POST /v1/records/{id}/rerun`.
 pub(super) async fn rerun(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
-    Input(fields): Input,
+    Call { fields, once }: Call,
 ) -> Result<Response, Problem> {
     fields.finish()?;
     let id = resolve(&shared, &id).await?;
     let fresh = shared.ids.like(id, shared.clock.now());
-    let asked = Request::Rerun { id, fresh };
-    let Answer::Admitted { detail, .. } = ask(&shared, asked).await? else { return Err(unexpected()) };
-    Ok(answer(StatusCode::CREATED, view::admitted(&detail, false)))
+    let show = |answer| {
+        let Answer::Admitted { detail, .. } = answer else { return None };
+        Some((StatusCode::CREATED, view::admitted(&detail, false)))
+    };
+    once.carry_out(&shared, Request::Rerun { id, fresh }, show).await
 }
 
 /// `POST /v1/records/{id}/budget`: more of what it names, or of what the record waits for.
@@ -248,13 +252,18 @@ pub(super) async fn budget(
 async fn command(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
-    Input(fields): Input,
+    Call { fields, once }: Call,
     command: Command,
 ) -> Result<Response, Problem> {
     fields.finish()?;
     let id = resolve(&shared, &id).await?;
-    let record = record(&shared, Request::Command { id, command }).await?;
-    Ok(answer(StatusCode::OK, view::record(&record)))
+    once.carry_out(&shared, Request::Command { id, command }, show_record).await
+}
+
+/// A record as it is after what was asked.
+pub(super) fn show_record(answer: Answer) -> Option<(StatusCode, Value)> {
+    let Answer::Record(record) = answer else { return None };
+    Some((StatusCode::OK, view::record(&record)))
 }
 
 #[cfg(test)]

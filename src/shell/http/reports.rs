@@ -7,7 +7,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 
 use super::Shared;
-use super::ask::{Input, answer, ask, record, resolve, unexpected};
+use super::ask::resolve;
+use super::once::Call;
+use super::records::show_record;
 use crate::engine::{Answer, Request};
 use crate::model::{LimitReport, Overage, Particulars, RecordId, Report, Time, Usage, bounded, code};
 use crate::shell::fields::Fields;
@@ -19,14 +21,13 @@ pub(super) async fn report(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    Input(mut fields): Input,
+    Call { mut fields, once }: Call,
 ) -> Result<Response, Problem> {
     let id = resolve(&shared, &id).await?;
     let attempt = required_attempt(&mut fields)?;
     prove(&shared, &headers, id, attempt)?;
     let report = read(fields, shared.clock.now())?;
-    let record = record(&shared, Request::Report { id, attempt, report }).await?;
-    Ok(answer(StatusCode::OK, view::record(&record)))
+    once.carry_out(&shared, Request::Report { id, attempt, report }, show_record).await
 }
 
 /// `POST /v1/records/{id}/charge`.
@@ -34,7 +35,7 @@ pub(super) async fn charge(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    Input(mut fields): Input,
+    Call { mut fields, once }: Call,
 ) -> Result<Response, Problem> {
     let id = resolve(&shared, &id).await?;
     let attempt = required_attempt(&mut fields)?;
@@ -44,9 +45,11 @@ pub(super) async fn charge(
         return Err(fields.problem("calls", "expected at least 1"));
     }
     fields.finish()?;
-    let asked = Request::Charge { id, attempt, calls };
-    let Answer::Charged(meter) = ask(&shared, asked).await? else { return Err(unexpected()) };
-    Ok(answer(StatusCode::OK, view::charged(meter)))
+    let show = |answer| {
+        let Answer::Charged(meter) = answer else { return None };
+        Some((StatusCode::OK, view::charged(meter)))
+    };
+    once.carry_out(&shared, Request::Charge { id, attempt, calls }, show).await
 }
 
 /// Which attempt speaks.

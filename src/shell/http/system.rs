@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::Shared;
 use super::ask::{Input, Params, answer, ask, unexpected};
 use super::modes::Standings;
+use super::once::{Call, Once};
 use super::records::limit;
 use crate::engine::{Answer, Filter, Request, Status};
 use crate::model::{Name, Time};
@@ -48,7 +49,7 @@ pub(super) async fn runtimes(State(shared): State<Arc<Shared>>) -> Result<Respon
 pub(super) async fn pause(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
-    Input(mut fields): Input,
+    Call { mut fields, once }: Call,
 ) -> Result<Response, Problem> {
     let now = shared.clock.now();
     let until = match fields.text("until")? {
@@ -62,27 +63,31 @@ pub(super) async fn pause(
     }
     let model = fields.model("model")?;
     fields.finish()?;
-    runtime(&shared, Request::PauseRuntime { name: Name::from(name), model, until }).await
+    runtime(&shared, once, Request::PauseRuntime { name: Name::from(name), model, until }).await
 }
 
 /// `POST /v1/runtimes/{name}/resume`, optionally `{"model": ..}`.
 pub(super) async fn resume(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
-    Input(mut fields): Input,
+    Call { mut fields, once }: Call,
 ) -> Result<Response, Problem> {
     let model = fields.model("model")?;
     fields.finish()?;
-    runtime(&shared, Request::ResumeRuntime { name: Name::from(name), model }).await
+    runtime(&shared, once, Request::ResumeRuntime { name: Name::from(name), model }).await
 }
 
-async fn runtime(shared: &Shared, request: Request) -> Result<Response, Problem> {
-    // It is what the path names, not a field of a body.
-    let named = |problem: Problem| {
-        if problem.status == 422 { Problem { status: 404, ..problem } } else { problem }
+async fn runtime(shared: &Shared, once: Once, request: Request) -> Result<Response, Problem> {
+    let now = shared.clock.now();
+    let show = move |answer| {
+        let Answer::Runtime(row) = answer else { return None };
+        Some((StatusCode::OK, view::runtime(&row, now)))
     };
-    let Answer::Runtime(row) = ask(shared, request).await.map_err(named)? else { return Err(unexpected()) };
-    Ok(answer(StatusCode::OK, view::runtime(&row, shared.clock.now())))
+    let answered = once.carry_out(shared, request, show).await;
+    // It is what the path names, not a field of a body.
+    answered.map_err(|problem| {
+        if problem.code == "unknown_runtime" { Problem { status: 404, ..problem } } else { problem }
+    })
 }
 
 /// `GET /v1/status`.
