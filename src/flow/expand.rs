@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::condition::hears;
 use super::template::{Scope, Template};
-use super::{Flow, Retries, Run};
+use super::{Flow, Retries, Run, Schedule};
 use crate::model::{
     Action, Curve, Fault, MODEL_BYTES_MAX, Name, Policy, RecordId, Retry, Runtime, Submission, Timeouts, Trigger,
     Work, bounded,
@@ -30,7 +30,9 @@ const FAN_OUT: &str = "fan_out";
 impl Flow {
     /// Whether the flow wants this trigger. It may still make no run of it: where `for_each` finds nothing.
     pub fn matches(&self, trigger: &Trigger, payload: &Value) -> bool {
-        hears(&self.on, trigger) && self.conditions.iter().all(|condition| condition.holds(payload))
+        let hears = hears(&self.on, trigger);
+        let due = self.schedule.is_some() && Schedule::made(trigger, &self.name);
+        (hears || due) && self.conditions.iter().all(|condition| condition.holds(payload))
     }
 
     /// The runs to admit: none if it does not match, else one, or one for each value of `for_each`.

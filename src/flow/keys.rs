@@ -54,8 +54,10 @@ pub(super) const ON_DEAD_LETTER: Table = Table { path: "on_dead_letter", keys: &
 
 pub(super) const ON_DEAD_LETTER_HTTP: Table = Table { path: "on_dead_letter.http", keys: HTTP.keys };
 
+pub(super) const SCHEDULE: Table = Table { path: "on.schedule", keys: &["cron", "tz"] };
+
 /// Designed, and not built yet: refused, so that nobody relies on what does not happen.
-pub(super) const LATER: &[&str] = &["debounce", "on.schedule"];
+pub(super) const LATER: &[&str] = &["debounce"];
 
 /// `retry.attempts`; the key alone where nothing is above it.
 pub(super) fn dotted(path: &str, key: &str) -> String {
@@ -111,6 +113,8 @@ mod tests {
         assert_eq!(named(&schema, budget), BUDGET.keys.iter().copied().collect());
         let soft = format!("{budget}/soft/properties");
         assert_eq!(named(&schema, &soft), SOFT.keys.iter().copied().collect());
+        let schedule = named(&schema, "/properties/on/properties/schedule/properties");
+        assert_eq!(schedule, SCHEDULE.keys.iter().copied().collect());
         let http = named(&schema, "/properties/run/oneOf/2/properties/http/properties");
         assert_eq!(http, HTTP.keys.iter().copied().collect());
         let told = schema.pointer("/properties/on_dead_letter/properties/http/properties");
@@ -119,7 +123,7 @@ mod tests {
 
     #[test]
     fn no_key_is_both_read_and_refused() {
-        for table in [FLOW, CONCURRENCY, BUDGET, SOFT, RETRY, TIMEOUT, RUN, HTTP, ON_DEAD_LETTER] {
+        for table in [FLOW, CONCURRENCY, BUDGET, SOFT, RETRY, TIMEOUT, SCHEDULE, RUN, HTTP, ON_DEAD_LETTER] {
             assert!(!table.keys.iter().any(|key| is_later(table.path, key)));
         }
     }

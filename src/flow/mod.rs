@@ -13,6 +13,7 @@ mod path;
 mod problem;
 mod read;
 mod request;
+mod schedule;
 mod template;
 mod tree;
 
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub use expand::{FAN_OUT_BYTES_MAX, FAN_OUT_MAX};
 pub use parse::parse;
 pub use problem::Problem;
+pub use schedule::{EVENT as SCHEDULE_EVENT, SOURCE as SCHEDULE_SOURCE, Schedule};
 pub use template::FILLED_BYTES_MAX;
 pub use tree::FLOW_BYTES_MAX;
 
@@ -45,6 +47,7 @@ pub struct Flow {
     /// Where the name stands.
     at: Position,
     on: Vec<Source>,
+    schedule: Option<Schedule>,
     conditions: Vec<Condition>,
     for_each: Option<Path>,
     org: Option<Template>,
@@ -145,7 +148,13 @@ impl Flow {
 
     /// What starts it, a line for each source: `github: pull_request [review_requested]`.
     pub fn on(&self) -> Vec<String> {
-        self.on.iter().map(ToString::to_string).collect()
+        let schedule = self.schedule.iter().map(|schedule| format!("schedule: {schedule}"));
+        self.on.iter().map(ToString::to_string).chain(schedule).collect()
+    }
+
+    /// When it starts by itself, if it does.
+    pub const fn schedule(&self) -> Option<&Schedule> {
+        self.schedule.as_ref()
     }
 
     /// The file it was read from, as it was named to [`parse`].

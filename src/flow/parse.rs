@@ -8,11 +8,12 @@ use serde_json::Value;
 
 use super::budget::Bounds;
 use super::condition::{Condition, Event, Expected, Source};
-use super::keys::{FLOW, HTTP, ON_DEAD_LETTER, ON_DEAD_LETTER_HTTP, RETRY, RUN, TIMEOUT, is_later};
+use super::keys::{FLOW, HTTP, ON_DEAD_LETTER, ON_DEAD_LETTER_HTTP, RETRY, RUN, TIMEOUT};
 use super::path::Path;
 use super::problem::{Problem, Problems};
-use super::read::{Fields, Reader, is_name, later};
+use super::read::{Fields, Reader, is_name};
 use super::request::Request;
+use super::schedule::{SOURCE, Schedule};
 use super::template::Template;
 use super::tree::{Node, Tree, read};
 use super::{Flow, Retries, Run, Spans};
@@ -69,11 +70,13 @@ impl Reader<'_> {
         let [org, env, task] = ["org", "env", "task"]
             .map(|key| fields.get(key).and_then(|(node, key)| self.template(node, &key)));
         let (name, at) = name?;
+        let (on, schedule) = on?;
         Some(Flow {
             file: file.to_owned(),
             name,
             at,
-            on: on?,
+            on,
+            schedule,
             conditions,
             for_each,
             org,
@@ -110,7 +113,7 @@ impl Reader<'_> {
         found
     }
 
-    fn sources(&mut self, node: &Node) -> Vec<Source> {
+    fn sources(&mut self, node: &Node) -> (Vec<Source>, Option<Schedule>) {
         const EXPECTED: &str = "a mapping of sources, each with its events: {github: {push: }}";
         let entries = self.map(node, "on", EXPECTED).unwrap_or_default();
         if let Tree::Map(entries) = &node.value
@@ -118,10 +121,10 @@ impl Reader<'_> {
         {
             self.wrong(node, "on", EXPECTED);
         }
-        let mut sources = Vec::new();
+        let (mut sources, mut schedule) = (Vec::new(), None);
         for (key, node) in entries {
-            if is_later("on", &key.text) {
-                self.problems.add(key.at, later("on", &key.text));
+            if key.text == SOURCE {
+                schedule = self.schedule(node);
                 continue;
             }
             if !is_name(&key.text) {
@@ -133,7 +136,7 @@ impl Reader<'_> {
             }
             sources.push(Source { name: key.text.clone(), events: self.events(node, &key.text) });
         }
-        sources
+        (sources, schedule)
     }
 
     fn events(&mut self, node: &Node, source: &str) -> Vec<Event> {

@@ -166,7 +166,7 @@ pub(super) fn is_name(text: &str) -> bool {
 }
 
 /// What to say about a key that is designed, and not built yet.
-pub(super) fn later(path: &str, key: &str) -> String {
+fn later(path: &str, key: &str) -> String {
     format!("key {:?} is not supported yet", dotted(path, key))
 }
 

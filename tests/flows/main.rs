@@ -8,6 +8,7 @@
 
 mod refused;
 mod runs;
+mod when;
 
 use dwell::flow::{Flow, parse};
 use dwell::model::{Action, Policy, RecordId, Submission, Time, Trigger, TriggerId};

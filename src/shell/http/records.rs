@@ -235,7 +235,7 @@ pub(super) async fn rerun(
 pub(super) async fn budget(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
-    Input(mut fields): Input,
+    Call { mut fields, once }: Call,
 ) -> Result<Response, Problem> {
     let id = resolve(&shared, &id).await?;
     let measure = match word(&mut fields, "of")? {
@@ -245,8 +245,7 @@ pub(super) async fn budget(
     let amount = budgets::amount(&mut fields, "add", measure)?.filter(|amount| *amount > 0);
     let amount = amount.ok_or_else(|| fields.problem("add", &format!("expected how much more {measure}")))?;
     fields.finish()?;
-    let record = record(&shared, Request::TopUp { id, measure, amount }).await?;
-    Ok(answer(StatusCode::OK, view::record(&record)))
+    once.carry_out(&shared, Request::TopUp { id, measure, amount }, show_record).await
 }
 
 async fn command(

@@ -1,0 +1,134 @@
+//! What a flow says about time: schedules.
+
+use dwell::model::{Policy, RecordId, Time};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::{check, flow, problems, trigger};
+
+fn scheduled(schedule: &str) -> String {
+    format!("name: f\non: {{ schedule: {schedule} }}\nrun: {{ command: [echo, \"${{scheduled_for}}\"] }}\n")
+}
+
+fn at(text: &str) -> Time {
+    Time::from_millis(text.parse::<jiff::Timestamp>().unwrap().as_millisecond().try_into().unwrap())
+}
+
+/// The next times of a schedule, in UTC.
+#[track_caller]
+fn comes(schedule: &str, after: &str, expected: &[&str]) {
+    let flow = flow(&scheduled(schedule));
+    let mut now = at(after);
+    for expected in expected {
+        now = flow.schedule().unwrap().next(now).unwrap();
+        assert_eq!(now, at(expected), "{schedule}: expected {expected}, found {}", now.millis());
+    }
+}
+
+#[test]
+fn a_schedule_comes_at_its_times_and_never_twice_at_one() {
+    comes(
+        "{ cron: \"0 9 * * 1-5\" }",
+        "2026-11-20T08:59:59.999Z",
+        &["2026-11-20T09:00:00Z", "2026-11-23T09:00:00Z", "2026-11-24T09:00:00Z"],
+    );
+    comes(
+        "{ cron: '*/20 * * * *' }",
+        "2026-11-20T23:39:00Z",
+        &["2026-11-20T23:40:00Z", "2026-11-21T00:00:00Z"],
+    );
+    comes("{ cron: '@daily' }", "2026-11-20T00:00:00Z", &["2026-11-21T00:00:00Z"]);
+    comes(
+        "{ cron: '0 0 29 2 *' }",
+        "2026-11-20T00:00:00Z",
+        &["2028-02-29T00:00:00Z", "2032-02-29T00:00:00Z"],
+    );
+}
+
+#[test]
+fn a_schedule_keeps_to_the_clock_of_its_zone() {
+    let vienna = |cron: &str| format!("{{ cron: '{cron}', tz: Europe/Vienna }}");
+    // Winter and summer.
+    comes(
+        &vienna("0 9 28,29 3 *"),
+        "2026-03-01T00:00:00Z",
+        &["2026-03-28T08:00:00Z", "2026-03-29T07:00:00Z"],
+    );
+    // 02:30 is skipped on 2026-03-29: the first moment after the gap, and once.
+    comes(&vienna("30 2 * * *"), "2026-03-28T12:00:00Z", &["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]);
+    // 02:30 is there twice on 2026-10-25: the first of both.
+    comes(&vienna("30 2 * * *"), "2026-10-24T12:00:00Z", &["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]);
+    // What comes every so often does so through the repeated hour.
+    comes(
+        &vienna("*/30 * * * *"),
+        "2026-10-25T00:00:00Z",
+        &["2026-10-25T00:30:00Z", "2026-10-25T01:00:00Z", "2026-10-25T01:30:00Z", "2026-10-25T02:00:00Z"],
+    );
+}
+
+#[test]
+fn a_schedule_that_cannot_be_is_a_problem_with_its_place() {
+    let cron = "minute, hour, day of month, month and day of week, like \"0 9 * * 1-5\"";
+    for (schedule, expected) in [
+        ("daily", "2:17: on.schedule is \"daily\": expected a mapping of cron, tz".to_owned()),
+        ("{}", "2:17: key \"cron\" is missing: expected five fields like \"0 9 * * 1-5\"".to_owned()),
+        (
+            "{ cron: 5 }",
+            "2:25: on.schedule.cron is 5: expected text: put it in quotes".to_owned(),
+        ),
+        (
+            "{ cron: '0 9 * *' }",
+            format!("2:25: on.schedule.cron is \"0 9 * *\": expected {cron} (pattern must have 5 fields when seconds are disallowed)"),
+        ),
+        (
+            "{ cron: '0 9 * * 1-5 2026' }",
+            format!("2:25: on.schedule.cron is \"0 9 * * 1-5 2026\": expected {cron} (pattern must have 5 fields when seconds are disallowed)"),
+        ),
+        (
+            "{ cron: '61 9 * * *' }",
+            format!("2:25: on.schedule.cron is \"61 9 * * *\": expected {cron} (number out of bounds)"),
+        ),
+        (
+            "{ cron: '0 0 30 2 *' }",
+            "2:25: on.schedule.cron is \"0 0 30 2 *\": expected a time that comes; this one never does".to_owned(),
+        ),
+        (
+            "{ cron: '0 9 * * *', tz: Europe/Vinna }",
+            "2:42: on.schedule.tz is \"Europe/Vinna\": expected a time zone of the IANA database, like Europe/Vienna"
+                .to_owned(),
+        ),
+        (
+            "{ cron: '0 9 * * *', timezone: UTC }",
+            "2:38: unknown key \"timezone\" in on.schedule: expected one of cron, tz".to_owned(),
+        ),
+    ] {
+        check(&scheduled(schedule), &format!("f.yaml:{expected}"));
+    }
+}
+
+#[test]
+fn a_schedule_s_trigger_starts_its_own_flow_and_no_other() {
+    let flow = flow(&scheduled("{ cron: '0 9 * * *' }"));
+    let payload = json!({"scheduled_for": "2026-11-21T09:00:00Z"});
+    let mut due = trigger("cron", Some("f"), &payload);
+    due.source = "schedule".into();
+    let id = || RecordId::run_of(due.id, 0);
+    assert_eq!(flow.expand(&due, &payload, &Policy::default(), id).len(), 1);
+    let other = dwell::model::Trigger { action: Some("g".to_owned()), ..due.clone() };
+    assert!(!flow.matches(&other, &payload));
+    assert!(!flow.matches(&trigger("cron", Some("f"), &payload), &payload), "it is from another source");
+    assert_eq!(flow.on(), ["schedule: 0 9 * * *"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_expression_is_read_or_refused(cron in "[-0-9*/,#LW?a-zA-Z@ ]{0,24}") {
+        let text = scheduled(&json!({ "cron": cron }).to_string());
+        if problems(&text) == "ok" {
+            let now = at("2026-11-21T00:00:00Z");
+            prop_assert!(flow(&text).schedule().unwrap().next(now).is_none_or(|next| next > now));
+        }
+    }
+}
