@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use dwell::model::*;
 use dwell::store::local::Options;
-use dwell::store::{Backend as _, Batch, Direction, KeptAnswer, Local, Stored, Tally, Told, keys};
+use dwell::store::{
+    Backend as _, Batch, Debounced, Direction, KeptAnswer, Local, ScheduleRow, Stored, Tally, Told, keys,
+};
 
 /// Set to write the golden files that are not there yet. One that is there is never written.
 const WRITE_NEW: &str = "DWELL_GOLDEN_WRITE_NEW";
@@ -295,6 +297,12 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
     check(&mut seen, "told.1.hex", &Told { cost: 1_250_000 });
     let answer = KeptAnswer { fingerprint: [0xfe; 32], status: 200, body: br#"{"used":3}"#.to_vec() };
     check(&mut seen, "answer.1.hex", &answer);
+    let expression = "0 9 * * 1-5 Europe/Vienna".into();
+    let schedule = ScheduleRow { flow: "nightly".into(), expression, next_at: Some(LATER) };
+    check(&mut seen, "schedule.1.hex", &schedule);
+    let (flow, key) = ("deploy".into(), "main".into());
+    let debounced = Debounced { flow, key, first_at: AT, due_at: LATER, run: run(), trigger: Some(TRIGGER) };
+    check(&mut seen, "debounced.1.hex", &debounced);
 
     let there =
         fs::read_dir(golden("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -320,12 +328,16 @@ fn keys_are_written_as_frozen() {
         keys::notice("ops", "runtime_paused", "claude"),
         keys::answer(&[7; 32]),
         keys::answered(AT, &[7; 32]),
+        keys::schedule("nightly"),
+        keys::debounced("deploy", "main"),
+        keys::debounced_record("deploy", "main"),
+        keys::debounced_work("deploy", "main"),
     ];
     for key in all {
         let file = format!(
             "key-{}{}.hex",
             char::from(key[0]),
-            if b"na".contains(&key[0]) { key[1].to_string() } else { String::new() }
+            if b"nab".contains(&key[0]) { key[1].to_string() } else { String::new() }
         );
         assert_eq!(hex(&frozen(&file, &key)), hex(&key), "{file}");
     }

@@ -24,6 +24,8 @@ const REDRIVE: u8 = b'v';
 const TOLD: u8 = b'c';
 const NOTICE: u8 = b'o';
 const ANSWER: u8 = b'a';
+const SCHEDULE: u8 = b'k';
+const DEBOUNCE: u8 = b'b';
 
 /// What the settings that are drained scopes begin with.
 const DRAIN: &str = "drain:";
@@ -33,6 +35,10 @@ const NAME_OF_DELIVERY: u8 = 1;
 
 const ANSWER_BY_NAME: u8 = 0;
 const ANSWER_BY_TIME: u8 = 1;
+
+const DEBOUNCED: u8 = 0;
+const DEBOUNCED_RECORD: u8 = 1;
+const DEBOUNCED_WORK: u8 = 2;
 
 /// The width of an encoded record id: its kind, then its ULID.
 pub(super) const ID_BYTES: usize = 17;
@@ -59,12 +65,12 @@ pub fn work(id: RecordId) -> Vec<u8> {
 
 /// The caller's own name for a record -> `RecordId`.
 pub fn name(org: &str, env: &str, key: &str) -> Vec<u8> {
-    fields(NAME_OF_RECORD, &[org, env, key])
+    fields(vec![NAME, NAME_OF_RECORD], &[org, env, key])
 }
 
 /// A delivery of a source -> `TriggerId`.
 pub fn delivery(source: &str, dedup: &str) -> Vec<u8> {
-    fields(NAME_OF_DELIVERY, &[source, dedup])
+    fields(vec![NAME, NAME_OF_DELIVERY], &[source, dedup])
 }
 
 /// An accepted trigger -> `Trigger`.
@@ -117,7 +123,7 @@ pub fn told(id: RecordId) -> Vec<u8> {
 
 /// What somebody was told, and is to be told -> `Notice`.
 pub fn notice(to: &str, event: &str, subject: &str) -> Vec<u8> {
-    texts(vec![NOTICE], &[to, event, subject])
+    fields(vec![NOTICE], &[to, event, subject])
 }
 
 /// The first answer to a call, by the digest of its idempotency key -> `KeptAnswer`.
@@ -128,6 +134,26 @@ pub fn answer(name: &[u8; 32]) -> Vec<u8> {
 /// The same by the time it was given, for retention -> nothing.
 pub fn answered(at: Time, name: &[u8; 32]) -> Vec<u8> {
     key(ANSWER, &[&[ANSWER_BY_TIME], &at.millis().to_be_bytes(), name])
+}
+
+/// The next time of a flow's schedule -> `ScheduleRow`.
+pub fn schedule(flow: &str) -> Vec<u8> {
+    key(SCHEDULE, &[flow.as_bytes()])
+}
+
+/// The run that a flow's triggers of one key will make -> `Debounced`.
+pub fn debounced(flow: &str, key: &str) -> Vec<u8> {
+    fields(vec![DEBOUNCE, DEBOUNCED], &[flow, key])
+}
+
+/// The run, as if it had been admitted with the last of them -> `Record`.
+pub fn debounced_record(flow: &str, key: &str) -> Vec<u8> {
+    fields(vec![DEBOUNCE, DEBOUNCED_RECORD], &[flow, key])
+}
+
+/// What it will do -> `Work`.
+pub fn debounced_work(flow: &str, key: &str) -> Vec<u8> {
+    fields(vec![DEBOUNCE, DEBOUNCED_WORK], &[flow, key])
 }
 
 /// When an answer was given, and its name; `None` for any other key.
@@ -202,6 +228,16 @@ pub fn all_drains() -> Range {
     (from, to)
 }
 
+/// Every schedule, by flow.
+pub fn all_schedules() -> Range {
+    all(SCHEDULE)
+}
+
+/// Every run that waits for the end of its triggers.
+pub fn all_debounced() -> Range {
+    (vec![DEBOUNCE, DEBOUNCED], vec![DEBOUNCE, DEBOUNCED_RECORD])
+}
+
 /// Every answer by the time it was given, the oldest first.
 pub fn all_answered() -> Range {
     (vec![ANSWER, ANSWER_BY_TIME], vec![ANSWER, ANSWER_BY_TIME + 1])
@@ -259,13 +295,9 @@ fn key(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-fn fields(sub: u8, texts: &[&str]) -> Vec<u8> {
-    self::texts(vec![NAME, sub], texts)
-}
-
 /// Texts after one another, each behind its length, so that `a`,`bc` and `ab`,`c` differ. A length that two bytes do
 /// not hold is `ffff` and eight more.
-fn texts(mut bytes: Vec<u8>, texts: &[&str]) -> Vec<u8> {
+fn fields(mut bytes: Vec<u8>, texts: &[&str]) -> Vec<u8> {
     for text in texts {
         match u16::try_from(text.len()) {
             Ok(length) if length < u16::MAX => bytes.extend_from_slice(&length.to_be_bytes()),
@@ -297,8 +329,10 @@ mod tests {
 
     #[test]
     fn no_two_kinds_share_a_byte() {
-        let mut kinds =
-            [LIVE, FINISHED, POINTER, WORK, NAME, TRIGGER, RUNTIME, SETTING, META, REDRIVE, TOLD, NOTICE, ANSWER];
+        let mut kinds = [
+            LIVE, FINISHED, POINTER, WORK, NAME, TRIGGER, RUNTIME, SETTING, META, REDRIVE, TOLD, NOTICE, ANSWER,
+            SCHEDULE, DEBOUNCE,
+        ];
         kinds.sort_unstable();
         assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]), "{kinds:?}");
     }

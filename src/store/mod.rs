@@ -14,7 +14,7 @@ pub mod memory;
 mod writer;
 
 pub use backend::{Backend, Batch, Direction, History, Pair};
-pub use codec::{KeptAnswer, Stored, Tally, Told};
+pub use codec::{Debounced, KeptAnswer, ScheduleRow, Stored, Tally, Told};
 pub use crash_point::{CRASH_AT, CRASH_POINTS, crash_point};
 pub use local::Local;
 pub use memory::Memory;

@@ -12,10 +12,12 @@ mod redrive;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod upcoming;
 mod wire;
 
 pub use answer::KeptAnswer;
 pub use rows::{Tally, Told};
+pub use upcoming::{Debounced, ScheduleRow};
 
 use super::{StoreError, keys};
 use crate::model::{RecordId, Time, TriggerId};
