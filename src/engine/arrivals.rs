@@ -7,7 +7,7 @@ use super::gate;
 use super::modes::Sorted;
 use super::request::{Answer, BurstStatus, Counts, Detail, Request, RuntimeView, Status, Triggered};
 use super::windows::MODELS_MAX;
-use super::{claims, drains, groups, index, list, modes, once, paced, redrive, why, windows};
+use super::{claims, debounce, drains, groups, index, list, modes, once, paced, redrive, why, windows};
 use crate::model::{
     Cause, Event, Lane, Measure, Mode, Name, Record, RecordId, Rejected, Report, Runtime, StateName,
     Submission, Time, Trigger, TriggerId, Work,
@@ -56,6 +56,7 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
         Request::Redrives => Ok(Answer::Redrives(draft.core.redrives.values().cloned().collect())),
         Request::StopRedrive { id } => paced::stop(draft, id),
         Request::Each(requests) => each(draft, requests),
+        Request::Upcoming { limit } => Ok(Answer::Upcoming(list::upcoming(draft, limit))),
         Request::Once(asked) => once::once(draft, *asked),
     }
 }
@@ -101,7 +102,7 @@ fn submit(draft: &mut Draft<'_>, submission: Submission) -> Result<Answer, Fail>
         return Ok(Answer::Admitted { detail: Box::new(detail(draft, first)?), duplicate: true });
     }
     configured(draft, &submission.runtime)?;
-    room(draft, std::slice::from_ref(&submission))?;
+    room(draft, [&submission])?;
     let work = submission.work.clone();
     let record = draft.admit(submission, Lane::Ready);
     if let Some(name) = name {
@@ -134,6 +135,7 @@ fn rerun(draft: &mut Draft<'_>, id: RecordId, fresh: RecordId) -> Result<Answer,
         model: record.model,
         group: record.group,
         about: record.about,
+        debounce: None,
         work: work.clone(),
         invalid,
     };
@@ -141,7 +143,7 @@ fn rerun(draft: &mut Draft<'_>, id: RecordId, fresh: RecordId) -> Result<Answer,
         (Mode::Off, Some(name)) => return Err(Rejected::FlowOff { name: name.clone() }.into()),
         (Mode::Shadow, _) => draft.record_shadow(again),
         (Mode::Off | Mode::Live, _) => {
-            room(draft, std::slice::from_ref(&again))?;
+            room(draft, [&again])?;
             draft.admit(again, Lane::Ready)
         }
     };
@@ -163,7 +165,10 @@ fn configured(draft: &Draft<'_>, runtime: &Name) -> Result<(), Rejected> {
 }
 
 /// Whether the queues hold as many more: of each env, and in all.
-fn room(draft: &Draft<'_>, submissions: &[Submission]) -> Result<(), Rejected> {
+fn room<'s>(
+    draft: &Draft<'_>,
+    submissions: impl IntoIterator<Item = &'s Submission>,
+) -> Result<(), Rejected> {
     let core = &draft.core;
     let check = |scope: &dyn Fn() -> String, queued: u64, more: u64, limit: u32| {
         let limit = u64::from(limit);
@@ -173,7 +178,7 @@ fn room(draft: &Draft<'_>, submissions: &[Submission]) -> Result<(), Rejected> {
         Err(Rejected::QueueFull { scope: scope(), queued, limit })
     };
     let mut envs: BTreeMap<(&Name, &Name), u64> = BTreeMap::new();
-    for submission in submissions.iter().filter(|submission| submission.invalid.is_none()) {
+    for submission in submissions.into_iter().filter(|submission| submission.invalid.is_none()) {
         *envs.entry((&submission.org, &submission.env)).or_default() += 1;
     }
     for ((org, env), more) in &envs {
@@ -185,7 +190,7 @@ fn room(draft: &Draft<'_>, submissions: &[Submission]) -> Result<(), Rejected> {
 }
 
 /// A trigger with its runs, in this one commit: no orphan of either.
-fn trigger_runs(
+pub(super) fn trigger_runs(
     draft: &mut Draft<'_>,
     mut trigger: Trigger,
     runs: Vec<Submission>,
@@ -205,17 +210,20 @@ fn trigger_runs(
             runs,
             shadow: Vec::new(),
             off: Vec::new(),
+            debounced: Vec::new(),
             outcome: Outcome::PassThrough,
         };
         return Ok(Answer::Triggered(first));
     }
     let asked = runs.iter().filter_map(|run| run.flow.clone()).collect();
-    let Sorted { live, shadow, off } = modes::sort(draft.core, runs);
+    let Sorted { mut live, mut shadow, off } = modes::sort(draft.core, runs);
     if !spool {
-        room(draft, &live)?;
+        room(draft, live.iter().filter(|run| run.debounce.is_none()))?;
     }
     trigger.at = draft.now;
     modes::matched(draft, &trigger, &asked);
+    let mut debounced = debounce::hold(draft, &mut live);
+    debounced.extend(debounce::hold(draft, &mut shadow));
     let core = &mut *draft.core;
     let verdict = gate::judge(&mut core.gate, &core.settings, &live, core.now);
     let mut records = Vec::with_capacity(live.len());
@@ -241,6 +249,7 @@ fn trigger_runs(
         runs: trigger.runs,
         shadow: in_shadow.into_iter().collect(),
         off: off.into_iter().collect(),
+        debounced,
         outcome,
     }))
 }
@@ -295,7 +304,9 @@ fn status(draft: &Draft<'_>) -> Status {
         attempts_started: core.tally.attempts_started,
         attempts_ended: core.tally.attempts_ended,
         outstanding: core.index.outstanding().count() as u64,
-        next_deadline: core.index.first_deadline().map(|(deadline, _)| deadline),
+        next_deadline: (core.index.first_deadline().map(|(deadline, _)| deadline).into_iter())
+            .chain(core.next_upcoming())
+            .min(),
         draining_until: core.draining,
         drains: core.drains.values().cloned().collect(),
         ticks: core.ticks,

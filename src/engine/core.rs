@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::claims::Claims;
+use super::debounce::Debounces;
 use super::gate::Gate;
 use super::index::{Index, Lane};
 use super::modes::Modes;
 use super::notices::Notices;
+use super::schedule::Schedules;
 use super::settings::{ANSWERED_FOR, Settings};
 use crate::model::{Drain, Name, Record, RecordId, Redrive, RedriveId, Runtime, Scope, StateName, Time};
 use crate::pace::Started;
@@ -51,6 +53,10 @@ pub(super) struct Core {
     pub(super) oldest: Oldest,
     /// Answers kept under idempotency keys.
     pub(super) answers: u64,
+    /// Flows that start by the clock.
+    pub(super) schedules: Schedules,
+    /// Runs that wait for the end of their triggers.
+    pub(super) debounces: Debounces,
     /// A pass reached its limit; the rest is done next tick.
     pub(super) more: bool,
     pub(super) ticks: u64,
@@ -79,6 +85,13 @@ impl Core {
         if let Some(at) = after.state.finished_at() {
             self.oldest.finished.get_or_insert(at);
         }
+    }
+}
+
+impl Core {
+    /// The next moment at which time alone admits something.
+    pub(super) fn next_upcoming(&self) -> Option<Time> {
+        [self.schedules.first(), self.debounces.first()].into_iter().flatten().min()
     }
 }
 

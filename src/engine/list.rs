@@ -3,7 +3,7 @@
 use super::draft::{Draft, Fail};
 use super::index::Entry;
 use super::letters::Letter;
-use super::request::{Filter, Group, Page};
+use super::request::{Filter, Group, Page, Upcoming};
 use super::settings::{READS_PER_PAGE_MAX, VISITS_PER_PAGE_MAX};
 use crate::model::{IdRange, Kind, Record, RecordId, Trigger, masked};
 use crate::store::{Direction, Stored, keys};
@@ -159,4 +159,15 @@ pub(super) fn triggers(draft: &Draft<'_>, limit: usize) -> Result<Vec<Trigger>, 
     let (from, to) = keys::all_triggers();
     let found = draft.disk.scan(&from, &to, Direction::Descending, limit.min(Filter::LIMIT_MAX))?;
     found.iter().map(|(_, value)| Ok(Trigger::decode(value)?)).collect()
+}
+
+/// What time alone will admit, the earliest first.
+pub(super) fn upcoming(draft: &Draft<'_>, limit: usize) -> Vec<Upcoming> {
+    let limit = limit.min(Filter::LIMIT_MAX);
+    let schedules = draft.core.schedules.upcoming().take(limit).cloned().map(Upcoming::Schedule);
+    let debounced = draft.core.debounces.upcoming().take(limit).cloned().map(Upcoming::Debounced);
+    let mut all: Vec<Upcoming> = schedules.chain(debounced).collect();
+    all.sort_by_key(Upcoming::due_at);
+    all.truncate(limit);
+    all
 }

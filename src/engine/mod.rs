@@ -13,6 +13,7 @@ mod budget;
 mod burst;
 mod claims;
 mod core;
+mod debounce;
 mod draft;
 mod drains;
 mod gate;
@@ -35,6 +36,7 @@ mod ramp;
 mod redrive;
 mod request;
 mod run;
+mod schedule;
 mod settings;
 mod stalls;
 mod tick;
@@ -52,13 +54,17 @@ pub use open::{Opening, Survivor};
 pub use request::{
     Answer, Arrival, BurstStatus, Counts, Detail, Filter, Flip, Flipped, FlowView, Group, ModesView, Once,
     Paced, Page, Redriven, Redrives, Reply, Request, RuntimeView, Status, Target, Tell, Told, Triggered,
+    Upcoming,
 };
 pub use run::{Clock, run};
+pub use schedule::Timetable;
 pub use settings::{
     ANSWER_BYTES_MAX, ANSWERED_FOR, ANSWERS_MAX, ARRIVALS_PER_TICK_MAX, ARRIVALS_QUEUED_MAX, Burst,
-    CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, Flow, LETTERS_COUNTED_MAX,
+    CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DEBOUNCED_BYTES_PER_TICK_MAX, DEBOUNCED_MAX,
+    DEBOUNCED_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, Flow, LETTERS_COUNTED_MAX,
     LETTERS_LOOKED_AT_PER_TICK_MAX, Org, PARKS_PER_TICK_MAX, PURGES_PER_TICK_MAX, Pacing, QUEUED_MAX,
-    READS_PER_PAGE_MAX, RECORDS_PER_SCAN, REDRIVES_MAX, REDRIVES_PER_TICK_MAX, Settings, VISITS_PER_PAGE_MAX,
+    READS_PER_PAGE_MAX, RECORDS_PER_SCAN, REDRIVES_MAX, REDRIVES_PER_TICK_MAX, SCHEDULES_PER_TICK_MAX,
+    Settings, VISITS_PER_PAGE_MAX,
 };
 pub use tick::{Engine, Released};
 pub use why::{Asked, Place, Rule, WHY_BY_MAX, WHY_PLACE_MAX, Why};

@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use super::claims::Claims;
 use super::core::{Core, EngineError};
+use super::debounce::Debounces;
 use super::gate::Gate;
 use super::index::Index;
 use super::modes::Modes;
 use super::notices::Notices;
 use super::purge;
+use super::schedule::Schedules;
 use super::settings::{RECORDS_PER_SCAN, Settings};
 use super::stalls::Stalls;
 use super::tick::Engine;
 use crate::model::{Child, Drain, Notice, Record, RecordId, Redrive, Runtime, Time};
-use crate::store::{Backend, Batch, Direction, Durable, Stored, Tally, Writer, keys};
+use crate::store::{Backend, Batch, Debounced, Direction, Durable, ScheduleRow, Stored, Tally, Writer, keys};
 
 /// An attempt that an earlier process left outstanding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +82,18 @@ impl Engine {
             drains.insert(row.scope.clone(), row);
             Ok(())
         })?;
+        let mut debounces = Debounces::default();
+        each(&*backend, keys::all_debounced(), |value| {
+            debounces.set(Debounced::decode(value)?);
+            Ok(())
+        })?;
+        let mut found = Vec::new();
+        each(&*backend, keys::all_schedules(), |value| {
+            found.push(ScheduleRow::decode(value)?);
+            Ok(())
+        })?;
+        let (mut batch, now) = (Batch::default(), now.max(tally.now));
+        let schedules = Schedules::open(found, &settings, now, &mut batch);
         let mut answers = 0;
         each(&*backend, keys::all_answered(), |_| {
             answers += 1;
@@ -123,11 +137,13 @@ impl Engine {
             draining: None,
             oldest: purge::oldest(&*backend)?,
             answers,
+            schedules,
+            debounces,
             more: false,
             ticks: 0,
             commits: 0,
         };
-        let (writer, survivors) = Writer::open(backend).commit(&Batch::default(), survivors)?;
+        let (writer, survivors) = Writer::open(backend).commit(&batch, survivors)?;
         Ok((Opening { engine: Engine { writer, core } }, survivors))
     }
 }

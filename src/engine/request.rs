@@ -14,7 +14,7 @@ use crate::model::{
     Submission, Time, Trigger, Work,
 };
 use crate::pace::{Outcome, Reason};
-use crate::store::Durable;
+use crate::store::{Debounced, Durable, ScheduleRow};
 
 /// One request with the way back.
 pub struct Arrival {
@@ -175,6 +175,11 @@ pub enum Request {
     },
     /// Many in one commit, each answered as if it had come alone; a refusal of one leaves the others -> [`Answer::Each`].
     Each(Vec<Request>),
+    /// What time alone will admit, the earliest first -> [`Answer::Upcoming`].
+    Upcoming {
+        /// At most.
+        limit: usize,
+    },
     /// One that may be sent twice and is to count once -> [`Answer::Told`].
     Once(Box<Once>),
 }
@@ -231,6 +236,7 @@ impl Request {
             | Request::Resolve { .. }
             | Request::List(_)
             | Request::Triggers { .. }
+            | Request::Upcoming { .. }
             | Request::Runtimes
             | Request::Status
             | Request::Groups { .. }
@@ -379,6 +385,8 @@ pub enum Answer {
     Redrives(Vec<Redrive>),
     /// One for each request, in order.
     Each(Vec<Result<Answer, Rejected>>),
+    /// What time alone will admit, the earliest first.
+    Upcoming(Vec<Upcoming>),
     /// What the caller of a [`Request::Once`] is told, now or before.
     Told(Told),
 }
@@ -461,6 +469,8 @@ pub struct Triggered {
     pub shadow: Vec<Name>,
     /// Flows that are off and matched: they made no run, and none is made of a duplicate later.
     pub off: Vec<Name>,
+    /// The runs that wait for the end of their triggers. Such a run is among `runs` once it is admitted.
+    pub debounced: Vec<Debounced>,
     /// What the burst gate made of it; a duplicate is not judged, so it passes.
     pub outcome: Outcome,
 }
@@ -511,6 +521,25 @@ pub struct FlowView {
     pub origin: Origin,
     /// Its durable row, with that mode.
     pub standing: Standing,
+}
+
+/// What time alone will admit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upcoming {
+    /// A run, when its triggers have ended.
+    Debounced(Debounced),
+    /// The next trigger of a flow's schedule.
+    Schedule(ScheduleRow),
+}
+
+impl Upcoming {
+    /// When; `None`: never.
+    pub const fn due_at(&self) -> Option<Time> {
+        match self {
+            Upcoming::Debounced(row) => Some(row.due_at),
+            Upcoming::Schedule(row) => row.next_at,
+        }
+    }
 }
 
 /// A page of records.

@@ -1,9 +1,11 @@
 //! What the engine is told by configuration. None of it is durable.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::notices::Notify;
+use super::schedule::Timetable;
 use crate::model::{Mode, Name, Policy};
 use crate::pace::{Rate, Switches};
 
@@ -36,6 +38,8 @@ pub struct Settings {
     pub stalled_after: Duration,
     /// How long a flow must have been in shadow before it goes live; zero asks for nothing.
     pub min_shadow: Duration,
+    /// What starts by itself, by flow.
+    pub schedules: BTreeMap<Name, Arc<dyn Timetable>>,
 }
 
 /// What the engine knows of a flow.
@@ -132,6 +136,7 @@ impl Default for Settings {
             notify: BTreeMap::new(),
             stalled_after: Duration::from_secs(15 * 60),
             min_shadow: Duration::ZERO,
+            schedules: BTreeMap::new(),
         }
     }
 }
@@ -186,3 +191,11 @@ pub const ANSWERED_FOR: Duration = Duration::from_hours(24);
 pub const ANSWERS_MAX: u64 = 1_000_000;
 /// The longest answer that is kept; of a longer one only that it was given.
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Schedules that fire in one tick.
+pub const SCHEDULES_PER_TICK_MAX: usize = 256;
+/// Runs that may wait for the end of their triggers; beyond them a run of a new key is admitted at once.
+pub const DEBOUNCED_MAX: usize = 100_000;
+/// Debounced runs admitted in one tick.
+pub const DEBOUNCED_PER_TICK_MAX: usize = 1024;
+/// A tick admits no more debounced runs once it has put this many bytes for them into its commit.
+pub const DEBOUNCED_BYTES_PER_TICK_MAX: usize = 64 << 20;

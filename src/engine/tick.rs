@@ -6,7 +6,7 @@ use super::request::{Answer, Arrival, Reply, Request};
 use super::settings::{
     CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX,
 };
-use super::{arrivals, burst, claims, hold, modes, notices, paced, purge, ramp, windows};
+use super::{arrivals, burst, claims, debounce, hold, modes, notices, paced, purge, ramp, schedule, windows};
 use crate::model::{Effect, Event, Name, RecordId, Rejected, Time, Transition};
 use crate::store::{Durable, Writer};
 
@@ -54,7 +54,9 @@ impl Engine {
         let purge = core.oldest.due_at(core.settings.retention);
         let claims = core.claims.first_deadline();
         let notices = notices::next_at(core);
-        [deadline, reopened, opened, ramped, claims, redrives, notices, purge].into_iter().flatten().min()
+        let upcoming = core.next_upcoming();
+        let all = [deadline, reopened, opened, ramped, claims, redrives, notices, purge, upcoming];
+        all.into_iter().flatten().min()
     }
 
     /// Decides what `arrivals` and the time make of things, commits it, and hands out what may now leave. An error
@@ -70,6 +72,8 @@ impl Engine {
         purge::purge(&mut draft)?;
         interrupted(&mut draft)?;
         modes::settle(&mut draft);
+        schedule::fire(&mut draft)?;
+        debounce::admit_due(&mut draft)?;
         let mut replies = Vec::with_capacity(arrivals.len());
         for Arrival { request, reply } in arrivals {
             if let Request::Claim(claim) = request {

@@ -8,8 +8,8 @@ use super::condition::hears;
 use super::template::{Scope, Template};
 use super::{Flow, Retries, Run, Schedule};
 use crate::model::{
-    Action, Curve, Fault, MODEL_BYTES_MAX, Name, Policy, RecordId, Retry, Runtime, Submission, Timeouts, Trigger,
-    Work, bounded,
+    Action, Curve, Debounce, Fault, MODEL_BYTES_MAX, Name, Policy, RecordId, Retry, Runtime, Submission,
+    Timeouts, Trigger, Work, bounded,
 };
 
 /// The most runs one flow makes of one trigger.
@@ -18,7 +18,7 @@ pub const FAN_OUT_MAX: usize = 1_000;
 /// The most bytes the payloads of these runs may have together: each run carries its own copy.
 pub const FAN_OUT_BYTES_MAX: usize = 64 << 20;
 
-/// The longest org, env or group, in bytes.
+/// The longest org, env, group or debounce key, in bytes.
 const SCOPE_BYTES_MAX: usize = 256;
 
 /// The fault's code of a run whose templates cannot be filled.
@@ -88,6 +88,10 @@ impl Flow {
             .iter()
             .map(|(key, label)| (key.clone(), filler.fill(&format!("labels.{key}"), label)))
             .collect();
+        let debounce = self.debounce.as_ref().and_then(|spec| {
+            let key = filler.name("debounce.key", &spec.key)?;
+            Some(Debounce { key, quiet: spec.quiet, max: spec.max })
+        });
         let invalid = (!filler.faults.is_empty())
             .then(|| Fault::new(TEMPLATE, &format!("flow {}: {}", self.name, filler.faults.join("; "))));
         let spans = self.spans;
@@ -113,6 +117,7 @@ impl Flow {
             expires: spans.expires,
             group,
             model,
+            debounce,
             invalid,
             ..Submission::of(id, self.runtime().clone(), work)
         }
@@ -157,13 +162,17 @@ impl Filler<'_> {
 
     /// An org or env. A name that cannot be one leaves the run in the trigger's.
     fn tenant(&mut self, key: &str, template: Option<&Template>, trigger: &Name) -> Name {
-        let Some(template) = template else { return trigger.clone() };
+        template.and_then(|template| self.name(key, template)).unwrap_or_else(|| trigger.clone())
+    }
+
+    /// A short text without control characters.
+    fn name(&mut self, key: &str, template: &Template) -> Option<Name> {
         let before = self.faults.len();
         let text = self.fill(key, template);
         if self.faults.len() > before {
-            return trigger.clone();
+            return None;
         }
-        if self.is_name(key, template, &text) { text.into() } else { trigger.clone() }
+        self.is_name(key, template, &text).then(|| text.into())
     }
 
     /// A group's name; one that cannot be one is a fault, and then the run is in none that counts.

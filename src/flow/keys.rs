@@ -1,4 +1,4 @@
-//! The keys of a flow file: those that are read, and those that are refused because they come later.
+//! The keys of a flow file.
 
 /// The keys of one mapping.
 pub(super) struct Table {
@@ -15,6 +15,7 @@ pub(super) const FLOW: Table = Table {
         "on",
         "if",
         "for_each",
+        "debounce",
         "org",
         "env",
         "mode",
@@ -54,19 +55,13 @@ pub(super) const ON_DEAD_LETTER: Table = Table { path: "on_dead_letter", keys: &
 
 pub(super) const ON_DEAD_LETTER_HTTP: Table = Table { path: "on_dead_letter.http", keys: HTTP.keys };
 
-pub(super) const SCHEDULE: Table = Table { path: "on.schedule", keys: &["cron", "tz"] };
+pub(super) const DEBOUNCE: Table = Table { path: "debounce", keys: &["key", "quiet", "max"] };
 
-/// Designed, and not built yet: refused, so that nobody relies on what does not happen.
-pub(super) const LATER: &[&str] = &["debounce"];
+pub(super) const SCHEDULE: Table = Table { path: "on.schedule", keys: &["cron", "tz"] };
 
 /// `retry.attempts`; the key alone where nothing is above it.
 pub(super) fn dotted(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
-}
-
-/// Whether it is designed, and not built yet.
-pub(super) fn is_later(path: &str, key: &str) -> bool {
-    LATER.contains(&dotted(path, key).as_str())
 }
 
 impl Table {
@@ -96,7 +91,7 @@ mod tests {
     #[test]
     fn the_schema_names_the_keys_that_are_read() {
         let schema: Value = serde_json::from_str(crate::flow::SCHEMA).unwrap();
-        for table in [FLOW, CONCURRENCY, RETRY, TIMEOUT, ON_DEAD_LETTER] {
+        for table in [FLOW, CONCURRENCY, RETRY, TIMEOUT, DEBOUNCE, ON_DEAD_LETTER] {
             let at = if table.path.is_empty() {
                 String::from("/properties")
             } else {
@@ -119,13 +114,6 @@ mod tests {
         assert_eq!(http, HTTP.keys.iter().copied().collect());
         let told = schema.pointer("/properties/on_dead_letter/properties/http/properties");
         assert_eq!(told, schema.pointer("/properties/run/oneOf/2/properties/http/properties"));
-    }
-
-    #[test]
-    fn no_key_is_both_read_and_refused() {
-        for table in [FLOW, CONCURRENCY, BUDGET, SOFT, RETRY, TIMEOUT, SCHEDULE, RUN, HTTP, ON_DEAD_LETTER] {
-            assert!(!table.keys.iter().any(|key| is_later(table.path, key)));
-        }
     }
 
     fn named<'v>(schema: &'v Value, at: &str) -> BTreeSet<&'v str> {

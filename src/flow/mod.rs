@@ -1,11 +1,12 @@
 //! L1, flow files: what a flow is made of, which triggers it wants, and the runs it makes of them.
 //!
 //! Owns: the YAML format of `schema/flow.schema.json`, templates, conditions. Pure: text in, values out.
-//! Absent on purpose: reading files, admitting runs, and what is refused as not supported yet (`keys::LATER`).
+//! Absent on purpose: reading files, and admitting runs.
 
 mod budget;
 mod concurrency;
 mod condition;
+mod debounce;
 mod expand;
 mod keys;
 mod parse;
@@ -31,6 +32,7 @@ use crate::model::{Mode, Name};
 use budget::Bounds;
 use concurrency::Concurrency;
 use condition::{Condition, Source};
+use debounce::Debouncing;
 use path::Path;
 use problem::Position;
 use request::Request;
@@ -48,6 +50,7 @@ pub struct Flow {
     at: Position,
     on: Vec<Source>,
     schedule: Option<Schedule>,
+    debounce: Option<Debouncing>,
     conditions: Vec<Condition>,
     for_each: Option<Path>,
     org: Option<Template>,

@@ -20,7 +20,7 @@ use super::{Flow, Retries, Run, Spans};
 use crate::model::{Mode, Name};
 
 /// Time is kept in milliseconds; less than one is no time at all.
-const MOMENT: Duration = Duration::from_millis(1);
+pub(super) const MOMENT: Duration = Duration::from_millis(1);
 
 /// The runtime of a command that names none.
 const RUNTIME_DEFAULT: &str = "shell";
@@ -61,6 +61,7 @@ impl Reader<'_> {
         let for_each = fields.get("for_each").and_then(|(node, _)| self.for_each(node));
         let mode = fields.get("mode").and_then(|(node, key)| self.mode(node, &key));
         let concurrency = fields.get("concurrency").and_then(|(node, _)| self.concurrency(node));
+        let debounce = fields.get("debounce").and_then(|(node, _)| self.debounce(node));
         let budget =
             fields.get("budget").map_or(Some(Bounds::default()), |(node, key)| self.budget(node, &key));
         let retry = fields.get("retry").and_then(|(node, _)| self.retry(node));
@@ -77,6 +78,7 @@ impl Reader<'_> {
             at,
             on,
             schedule,
+            debounce,
             conditions,
             for_each,
             org,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::keys::{Table, dotted, is_later};
+use super::keys::{Table, dotted};
 use super::problem::{Position, Problems};
 use super::template::Template;
 use super::tree::{Key, Node, Tree};
@@ -50,9 +50,7 @@ impl Reader<'_> {
         let key = if table.path.is_empty() { "the file" } else { table.path };
         let entries = self.map(node, key, &format!("a mapping of {}", table.keys.join(", ")))?;
         for (key, _) in entries {
-            if is_later(table.path, &key.text) {
-                self.problems.add(key.at, later(table.path, &key.text));
-            } else if !table.keys.contains(&key.text.as_str()) {
+            if !table.keys.contains(&key.text.as_str()) {
                 self.problems.add(key.at, table.unknown(&key.text));
             }
         }
@@ -163,11 +161,6 @@ const NAME: &str = "up to 64 lower-case letters, digits and - _ .";
 pub(super) fn is_name(text: &str) -> bool {
     (1..=NAME_LEN_MAX).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
-}
-
-/// What to say about a key that is designed, and not built yet.
-fn later(path: &str, key: &str) -> String {
-    format!("key {:?} is not supported yet", dotted(path, key))
 }
 
 /// A value in a message.

@@ -50,3 +50,20 @@ pub fn admit(submission: Submission, order: u64, now: Time, policy: &Policy) -> 
 pub fn shadow(record: Record, now: Time) -> Record {
     Record { state: State::Completed { at: now }, shadow: true, ..record }
 }
+
+/// A record that was made at an earlier moment and has waited outside every queue since, as if it were made now.
+pub fn admit_held(record: Record, order: u64, now: Time) -> Record {
+    let state = match record.state {
+        State::DeadLettered { cause, .. } => State::DeadLettered { at: now, cause },
+        State::Queued { .. }
+        | State::Active { .. }
+        | State::RateLimited { .. }
+        | State::Backoff { .. }
+        | State::Draining { .. }
+        | State::Completed { .. }
+        | State::Cancelled { .. } => record.state,
+    };
+    let waited = record.created_at.until(now);
+    let expires_at = record.expires_at.map(|at| at.after(waited));
+    Record { order, created_at: now, updated_at: now, expires_at, state, ..record }
+}

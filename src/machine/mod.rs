@@ -15,7 +15,7 @@ mod owed;
 #[cfg(test)]
 mod testing;
 
-pub use admit::{admit, shadow};
+pub use admit::{admit, admit_held, shadow};
 pub use budget::{crossed, written};
 pub use burst::divert;
 pub use command::redrivable;

@@ -33,7 +33,8 @@ pub use notice::{Notice, NoticeEvent};
 pub use outcome::{Fault, Particulars, Report, code};
 pub use policy::{Curve, LimitPolicy, Policy, Retry, Timeouts};
 pub use record::{
-    Action, Budget, Child, Group, HttpRequest, Measure, Meter, Record, Streak, Streaks, Submission, Work,
+    Action, Budget, Child, Debounce, Group, HttpRequest, Measure, Meter, Record, Streak, Streaks, Submission,
+    Work,
 };
 pub use redrive::{Pace, Redrive};
 pub use runtime::{MODEL_BYTES_MAX, Runtime};

@@ -1,6 +1,7 @@
 //! The record: what moves. And the work: what was asked for, written once and never again.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::{Fault, Kind, Name, RecordId, Retry, State, Time, Timeouts, TriggerId, text_enum};
 
@@ -160,13 +161,15 @@ pub struct Submission {
     /// The bounds of one attempt; `None` is the policy's.
     pub timeouts: Option<Timeouts>,
     /// How long it may stay queued.
-    pub expires: Option<std::time::Duration>,
+    pub expires: Option<Duration>,
     /// Which of the runtime's models it asks for.
     pub model: Option<Name>,
     /// Whom it shares a bound on outstanding attempts with.
     pub group: Option<Group>,
     /// The record it tells somebody about.
     pub about: Option<RecordId>,
+    /// It waits until no further trigger of its flow and this key comes, and only the last one counts.
+    pub debounce: Option<Debounce>,
     /// What is asked for.
     pub work: Work,
     /// Set when it can never be carried out as it stands (a template's field is missing): it is admitted
@@ -193,10 +196,22 @@ impl Submission {
             model: None,
             group: None,
             about: None,
+            debounce: None,
             work,
             invalid: None,
         }
     }
+}
+
+/// How a flow makes one run of a burst of triggers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Debounce {
+    /// Which triggers belong together: what the flow's template was filled to.
+    pub key: Name,
+    /// The run is admitted when none came for so long.
+    pub quiet: Duration,
+    /// And at the latest so long after the first.
+    pub max: Duration,
 }
 
 /// A bound on outstanding attempts that records of one flow share by name.

@@ -22,5 +22,6 @@ pub mod serve;
 pub mod signals;
 pub mod sources;
 pub mod time;
+pub mod timetable;
 pub mod tokens;
 pub mod view;

@@ -347,6 +347,7 @@ fn settings(config: &Config, flows: &[Flow], notify: BTreeMap<Name, engine::Noti
         min_shadow: config.min_shadow,
         notify,
         stalled_after: config.stalled_after,
+        schedules: super::timetable::of(flows, &config.policy),
     }
 }
 

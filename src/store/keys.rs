@@ -330,8 +330,8 @@ mod tests {
     #[test]
     fn no_two_kinds_share_a_byte() {
         let mut kinds = [
-            LIVE, FINISHED, POINTER, WORK, NAME, TRIGGER, RUNTIME, SETTING, META, REDRIVE, TOLD, NOTICE, ANSWER,
-            SCHEDULE, DEBOUNCE,
+            LIVE, FINISHED, POINTER, WORK, NAME, TRIGGER, RUNTIME, SETTING, META, REDRIVE, TOLD, NOTICE,
+            ANSWER, SCHEDULE, DEBOUNCE,
         ];
         kinds.sort_unstable();
         assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]), "{kinds:?}");

@@ -1,10 +1,12 @@
-//! What a flow says about time: schedules.
+//! What a flow says about time: schedules, and debounce.
 
-use dwell::model::{Policy, RecordId, Time};
+use std::time::Duration;
+
+use dwell::model::{Debounce, Policy, RecordId, Time};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{check, flow, problems, trigger};
+use super::{check, check_line, expand, flow, problems, trigger, with};
 
 fn scheduled(schedule: &str) -> String {
     format!("name: f\non: {{ schedule: {schedule} }}\nrun: {{ command: [echo, \"${{scheduled_for}}\"] }}\n")
@@ -118,6 +120,45 @@ fn a_schedule_s_trigger_starts_its_own_flow_and_no_other() {
     assert!(!flow.matches(&other, &payload));
     assert!(!flow.matches(&trigger("cron", Some("f"), &payload), &payload), "it is from another source");
     assert_eq!(flow.on(), ["schedule: 0 9 * * *"]);
+}
+
+#[test]
+fn each_run_has_the_debounce_key_of_its_own_item() {
+    let text = with("for_each: \"commits[*]\"\ndebounce: { key: \"${branch}/${item.author}\", quiet: 10s }");
+    let payload = json!({"branch": "main", "commits": [{"author": "a"}, {"author": "b"}]});
+    let debounces: Vec<_> = expand(&text, &payload).into_iter().map(|run| run.debounce.unwrap()).collect();
+    let of =
+        |key: &str| Debounce { key: key.into(), quiet: Duration::from_secs(10), max: Duration::from_mins(5) };
+    assert_eq!(debounces, [of("main/a"), of("main/b")]);
+    let alone = expand(&with("debounce: { key: k }"), &json!({}));
+    assert_eq!(alone[0].debounce.as_ref().unwrap().quiet, Duration::from_secs(30));
+}
+
+#[test]
+fn a_run_whose_debounce_key_cannot_be_filled_does_not_wait() {
+    let run = &expand(&with("debounce: { key: \"${branch}\" }"), &json!({}))[0];
+    assert_eq!(run.debounce, None);
+    let fault = run.invalid.as_ref().unwrap();
+    assert_eq!(fault.message, "flow f: debounce.key: ${branch} is missing in the payload");
+    let long = &expand(&with("debounce: { key: \"${b}\" }"), &json!({"b": "x".repeat(257)}))[0];
+    assert!(long.invalid.as_ref().unwrap().message.contains("expected a name of 1 to 256 bytes"));
+}
+
+#[test]
+fn a_debounce_that_cannot_be_is_a_problem_with_its_place() {
+    check_line("debounce: { key: k, quiet: 10m }", "ok");
+    check_line(
+        "debounce: { quiet: 10s }",
+        "f.yaml:4:11: key \"key\" is missing: expected what triggers of one run have in common",
+    );
+    check_line(
+        "debounce: { key: k, quiet: 10m, max: 5m }",
+        "f.yaml:4:38: debounce.max is \"5m\": expected at least debounce.quiet",
+    );
+    check_line(
+        "debounce: { key: k, quite: 1s }",
+        "f.yaml:4:21: unknown key \"quite\" in debounce: expected one of key, quiet, max (did you mean \"quiet\"?)",
+    );
 }
 
 proptest! {
