@@ -182,6 +182,7 @@ fn every_call_that_changes_something_counts_once_under_its_key_also_after_a_kill
         ("/v1/dead-letters/redrive".to_owned(), json!({"dry_run": true})),
         ("/v1/runtimes/shell/pause".to_owned(), json!({"until": "+1h"})),
         ("/v1/runtimes/shell/resume".to_owned(), json!({})),
+        ("/v1/drains".to_owned(), json!({"scope": "flow:f"})),
         ("/v1/sessions/batch".to_owned(), json!({"sessions": [sleeper]})),
     ];
     let first: Vec<(u16, bool, Value)> =

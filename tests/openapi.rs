@@ -40,6 +40,13 @@ mode: off
 run: { command: ['true'], runtime: nowhere }
 ";
 
+const TIDY: &str = "
+name: tidy
+on: { cli: { deploy: }, schedule: { cron: '0 0 1 1 *' } }
+debounce: { key: k }
+run: { command: ['true'] }
+";
+
 /// The document as JSON.
 fn document() -> Value {
     serde_saphyr::from_str(OPENAPI).unwrap()
@@ -121,8 +128,9 @@ fn every_operation_has_its_own_id_and_its_path_s_parameters() {
     }
 }
 
-/// What changes something and is not named by its caller: a webhook has its delivery id, the test clock is nobody's.
-const WITHOUT_KEY: &[&str] = &["/hooks/{source}", "/v1/clock/advance"];
+/// What changes something and is not named by its caller: a webhook has its delivery id, a lost claim its lease, and the
+/// test clock is nobody's.
+const WITHOUT_KEY: &[&str] = &["/hooks/{source}", "/v1/claims", "/v1/clock/advance"];
 
 #[test]
 fn every_operation_that_changes_something_takes_an_idempotency_key() {
@@ -404,9 +412,10 @@ fn the_rest(dwell: &Checked) {
         "source": "cli", "event": "deploy", "action": "now", "id": "d-2", "org": "o", "env": "e",
         "payload": {"n": 1},
     });
-    assert_eq!(dwell.post("/v1/triggers", &[], &by_hand).0, 202);
+    let (status, triggered) = dwell.post("/v1/triggers", &[], &by_hand);
+    assert_eq!((status, &triggered["debounced"][0]["key"]), (202, &json!("k")));
     assert_eq!(dwell.post("/v1/triggers", &[], &by_hand).0, 200);
-    for path in ["/v1/triggers", "/v1/runs", "/v1/flows"] {
+    for path in ["/v1/triggers", "/v1/runs", "/v1/flows", "/v1/upcoming"] {
         assert!(!dwell.get(path, &[], "")["items"].as_array().unwrap().is_empty(), "{path}");
     }
     dwell.get("/v1/events", &[], "?after=0");
@@ -476,6 +485,7 @@ fn real_answers_are_as_documented_and_every_operation_answers() {
     let dir = directory(CONFIG);
     std::fs::write(dir.path().join("deploy.yaml"), FLOW).unwrap();
     std::fs::write(dir.path().join("lost.yaml"), LOST).unwrap();
+    std::fs::write(dir.path().join("tidy.yaml"), TIDY).unwrap();
     let dwell = Checked::start(dir.path());
     records(&dwell);
     claims(&dwell);

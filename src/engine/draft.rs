@@ -105,7 +105,7 @@ impl<'a> Draft<'a> {
     pub(super) fn admit_held(&mut self, record: Record, work: Work, shadow: bool) -> Record {
         let order = self.core.index.next_order();
         let record = machine::admit_held(record, order, self.now);
-        if shadow { self.enter_shadow(record, work) } else { self.enter(record, work) }
+        if shadow { self.enter_shadow(&record, work) } else { self.enter(record, work) }
     }
 
     fn enter(&mut self, record: Record, work: Work) -> Record {
@@ -121,13 +121,13 @@ impl<'a> Draft<'a> {
     pub(super) fn record_shadow(&mut self, submission: Submission) -> Record {
         let order = self.core.index.next_order();
         let (queued, work) = machine::admit(submission, order, self.now, &self.core.settings.policy);
-        self.enter_shadow(queued, work)
+        self.enter_shadow(&queued, work)
     }
 
-    fn enter_shadow(&mut self, queued: Record, work: Work) -> Record {
+    fn enter_shadow(&mut self, queued: &Record, work: Work) -> Record {
         let record = machine::shadow(queued.clone(), self.now);
         self.core.tally.admitted += 1;
-        self.core.count(&queued, &record);
+        self.core.count(queued, &record);
         let detail = record.last_error.as_ref().map(|fault| format!("{}: {}", fault.code, fault.message));
         self.transitions.push(transition(None, &record, "shadowed", detail, self.now));
         self.touched.insert(record.id, Touched { before: None, after: record.clone(), work: Some(work) });

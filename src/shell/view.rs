@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json, json};
 use super::time;
 use crate::engine::{
     BurstStatus, Detail, DrainView, Group, Paced, Page, Reason, Redriven, RuntimeView, Status, Triggered,
+    Upcoming,
 };
 use crate::model::{
     Action, Budget, Cause, Fault, HttpRequest, Lane, Measure, Meter, Missing, Record, Redrive, Runtime,
@@ -270,6 +271,10 @@ pub fn trigger(trigger: &Trigger) -> Json {
 /// What became of a trigger.
 pub fn triggered(triggered: &Triggered) -> Json {
     let runs: Vec<String> = triggered.runs.iter().map(ToString::to_string).collect();
+    let debounced = triggered.debounced.iter();
+    let debounced: Vec<Json> = debounced
+        .map(|row| json!({ "flow": &*row.flow, "key": &*row.key, "due_at": moment(row.due_at) }))
+        .collect();
     json!({
         "trigger": triggered.trigger.to_string(),
         "duplicate": triggered.duplicate,
@@ -277,12 +282,32 @@ pub fn triggered(triggered: &Triggered) -> Json {
         "runs": runs,
         "shadow": triggered.shadow.iter().map(|flow| &**flow).collect::<Vec<&str>>(),
         "off": triggered.off.iter().map(|flow| &**flow).collect::<Vec<&str>>(),
+        "debounced": debounced,
     })
 }
 
 /// What a flow needs and is not there.
 pub fn missing(missing: &Missing) -> Json {
     json!({ "flow": &*missing.flow, "need": missing.need, "why": missing.why })
+}
+
+/// What time alone will admit.
+pub fn upcoming(upcoming: &Upcoming) -> Json {
+    let due = Object::default().maybe("due_at", upcoming.due_at().map(moment));
+    match upcoming {
+        Upcoming::Schedule(row) => due
+            .with("kind", "schedule")
+            .with("flow", &*row.flow)
+            .with("schedule", row.expression.as_str())
+            .done(),
+        Upcoming::Debounced(row) => due
+            .with("kind", "debounced")
+            .with("flow", &*row.flow)
+            .with("key", &*row.key)
+            .with("first_at", moment(row.first_at))
+            .maybe("trigger", row.trigger.map(|id| id.to_string()))
+            .done(),
+    }
 }
 
 /// What became of dead letters.

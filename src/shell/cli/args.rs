@@ -270,6 +270,7 @@ pub enum What {
     Dead,
     Triggers,
     Redrives,
+    Upcoming,
 }
 
 #[derive(Debug, Args)]

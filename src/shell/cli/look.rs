@@ -26,6 +26,7 @@ pub fn ls(client: &Client, args: &Ls) -> Result<(), Failure> {
         Some(What::Redrives) => items(client, "/v1/redrives")?,
         Some(What::Dead) => items(client, &format!("/v1/dead-letters?{records}"))?,
         Some(What::Triggers) => items(client, &format!("/v1/triggers?limit={}", args.limit))?,
+        Some(What::Upcoming) => items(client, &format!("/v1/upcoming?limit={}", args.limit))?,
         Some(What::Flows) => items(client, "/v1/flows")?,
         Some(What::Runtimes) => items(client, "/v1/runtimes")?,
         Some(What::Drains) => items(client, "/v1/drains")?,
@@ -46,6 +47,7 @@ pub fn ls(client: &Client, args: &Ls) -> Result<(), Failure> {
         Some(What::Triggers) => {
             out::table(&["ID", "AT", "SOURCE", "EVENT", "ORG/ENV", "RUNS"], &rows(trigger))
         }
+        Some(What::Upcoming) => out::table(&["DUE", "FLOW", "KIND", "WHAT"], &rows(upcoming)),
     }
 }
 
@@ -184,6 +186,16 @@ fn trigger(item: &Json) -> Vec<String> {
         event.join(" "),
         scope(item),
         runs.to_string(),
+    ]
+}
+
+fn upcoming(item: &Json) -> Vec<String> {
+    let what = ["schedule", "key"].into_iter().map(|name| text(item, name)).find(|what| !what.is_empty());
+    vec![
+        brief(text(item, "due_at")),
+        text(item, "flow").to_owned(),
+        text(item, "kind").to_owned(),
+        what.unwrap_or_default().to_owned(),
     ]
 }
 

@@ -213,6 +213,7 @@ pub const ROUTES: &[Route] = &[
     put("/v1/modes/global", |method| on(method, modes::global)),
     put("/v1/modes/flows/{name}", |method| on(method, modes::flow)),
     delete("/v1/modes/flows/{name}", |method| on(method, modes::clear)),
+    get("/v1/upcoming", |method| on(method, system::upcoming)),
     get("/v1/status", |method| on(method, system::status)),
     post("/v1/clock/advance", |method| on(method, system::advance)),
     get("/healthz", |method| on(method, system::healthz)),

@@ -90,6 +90,18 @@ async fn runtime(shared: &Shared, once: Once, request: Request) -> Result<Respon
     })
 }
 
+/// `GET /v1/upcoming`.
+pub(super) async fn upcoming(
+    State(shared): State<Arc<Shared>>,
+    Params(mut query): Params,
+) -> Result<Response, Problem> {
+    let limit = limit(&mut query, Filter::LIMIT_MAX)?;
+    query.finish()?;
+    let asked = Request::Upcoming { limit };
+    let Answer::Upcoming(upcoming) = ask(&shared, asked).await? else { return Err(unexpected()) };
+    Ok(answer(StatusCode::OK, view::list(upcoming.iter().map(view::upcoming).collect(), None)))
+}
+
 /// `GET /v1/status`.
 pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     let mut document = view::status(&ask_status(&shared).await?);
