@@ -414,6 +414,14 @@ fn the_rest(dwell: &Checked) {
     });
     let (status, triggered) = dwell.post("/v1/triggers", &[], &by_hand);
     assert_eq!((status, &triggered["debounced"][0]["key"]), (202, &json!("k")));
+    let id = triggered["trigger"].as_str().unwrap();
+    assert_eq!(dwell.get("/v1/triggers/{id}", &[id], "")["payload"], json!({"n": 1}));
+    assert_eq!(dwell.post("/v1/triggers/{id}/replay", &[id], &json!({})).0, 200);
+    let (status, replayed) = dwell.post("/v1/triggers/{id}/replay", &[id], &json!({"force": true}));
+    assert_eq!(status, 202);
+    let replayed = dwell.get("/v1/triggers/{id}", &[replayed["trigger"].as_str().unwrap()], "");
+    assert_eq!(replayed["replay_of"], id);
+    assert_eq!(dwell.ask("get", "/v1/triggers/{id}", &["trg_"], "", &Value::Null).1["code"], "ambiguous");
     assert_eq!(dwell.post("/v1/triggers", &[], &by_hand).0, 200);
     for path in ["/v1/triggers", "/v1/runs", "/v1/flows", "/v1/upcoming"] {
         assert!(!dwell.get(path, &[], "")["items"].as_array().unwrap().is_empty(), "{path}");

@@ -5,7 +5,7 @@ use super::index::Entry;
 use super::letters::Letter;
 use super::request::{Filter, Group, Page, Upcoming};
 use super::settings::{READS_PER_PAGE_MAX, VISITS_PER_PAGE_MAX};
-use crate::model::{IdRange, Kind, Record, RecordId, Trigger, masked};
+use crate::model::{IdRange, Kind, Record, RecordId, Trigger, TriggerId, masked};
 use crate::store::{Direction, Stored, keys};
 
 /// Ids in a range, live or finished.
@@ -158,6 +158,13 @@ pub(super) fn groups(draft: &Draft<'_>, limit: usize) -> Result<Vec<Group>, Fail
 pub(super) fn triggers(draft: &Draft<'_>, limit: usize) -> Result<Vec<Trigger>, Fail> {
     let (from, to) = keys::all_triggers();
     let found = draft.disk.scan(&from, &to, Direction::Descending, limit.min(Filter::LIMIT_MAX))?;
+    found.iter().map(|(_, value)| Ok(Trigger::decode(value)?)).collect()
+}
+
+/// The first two triggers of a range of ids: what a beginning of an id stands for, or that it stands for several.
+pub(super) fn triggers_of(draft: &Draft<'_>, low: TriggerId, high: TriggerId) -> Result<Vec<Trigger>, Fail> {
+    let (from, to) = keys::trigger_range(low, high);
+    let found = draft.disk.scan(&from, &to, Direction::Ascending, 2)?;
     found.iter().map(|(_, value)| Ok(Trigger::decode(value)?)).collect()
 }
 

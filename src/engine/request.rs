@@ -11,7 +11,7 @@ use super::why::{Asked, Why};
 use crate::model::{
     Action, Cause, Command, Drain, Fingerprint, IdRange, Kind, Measure, Meter, Missing, Mode, Name, Origin,
     Pace, Record, RecordId, Redrive, RedriveId, Rejected, Report, Runtime, Scope, Standing, StateName,
-    Submission, Time, Trigger, Work,
+    Submission, Time, Trigger, TriggerId, Work,
 };
 use crate::pace::{Outcome, Reason};
 use crate::store::{Debounced, Durable, ScheduleRow};
@@ -109,6 +109,13 @@ pub enum Request {
     Triggers {
         /// At most.
         limit: usize,
+    },
+    /// The first two accepted triggers of a range of ids, both ends included -> [`Answer::Triggers`].
+    FindTriggers {
+        /// From.
+        low: TriggerId,
+        /// To.
+        high: TriggerId,
     },
     /// Every configured runtime -> [`Answer::Runtimes`].
     Runtimes,
@@ -236,6 +243,7 @@ impl Request {
             | Request::Resolve { .. }
             | Request::List(_)
             | Request::Triggers { .. }
+            | Request::FindTriggers { .. }
             | Request::Upcoming { .. }
             | Request::Runtimes
             | Request::Status
@@ -460,7 +468,7 @@ pub struct Detail {
 #[derive(Clone, Debug)]
 pub struct Triggered {
     /// Its id, or the first one's for a duplicate.
-    pub trigger: crate::model::TriggerId,
+    pub trigger: TriggerId,
     /// True if nothing was created.
     pub duplicate: bool,
     /// The runs it made, then or now; those that are recorded only are among them.

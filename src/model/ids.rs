@@ -75,6 +75,17 @@ impl TriggerId {
     pub fn made_at(self) -> super::Time {
         super::Time::from_millis(u64::try_from(self.0 >> 80).unwrap_or(u64::MAX))
     }
+
+    /// The first and the last id that begin with `prefix` (`trg_01J..`); `None` if it is not the beginning of one.
+    pub fn prefixed(prefix: &str) -> Option<(TriggerId, TriggerId)> {
+        let digits = prefix.strip_prefix("trg_")?.to_ascii_uppercase();
+        if digits.len() > 26 {
+            return None;
+        }
+        let low = Ulid::from_string(&format!("{digits:0<26}")).ok()?.0;
+        let high = Ulid::from_string(&format!("{digits:Z<26}")).map_or(u128::MAX, |ulid| ulid.0);
+        Some((TriggerId(low), TriggerId(high)))
+    }
 }
 
 /// The random part of a ULID.
@@ -175,6 +186,19 @@ mod tests {
         assert!(range.low <= id && id <= range.high && range.low < range.high);
         assert!("trg_x".parse::<RecordId>().is_err());
         assert!(RecordId::prefixed("ses_!").is_err());
+    }
+
+    #[test]
+    fn the_beginnings_of_a_trigger_s_id_contain_it() {
+        let id = TriggerId(0x0191_0000_0000_1234_5678_9abc_def0_1234);
+        let text = id.to_string();
+        assert_eq!(TriggerId::prefixed(&text), Some((id, id)));
+        for end in 4..text.len() {
+            let (low, high) = TriggerId::prefixed(&text[..end]).unwrap();
+            assert!(low <= id && id <= high, "{end}");
+        }
+        assert_eq!(TriggerId::prefixed("ses_01"), None);
+        assert_eq!(TriggerId::prefixed("trg_!"), None);
     }
 
     #[test]

@@ -253,6 +253,17 @@ pub fn drain(view: &DrainView) -> Json {
 
 /// An accepted trigger, without its payload.
 pub fn trigger(trigger: &Trigger) -> Json {
+    about_trigger(trigger).done()
+}
+
+/// An accepted trigger, whole.
+pub fn trigger_with_payload(trigger: &Trigger) -> Json {
+    about_trigger(trigger)
+        .maybe("payload", (!trigger.payload.is_empty()).then(|| raw(&trigger.payload)))
+        .done()
+}
+
+fn about_trigger(trigger: &Trigger) -> Object {
     let runs: Vec<String> = trigger.runs.iter().map(ToString::to_string).collect();
     Object::default()
         .with("id", trigger.id.to_string())
@@ -264,8 +275,8 @@ pub fn trigger(trigger: &Trigger) -> Json {
         .maybe("dedup", trigger.dedup.as_deref())
         .with("org", &*trigger.org)
         .with("env", &*trigger.env)
+        .maybe("replay_of", trigger.replay_of.map(|id| id.to_string()))
         .with("runs", runs)
-        .done()
 }
 
 /// What became of a trigger.

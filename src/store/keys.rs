@@ -243,6 +243,11 @@ pub fn all_answered() -> Range {
     (vec![ANSWER, ANSWER_BY_TIME], vec![ANSWER, ANSWER_BY_TIME + 1])
 }
 
+/// The triggers of a range of ids, both ends included.
+pub fn trigger_range(low: TriggerId, high: TriggerId) -> Range {
+    (trigger(low), just_after(trigger(high)))
+}
+
 /// The live records of a range of ids, both ends included.
 pub fn live_range(ids: IdRange) -> Range {
     (live(ids.low), just_after(live(ids.high)))

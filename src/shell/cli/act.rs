@@ -1,11 +1,11 @@
-//! Commands that change something: trigger, cancel, resume, redrive, charge, report, runtime, drain.
+//! Commands that change something: trigger, replay, cancel, resume, redrive, charge, report, runtime, drain.
 
 use std::io::Read as _;
 use std::path::Path;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::args::{Charge, Drain, Many, One, Redrive, Report, Runtime, Trigger, Undrain};
+use super::args::{Charge, Drain, Many, One, Redrive, Replay, Report, Runtime, Trigger, Undrain};
 use super::client::{Client, escaped};
 use super::exit::{Failure, USAGE};
 use super::look::{brief, text};
@@ -35,14 +35,24 @@ pub fn trigger(client: &Client, args: &Trigger) -> Result<(), Failure> {
         }
         body.insert("payload".to_owned(), payload);
     }
-    let answer = client.post("/v1/triggers", &Json::Object(body))?;
-    if args.json {
-        return out::json(&answer);
+    triggered(&client.post("/v1/triggers", &Json::Object(body))?, args.json)
+}
+
+/// `dwell replay`.
+pub fn replay(client: &Client, args: &Replay) -> Result<(), Failure> {
+    let path = format!("/v1/triggers/{}/replay", escaped(&args.id));
+    triggered(&client.post(&path, &json!({ "force": args.force }))?, args.json)
+}
+
+/// What became of a trigger.
+fn triggered(answer: &Json, json: bool) -> Result<(), Failure> {
+    if json {
+        return out::json(answer);
     }
     if answer.get("duplicate") == Some(&Json::Bool(true)) {
         out::note("already accepted: nothing new was made");
     }
-    out::line(text(&answer, "trigger"))?;
+    out::line(text(answer, "trigger"))?;
     let runs = answer.get("runs").and_then(Json::as_array).map_or(&[] as &[Json], Vec::as_slice);
     let flows = |member: &str| {
         answer.get(member).and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str)
@@ -53,7 +63,12 @@ pub fn trigger(client: &Client, args: &Trigger) -> Result<(), Failure> {
     for flow in flows("shadow") {
         out::note(&format!("flow {flow} is in shadow: what it would have run is recorded, and is not run"));
     }
-    if runs.is_empty() && flows("off").next().is_none() {
+    let debounced = answer.get("debounced").and_then(Json::as_array).map_or(&[] as &[Json], Vec::as_slice);
+    for held in debounced {
+        let (flow, due) = (text(held, "flow"), brief(text(held, "due_at")));
+        out::note(&format!("flow {flow} waits for more of them; it runs at {due}"));
+    }
+    if runs.is_empty() && debounced.is_empty() && flows("off").next().is_none() {
         out::note("no flow matches it: it made no runs");
     }
     for run in runs {

@@ -65,13 +65,18 @@ Without a running server it starts one in the foreground and stops it when the s
     /// Hand in an event by hand
     #[command(after_help = "Example:\n  dwell trigger github pull_request --action opened payload.json")]
     Trigger(Trigger),
+    /// Match an accepted trigger against today's flows
+    #[command(after_help = "Examples:
+  dwell replay trg_01K              what it made; nothing new
+  dwell replay trg_01K --force      new runs, of a new trigger that names the old one")]
+    Replay(Replay),
     /// List records and what is around them
     #[command(
         after_help = "Examples:\n  dwell ls\n  dwell ls runs --state backoff --flow review\n  dwell ls runtimes --json"
     )]
     Ls(Ls),
-    /// Show one record
-    #[command(after_help = "Example:\n  dwell show ses_01K --json")]
+    /// Show one record, or one trigger with its payload
+    #[command(after_help = "Examples:\n  dwell show ses_01K --json\n  dwell show trg_01K")]
     Show(One),
     /// Show every step a record made
     #[command(after_help = "Example:\n  dwell history run_01K")]
@@ -252,6 +257,18 @@ pub struct Trigger {
     pub env: Option<String>,
     /// JSON payload; - is stdin
     pub file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// Trigger id, or a unique beginning of it
+    pub id: String,
+    /// Make new runs
+    #[arg(long)]
+    pub force: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

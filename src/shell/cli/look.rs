@@ -201,7 +201,8 @@ fn upcoming(item: &Json) -> Vec<String> {
 
 /// `dwell show`.
 pub fn show(client: &Client, args: &One) -> Result<(), Failure> {
-    let record = client.get(&format!("/v1/records/{}", escaped(&args.id)))?;
+    let kind = if args.id.starts_with("trg_") { "triggers" } else { "records" };
+    let record = client.get(&format!("/v1/{kind}/{}", escaped(&args.id)))?;
     if args.json {
         return out::json(&record);
     }

@@ -54,6 +54,7 @@ fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Config(ConfigCommand::Check) => config_check(place)?,
         Command::Config(ConfigCommand::Schema) => out::json(&keys::json_schema())?,
         Command::Trigger(args) => act::trigger(&client()?, args)?,
+        Command::Replay(args) => act::replay(&client()?, args)?,
         Command::Ls(args) => look::ls(&client()?, args)?,
         Command::Show(args) => look::show(&client()?, args)?,
         Command::History(args) => look::history(&client()?, args)?,

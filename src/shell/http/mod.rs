@@ -17,6 +17,7 @@ mod once;
 mod records;
 mod reports;
 mod system;
+mod triggers;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -177,7 +178,9 @@ const fn delete(path: &'static str, answer: fn(MethodFilter) -> MethodRouter<Arc
 /// Every route there is; `schema/openapi.yaml` describes each, and `tests/openapi.rs` holds the two together.
 pub const ROUTES: &[Route] = &[
     post("/hooks/{source}", |method| on(method, intake::hook).layer(DefaultBodyLimit::max(HOOK_BYTES_MAX))),
-    get("/v1/triggers", |method| on(method, system::triggers)),
+    get("/v1/triggers", |method| on(method, triggers::list)),
+    get("/v1/triggers/{id}", |method| on(method, triggers::show)),
+    post("/v1/triggers/{id}/replay", |method| on(method, triggers::replay)),
     post("/v1/triggers", |method| on(method, intake::trigger)),
     get("/v1/sessions", |method| on(method, records::sessions)),
     post("/v1/sessions", |method| on(method, intake::session)),

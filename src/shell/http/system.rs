@@ -1,4 +1,4 @@
-//! What is not about one record: runtimes, triggers, flows, status, health, and the test clock.
+//! What is not about one record: runtimes, what is upcoming, status, health, and the test clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,18 +24,6 @@ const READY_WITHIN: Duration = Duration::from_secs(2);
 
 /// The most blocked flows that are told.
 const BLOCKED_MAX: usize = 100;
-
-/// `GET /v1/triggers`.
-pub(super) async fn triggers(
-    State(shared): State<Arc<Shared>>,
-    Params(mut query): Params,
-) -> Result<Response, Problem> {
-    let limit = limit(&mut query, Filter::LIMIT_MAX)?;
-    query.finish()?;
-    let asked = Request::Triggers { limit };
-    let Answer::Triggers(triggers) = ask(&shared, asked).await? else { return Err(unexpected()) };
-    Ok(answer(StatusCode::OK, view::list(triggers.iter().map(view::trigger).collect(), None)))
-}
 
 /// `GET /v1/runtimes`.
 pub(super) async fn runtimes(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
