@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::{World, check_in};
-use dwell::engine::{Answer, DEBOUNCED_MAX, Org, Outcome, Request, Settings, Triggered, Upcoming};
-use dwell::model::{Debounce, Effect, Fault, Name, RecordId, Submission, Time, Trigger, TriggerId};
+use dwell::engine::{Answer, DEBOUNCED_MAX, Flow, Org, Outcome, Request, Settings, Triggered, Upcoming};
+use dwell::model::{Debounce, Effect, Fault, Group, Name, RecordId, Submission, Time, Trigger, TriggerId};
 use dwell::store::memory::Fault as DiskFault;
 use dwell::store::{Backend as _, Batch, Debounced, Direction, Stored as _, keys};
 use serde_json::{Value, json};
@@ -213,6 +213,48 @@ fn what_is_debounced_passes_the_burst_gate_unseen_and_is_not_counted_as_queued()
     assert!(status.burst.decisions.is_empty(), "{:?}", status.burst.decisions);
     assert_eq!(status.next_deadline, Some(world.now.after(seconds(30))));
     check_in(&mut world, "+30s -> r0 queued, r1 queued, r2 queued, r3 queued, r4 queued");
+}
+
+#[test]
+fn the_mode_at_the_moment_of_its_admission_decides_about_a_run() {
+    let settings = || {
+        let runtimes = BTreeMap::from([("shell".into(), 1)]);
+        Settings {
+            runtimes,
+            flows: BTreeMap::from([("deploy".into(), Flow::default())]),
+            ..Settings::default()
+        }
+    };
+    for (mode, at_last) in
+        [("live", "a queued, a active/1, start a/1 Original"), ("shadow", "a completed"), ("off", "")]
+    {
+        let mut world = World::with(settings());
+        push(&mut world, "a");
+        world.does(&format!("mode deploy {mode}"));
+        check_in(&mut world, &format!("crash ->\n+30s -> {at_last}\n+10m step ->"));
+        assert_eq!(upcoming(&mut world), []);
+    }
+    let mut world = World::with(settings());
+    world.does("mode deploy off");
+    let run = debounced(&mut world, "a", "k");
+    let (triggered, _) = trigger(&mut world, vec![run]);
+    assert_eq!(
+        (triggered.debounced.len(), triggered.off.len()),
+        (0, 1),
+        "a flow that is off waits for nothing"
+    );
+}
+
+#[test]
+fn a_run_that_was_debounced_supersedes_those_of_its_group() {
+    let mut world = World::new();
+    let group = Group { name: "g".into(), max: 1, cancel_in_progress: true, queued_max: None };
+    let first =
+        Submission { flow: Some("deploy".into()), group: Some(group.clone()), ..world.submission("a", &[]) };
+    let second = Submission { group: Some(group), ..debounced(&mut world, "b", "k") };
+    assert_eq!(trigger(&mut world, vec![first]).1, "a queued, a active/1, start a/1 Original");
+    trigger(&mut world, vec![second]);
+    check_in(&mut world, "+30s -> b queued, a cancelled, b active/1, stop a/1, start b/1 Original");
 }
 
 #[test]

@@ -123,6 +123,17 @@ fn a_schedule_s_trigger_starts_its_own_flow_and_no_other() {
 }
 
 #[test]
+fn the_examples_about_time_are_flows() {
+    let nightly = flow(include_str!("../../schema/examples/flows/nightly-report.yaml"));
+    let next = nightly.schedule().unwrap().next(at("2026-11-20T12:00:00Z"));
+    assert_eq!(next, Some(at("2026-11-23T08:00:00Z")));
+    let deploy = include_str!("../../schema/examples/flows/deploy-when-quiet.yaml");
+    let push = json!({"ref": "refs/heads/main", "after": "c0ffee", "repository": {"full_name": "acme/api"}});
+    let run = &expand(deploy, &push)[0];
+    assert_eq!(&*run.debounce.as_ref().unwrap().key, "acme/api refs/heads/main");
+}
+
+#[test]
 fn each_run_has_the_debounce_key_of_its_own_item() {
     let text = with("for_each: \"commits[*]\"\ndebounce: { key: \"${branch}/${item.author}\", quiet: 10s }");
     let payload = json!({"branch": "main", "commits": [{"author": "a"}, {"author": "b"}]});
