@@ -13,7 +13,7 @@ mod server;
 
 use common::{World, check, check_in};
 use dwell::engine::Request;
-use dwell::model::{Effect, RecordId, Report, Usage};
+use dwell::model::{Effect, RecordId, Report, Start, Usage};
 use dwell::store::{Backend as _, keys};
 use serde_json::{Value, json};
 use server::{Server, directory, dwell};
@@ -41,11 +41,22 @@ fn the_attempt_that_spends_the_last_money_is_stopped_and_a_top_up_goes_on_with_i
          a/5 succeeded          -> a completed, stop a/5
          top_up a +1 cost_usd   -> rejected illegal_transition",
     );
-    let sessions = world.effects.iter().filter_map(|effect| match effect {
-        Effect::Start(start) if start.attempt > 1 => start.session.as_deref(),
-        _ => None,
-    });
-    assert_eq!(sessions.collect::<Vec<_>>(), ["s1"; 4]);
+    let sessions: Vec<Option<String>> = starts(&world).into_iter().map(|start| start.session).collect();
+    assert_eq!(
+        sessions,
+        [None, Some("s1"), Some("s1"), Some("s1"), Some("s1")].map(|id| id.map(str::to_owned))
+    );
+}
+
+/// What was to be started so far.
+fn starts(world: &World) -> Vec<Start> {
+    let mut starts = Vec::new();
+    for effect in &world.effects {
+        if let Effect::Start(start) = effect {
+            starts.push((**start).clone());
+        }
+    }
+    starts
 }
 
 #[test]
@@ -169,11 +180,8 @@ fn what_the_meter_of_a_session_showed_is_there_for_its_resume() {
          a/2 not_resumable       -> a backoff +10s, stop a/2
          +10s                    -> a queued, a active/3, start a/3 Original",
     );
-    let starts = world.effects.iter().filter_map(|effect| match effect {
-        Effect::Start(start) => Some(start.told),
-        _ => None,
-    });
-    assert_eq!(starts.collect::<Vec<_>>(), [0, 363_044, 0]);
+    let told: Vec<u64> = starts(&world).into_iter().map(|start| start.told).collect();
+    assert_eq!(told, [0, 363_044, 0]);
     let (answers, _) = world.tick(vec![report(3), report(2)]).unwrap();
     assert!(answers[0].is_ok() && answers[1].is_err());
     assert!(world.disk.get(&keys::told(id)).unwrap().is_some());

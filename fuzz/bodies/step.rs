@@ -148,8 +148,8 @@ impl Life {
             b'p' => Report::Spawned { child, session: None },
             b'P' => Report::Spawned { child, session: Some("0b4c".to_owned()) },
             b'i' => Report::Session { id: "s".repeat(digit(script) * 1_000) },
-            b'a' => Report::Usage(self.usage(script, false)),
-            b'z' => Report::Usage(self.usage(script, true)),
+            b'a' => Report::Usage(Life::usage(script, false)),
+            b'z' => Report::Usage(Life::usage(script, true)),
             b's' => Report::Succeeded { result: Some("\u{fc}".repeat(digit(script) * 1_000)) },
             b'f' => Report::Failed(fault("exit_1")),
             b'e' => Report::Failed(fault(code::EXIT_75)),
@@ -169,7 +169,7 @@ impl Life {
     }
 
     /// Two digits: tokens, and millionths of a dollar; the last one is more than any agent can use.
-    fn usage(&self, script: &mut Copied<Iter<'_, u8>>, of_end: bool) -> Usage {
+    fn usage(script: &mut Copied<Iter<'_, u8>>, of_end: bool) -> Usage {
         let amount = |digit: usize| if digit == 9 { u64::MAX } else { CALLS[digit].into() };
         let (tokens, cost) = (amount(digit(script)), amount(digit(script)));
         Usage { tokens, cost, of_end, session_cost: None }

@@ -82,7 +82,8 @@ pub(super) fn read(mut fields: Fields, now: Time) -> Result<Report, Problem> {
         limit: limit(&mut fields, now)?,
         result: result(&mut fields),
         session: fields.text("id")?,
-        usage: usage(&mut fields)?,
+        // Anywhere else it would be passed over in silence.
+        usage: if kind == "usage" { usage(&mut fields)? } else { Usage::default() },
     };
     let report = Report::named(&kind, said, &raw);
     // An unknown type may come with fields of its own; they are in the raw text.
@@ -167,6 +168,7 @@ mod tests {
             (r#"{"type":"usage","tokens":-1}"#, "tokens: expected a whole number, not a number"),
             (r#"{"type":"usage","cost_usd":-0.1}"#, "cost_usd: expected an amount of dollars, not a number"),
             (r#"{"type":"usage","cost":1}"#, "cost: unknown field"),
+            (r#"{"type":"succeeded","cost_usd":0.4}"#, "cost_usd: unknown field"),
         ] {
             assert_eq!(parse(json), Err(detail.to_owned()));
         }
