@@ -186,7 +186,7 @@ impl World {
 /// [group=g [max=1] [queue=1] [newest]]`,
 /// `a/1 <report> [+time]`,
 /// `a/1 charge 3`, `a/1 usage 0.4 5t [end]`, `top_up a +1 cost_usd`, `cancel a`, `resume a`, `redrive a`, `rerun a b`, `pause claude +1h`, `pause claude/m +1h`, `open claude`, `drain +30s` (a stop), `drain org:o [+30s]`,
-/// `undrain org:o`, `drains`, `+90m` (time
+/// `undrain org:o`, `drains`, `held` (pauses and limits), `a/1 rate_limited +1h overage=+2h` (rejected), `.. credits=+2h` (not), `+90m` (time
 /// passes, one tick), `+90m step` (from deadline to deadline), `crash` (open anew, survivors stopped), `lose`, `land`
 /// (what the next commit does), `show a`, `pace 10/s [cause=lost] [org=o]` (redrive dead letters so fast), `redrives`,
 /// `stop 1` (the first of them), `groups`; triggers and modes as in `modes`;
@@ -261,6 +261,7 @@ impl World {
             },
             ["undrain", scope] => Request::UndrainScope { scope: scope.parse().unwrap() },
             ["drains"] => Request::Drains,
+            ["held"] => Request::Runtimes,
             ["pace", rate, options @ ..] => self.pace(rate, options),
             ["redrives"] => Request::Redrives,
             ["stop", number] => Request::StopRedrive { id: RedriveId(number.parse().unwrap()) },
@@ -343,6 +344,7 @@ impl World {
                     let again = if told.again { "again " } else { "" };
                     parts.push(format!("{again}{}", String::from_utf8(told.body).unwrap()));
                 }
+                Ok(Answer::Runtimes(views)) => parts.extend(self.held(&views)),
                 Ok(answer) => parts.extend(self.told_of_modes(&answer)),
             }
         }
@@ -350,6 +352,22 @@ impl World {
             parts.push(words);
         }
         parts.join(", ")
+    }
+
+    /// The rows that hold something now: `claude/m told +1h by a`, `shell paused +1h`.
+    fn held(&self, views: &[RuntimeView]) -> Vec<String> {
+        let rows = views.iter().flat_map(|view| std::iter::once(&view.runtime).chain(&view.models));
+        let mut held = Vec::new();
+        for row in rows {
+            if let Some(pause) = row.limited.filter(|pause| pause.limit.until > self.now) {
+                let (by, until) = (self.name(pause.by.unwrap()), self.span(pause.limit.until));
+                held.push(format!("{} {}{until} by {by}", row.name, pause.limit.source));
+            }
+            if let Some(until) = row.paused_until.filter(|until| *until > self.now) {
+                held.push(format!("{} paused{}", row.name, self.span(until)));
+            }
+        }
+        held
     }
 
     fn pace(&mut self, rate: &str, options: &[&str]) -> Request {
@@ -466,7 +484,15 @@ impl World {
             Some(by) if by.starts_with('+') => Reset::At(self.now.after(duration(by))),
             Some(_) | None => Reset::Absent,
         };
-        let limit = LimitReport { reset, ..LimitReport::default() };
+        let overage = rest.iter().find_map(|word| {
+            let (by, rejected) = match word.split_once('=')? {
+                ("overage", by) => (by, true),
+                ("credits", by) => (by, false),
+                (name, _) => panic!("what is {name:?}?"),
+            };
+            Some(Overage { rejected, reset: Reset::At(self.now.after(duration(by))) })
+        });
+        let limit = LimitReport { reset, overage, ..LimitReport::default() };
         match name {
             "spawned" => Report::Spawned {
                 child: Child { pid: 4711, started: 1, boot: 1 },
