@@ -478,9 +478,6 @@ fn five_hundred_resume_at_one_reset_within_the_concurrency_and_in_their_order_al
             crashed = true;
             assert_eq!(world.open().len(), running.len() + started_later(&world), "all were outstanding");
             running.clear();
-            world
-                .effects
-                .retain(|effect| matches!(effect, Effect::Start(start) if !resumed.contains(&start.id)));
             resumed.extend(started(&mut world));
             world.tick(Vec::new()).unwrap();
         }
