@@ -247,6 +247,7 @@ fn sleeper() -> Value {
         "runtime": "shell", "action": {"command": ["sleep", "1000"], "cwd": "/"}, "org": "o", "env": "e",
         "task": "t", "budget": 2, "payload": {"n": 1}, "labels": {"team": "red"}, "expires": "24h",
         "concurrency": {"group": "sleepers", "max": 9, "cancel_in_progress": false, "queue": 9},
+        "on_dead_letter": {"http": {"url": "http://127.0.0.1:9/", "headers": {"X-Key": "secret"}}},
     })
 }
 

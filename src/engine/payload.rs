@@ -9,6 +9,9 @@ use serde_json::{Map, Value as Json, json};
 use super::core::Core;
 use crate::model::{Name, NoticeEvent, Record, State, Time};
 
+/// Labels longer than this are left out: a thousand notices are one commit.
+const LABELS_BYTES_MAX: usize = 16 << 10;
+
 /// The beginning of every notice.
 pub(super) fn begun(event: NoticeEvent, count: u64, now: Time) -> Map<String, Json> {
     members([("event", json!(event.as_str())), ("at", moment(now)), ("count", json!(count))])
@@ -23,8 +26,11 @@ pub(super) fn record(record: &Record, labels: &BTreeMap<String, String>) -> Map<
         ("env", json!(&*record.env)),
         ("runtime", json!(&*record.runtime)),
         ("attempt", json!(record.attempt)),
-        ("labels", json!(labels)),
     ]);
+    let bytes: usize = labels.iter().map(|(name, text)| name.len() + text.len()).sum();
+    if bytes <= LABELS_BYTES_MAX {
+        said.insert("labels".to_owned(), json!(labels));
+    }
     let mut maybe = |name: &str, value: Option<Json>| {
         if let Some(value) = value {
             said.insert(name.to_owned(), value);

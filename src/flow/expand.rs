@@ -80,6 +80,10 @@ impl Flow {
         let before = filler.faults.len();
         let on_dead_letter =
             self.on_dead_letter.as_ref().map(|request| filler.request("on_dead_letter.http", request));
+        if on_dead_letter.as_ref().is_some_and(|told| told.bytes() > Work::ON_DEAD_LETTER_BYTES_MAX) {
+            let most = Work::ON_DEAD_LETTER_BYTES_MAX;
+            filler.faults.push(format!("on_dead_letter.http becomes longer than {most} bytes"));
+        }
         // What cannot be addressed is not sent.
         let on_dead_letter = on_dead_letter.filter(|_| filler.faults.len() == before);
         let task = self.task.as_ref().map(|task| bounded(&filler.fill("task", task)));

@@ -87,6 +87,9 @@ pub struct Work {
 }
 
 impl Work {
+    /// The most bytes of [`Work::on_dead_letter`]: a thousand dead letters in a tick are one commit.
+    pub const ON_DEAD_LETTER_BYTES_MAX: usize = 16 << 10;
+
     /// Nothing but what an attempt does.
     pub const fn of(action: Action) -> Work {
         Work { action, payload: Vec::new(), task: None, labels: BTreeMap::new(), on_dead_letter: None }
@@ -133,6 +136,12 @@ pub struct HttpRequest {
 impl HttpRequest {
     /// The methods there are; the first is that of a request which names none.
     pub const METHODS: [&'static str; 6] = ["POST", "PUT", "PATCH", "GET", "HEAD", "DELETE"];
+
+    /// How many bytes its texts have.
+    pub fn bytes(&self) -> usize {
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len());
+        self.url.len() + self.method.len() + headers.sum::<usize>()
+    }
 }
 
 /// A record to be admitted.

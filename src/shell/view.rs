@@ -59,6 +59,7 @@ pub fn detail(detail: &Detail) -> Json {
         .with("action", action(&work.action))
         .maybe("payload", (!work.payload.is_empty()).then(|| raw(&work.payload)))
         .maybe("labels", (!labels.is_empty()).then_some(labels))
+        .maybe("on_dead_letter", work.on_dead_letter.as_ref().map(request))
         .done()
 }
 
@@ -143,14 +144,15 @@ fn action(action: &Action) -> Json {
             let agent = Object::default().with("prompt", prompt.as_str()).maybe("cwd", cwd.as_deref()).done();
             json!({ "agent": agent })
         }
-        Action::Http(HttpRequest { url, method, headers }) => {
-            // The values may be secrets.
-            let headers: serde_json::Map<String, Json> =
-                headers.keys().map(|name| (name.clone(), json!("***"))).collect();
-            json!({ "http": { "url": url, "method": method, "headers": headers } })
-        }
+        Action::Http(http) => request(http),
         Action::Worker { queue } => json!({ "worker": &**queue }),
     }
+}
+
+fn request(HttpRequest { url, method, headers }: &HttpRequest) -> Json {
+    // The values may be secrets.
+    let headers: Map<String, Json> = headers.keys().map(|name| (name.clone(), json!("***"))).collect();
+    json!({ "http": { "url": url, "method": method, "headers": headers } })
 }
 
 /// JSON as JSON, anything else as text.

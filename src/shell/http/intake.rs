@@ -127,6 +127,7 @@ pub(super) fn submission(
         payload: fields.any("payload").map(|payload| payload.to_string().into_bytes()).unwrap_or_default(),
         task: fields.text("task")?.map(|text| crate::model::bounded(&text)),
         labels,
+        on_dead_letter: on_dead_letter(&mut fields)?,
         ..Work::of(action(&mut fields)?)
     };
     let submission = Submission {
@@ -175,19 +176,35 @@ fn action(fields: &mut Fields) -> Result<Action, Problem> {
             agent.finish()?;
             read
         }
-        (None, None, Some(mut http), None) => {
-            let url = http.required("url")?;
-            let method = http.text("method")?.unwrap_or_else(|| "POST".to_owned());
-            let request = model::HttpRequest { url, method, headers: http.table("headers")? };
-            http.finish()?;
-            crate::exec::http::check(&request).map_err(|what| action.problem("http", &what))?;
-            Action::Http(request)
-        }
+        (None, None, Some(http), None) => Action::Http(request(&action, http)?),
         (None, None, None, Some(queue)) => Action::Worker { queue: queue.into() },
         _ => return Err(fields.problem("action", expected)),
     };
     action.finish()?;
     Ok(read)
+}
+
+/// `within.http`.
+fn request(within: &Fields, mut http: Fields) -> Result<model::HttpRequest, Problem> {
+    let url = http.required("url")?;
+    let method = http.text("method")?.unwrap_or_else(|| "POST".to_owned());
+    let request = model::HttpRequest { url, method, headers: http.table("headers")? };
+    http.finish()?;
+    crate::exec::http::check(&request).map_err(|what| within.problem("http", &what))?;
+    Ok(request)
+}
+
+/// As a flow has it.
+fn on_dead_letter(fields: &mut Fields) -> Result<Option<model::HttpRequest>, Problem> {
+    const BYTES_MAX: usize = Work::ON_DEAD_LETTER_BYTES_MAX;
+    let Some(mut told) = fields.object("on_dead_letter")? else { return Ok(None) };
+    let http = told.object("http")?.ok_or_else(|| told.problem("http", "it is missing"))?;
+    let request = request(&told, http)?;
+    told.finish()?;
+    if request.bytes() > BYTES_MAX {
+        return Err(fields.problem("on_dead_letter", &format!("expected at most {BYTES_MAX} bytes")));
+    }
+    Ok(Some(request))
 }
 
 pub(super) fn required_name(fields: &mut Fields, name: &str) -> Result<String, Problem> {
@@ -220,6 +237,29 @@ mod tests {
         ] {
             let refused = read(http).unwrap_err();
             assert!(refused.contains(expected), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_is_sent_of_a_dead_letter_is_checked_like_any_request() {
+        let read = |told: &str| {
+            read(&format!(r#"{{"runtime":"r","action":{{"command":["x"]}},"on_dead_letter":{told}}}"#))
+        };
+        let told = read(r#"{"http":{"url":"http://h/","method":"PUT"}}"#).unwrap().work.on_dead_letter;
+        assert_eq!(told.map(|request| request.method), Some("PUT".to_owned()));
+        let long =
+            format!(r#"{{"http":{{"url":"http://h/{}"}}}}"#, "x".repeat(Work::ON_DEAD_LETTER_BYTES_MAX));
+        for (told, expected) in [
+            ("{}", "on_dead_letter.http: it is missing"),
+            (r#"{"http":{"url":"h"}}"#, "on_dead_letter.http: \"h\""),
+            (
+                r#"{"https":{"url":"http://h/"},"http":{"url":"http://h/"}}"#,
+                "on_dead_letter.https: unknown field",
+            ),
+            (long.as_str(), "on_dead_letter: expected at most 16384 bytes"),
+        ] {
+            let refused = read(told).unwrap_err();
+            assert!(refused.starts_with(expected), "{refused}");
         }
     }
 
