@@ -44,9 +44,9 @@ fn world(notify: Option<Notify>) -> World {
 
 /// The attempts that started on the runtime notify since the last look.
 fn starts(world: &mut World) -> Vec<Start> {
-    let starts = std::mem::take(&mut world.effects).into_iter().filter_map(|effect| match effect {
-        Effect::Start(start) if &*start.runtime == NOTIFY => Some(*start),
-        _ => None,
+    let starts = std::mem::take(&mut world.effects).into_iter().filter_map(|effect| {
+        let Effect::Start(start) = effect else { return None };
+        Some(*start).filter(|start| &*start.runtime == NOTIFY)
     });
     starts.collect()
 }

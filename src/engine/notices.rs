@@ -60,7 +60,7 @@ pub(super) struct Notices {
 }
 
 /// What happened in one tick of one kind to one flow or runtime.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Heard {
     count: u64,
     about: Option<RecordId>,
@@ -101,14 +101,8 @@ pub(super) fn tell(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     }
     runtimes(draft, &mut heard);
     for (flow, from, to) in std::mem::take(&mut draft.core.notices.modes) {
-        let detail = Some(format!("{from} -> {to}"));
-        hear(
-            draft.core,
-            &mut heard,
-            NoticeEvent::ModeChanged,
-            &flow,
-            Heard { count: 1, about: None, detail },
-        );
+        let once = Heard { count: 1, about: None, detail: Some(format!("{from} -> {to}")) };
+        hear(draft.core, &mut heard, NoticeEvent::ModeChanged, &flow, &once);
     }
     for (key, heard) in heard {
         note(draft, key, heard)?;
@@ -126,7 +120,7 @@ pub(super) fn end(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     }
     for runtime in stalls::stalled(draft.core) {
         let once = Heard { count: 1, ..Heard::default() };
-        hear(draft.core, &mut heard, NoticeEvent::Stalled, &runtime, once);
+        hear(draft.core, &mut heard, NoticeEvent::Stalled, &runtime, &once);
     }
     for (key, heard) in heard {
         note(draft, key, heard)?;
@@ -213,17 +207,15 @@ fn runtimes(draft: &mut Draft<'_>, heard: &mut BTreeMap<Key, Heard>) {
     let paused = held.difference(&before).map(|name| (NoticeEvent::RuntimePaused, name));
     let resumed = before.difference(&held).map(|name| (NoticeEvent::RuntimeResumed, name));
     for (event, name) in paused.chain(resumed) {
-        hear(core, heard, event, name, Heard { count: 1, ..Heard::default() });
+        hear(core, heard, event, name, &Heard { count: 1, ..Heard::default() });
     }
 }
 
 /// Hears what happened to a runtime or a flow, for everybody who wants to be told.
-fn hear(core: &Core, heard: &mut BTreeMap<Key, Heard>, event: NoticeEvent, subject: &Name, what: Heard) {
+fn hear(core: &Core, heard: &mut BTreeMap<Key, Heard>, event: NoticeEvent, subject: &Name, what: &Heard) {
     let wants = core.settings.notify.iter().filter(|(_, notify)| notify.events.contains(&event));
     for (name, _) in wants {
-        let Heard { count, about, detail } = &what;
-        let what = Heard { count: *count, about: *about, detail: detail.clone() };
-        add(heard, (name.clone(), event, subject.clone()), what);
+        add(heard, (name.clone(), event, subject.clone()), what.clone());
     }
 }
 

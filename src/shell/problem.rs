@@ -136,8 +136,9 @@ impl From<Rejected> for Problem {
             | Rejected::FlowOff { .. }
             | Rejected::Stopping
             | Rejected::KeyReused => problem,
-            Rejected::ClaimsFull { limit } => problem.with("limit", json!(limit)),
-            Rejected::TooManyRedrives { limit } => problem.with("limit", json!(limit)),
+            Rejected::ClaimsFull { limit } | Rejected::TooManyRedrives { limit } => {
+                problem.with("limit", json!(limit))
+            }
         }
     }
 }
