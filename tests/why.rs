@@ -73,6 +73,7 @@ fn name(rule: &Rule) -> &'static str {
         Rule::Held(Hold::Paused { .. }) => "paused",
         Rule::Held(Hold::Limited(_)) => "limited",
         Rule::Held(Hold::Model(_)) => "model",
+        Rule::Held(Hold::Unclaimed { .. }) => "unclaimed",
         Rule::Held(Hold::Burst { .. }) => "burst",
         Rule::Held(Hold::Group { .. }) => "group",
         Rule::Held(Hold::Ramp { .. }) => "ramp",
@@ -130,18 +131,18 @@ impl Life {
             StateName::RateLimited,
         ];
         let pages = self.answers(states.map(filter).into());
-        let records = |answer| match answer {
-            Answer::Page(page) => page.records,
-            other => panic!("{other:?}"),
+        let records = |answer| {
+            let Answer::Page(page) = answer else { panic!("{answer:?}") };
+            page.records
         };
         pages.into_iter().flat_map(records).collect()
     }
 
     fn why(&mut self, ids: &[RecordId]) -> Vec<Why> {
         let asked = ids.iter().map(|id| Request::Why(Asked::Record(*id))).collect();
-        let whys = self.answers(asked).into_iter().map(|answer| match answer {
-            Answer::Why(why) => *why,
-            other => panic!("{other:?}"),
+        let whys = self.answers(asked).into_iter().map(|answer| {
+            let Answer::Why(why) = answer else { panic!("{answer:?}") };
+            *why
         });
         whys.collect()
     }
@@ -308,7 +309,13 @@ impl Life {
                 let id = *why.by.first().expect("somebody holds the places");
                 Request::Command { id, command: Command::Cancel }
             }
-            other => panic!("{other:?}"),
+            Rule::Held(Hold::Stopping { .. } | Hold::Unclaimed { .. })
+            | Rule::Turn
+            | Rule::Outstanding { .. }
+            | Rule::Dead(_)
+            | Rule::Finished
+            | Rule::Mode(..)
+            | Rule::Open => panic!("{why:?}"),
         };
         self.settle(vec![request])
     }

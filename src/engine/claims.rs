@@ -97,6 +97,11 @@ impl Claims {
         self.waiting.get(queue).map_or(0, BTreeMap::len)
     }
 
+    /// When somebody asked for a queue last.
+    pub(super) fn asked_at(&self, queue: &Name) -> Option<Time> {
+        self.asked.get(queue).copied()
+    }
+
     /// When the first of them is answered, whatever there is.
     pub(super) fn first_deadline(&self) -> Option<Time> {
         self.deadlines.first().map(|(until, ..)| *until)

@@ -46,6 +46,13 @@ pub enum Hold {
         /// As many as may be.
         max: u32,
     },
+    /// A worker would carry it out, and none asks for its queue.
+    Unclaimed {
+        /// The queue.
+        queue: Name,
+        /// When one asked for it last, since dwell was started.
+        asked_at: Option<Time>,
+    },
     /// Its runtime comes back from a pause, and has started as many as it may in this second.
     Ramp {
         /// When it may start more.
@@ -86,6 +93,7 @@ impl Hold {
             | Hold::Paused { .. }
             | Hold::Limited(_)
             | Hold::Burst { .. }
+            | Hold::Unclaimed { .. }
             | Hold::Ramp { .. }
             | Hold::Full { .. } => None,
         }
@@ -99,6 +107,7 @@ pub(super) fn of(core: &Core, entry: &Entry) -> Option<Hold> {
         .or_else(|| closed(core, &entry.runtime))
         .or_else(|| single(core, entry))
         .or_else(|| burst(core, entry))
+        .or_else(|| unclaimed(core, entry))
         .or_else(|| full(core, &entry.runtime))
         .or_else(|| ramping(core, &entry.runtime))
 }
@@ -170,6 +179,13 @@ fn burst(core: &Core, entry: &Entry) -> Option<Hold> {
     let max = core.settings.burst.drain_concurrency;
     let released = core.index.lane(&entry.runtime).map_or(0, |lane| lane.released.len());
     Some(Hold::Burst { released, max })
+}
+
+/// Whether it waits for a worker, and none for it.
+fn unclaimed(core: &Core, entry: &Entry) -> Option<Hold> {
+    let queue = entry.pull.as_ref()?;
+    let nobody = core.claims.waiting(queue) == 0;
+    nobody.then(|| Hold::Unclaimed { queue: queue.clone(), asked_at: core.claims.asked_at(queue) })
 }
 
 pub(super) fn drained(core: &Core, scope: &Scope) -> Option<Hold> {

@@ -282,9 +282,10 @@ impl Index {
     /// take turns there.
     pub(super) fn standing(&self, entry: &Entry, max: usize) -> Option<(usize, usize)> {
         let lane = self.lanes.get(&entry.runtime)?;
-        let rotation = match entry.queue? {
-            Queue::Ready => &lane.queue,
-            Queue::Burst => &lane.burst,
+        let rotation = match (entry.queue?, &entry.pull) {
+            (Queue::Ready, Some(pull)) => return self.queues.place(pull, entry, max),
+            (Queue::Ready, None) => &lane.queue,
+            (Queue::Burst, _) => &lane.burst,
         };
         Some(rotation.place(&entry.org, &entry.env, entry.order, max))
     }

@@ -33,6 +33,12 @@ impl Queues {
         self.with(queue, &entry.runtime, |rotation| rotation.remove(&entry.org, &entry.env, entry.order));
     }
 
+    /// As [`Rotation::place`], of a record that waits in this queue.
+    pub(super) fn place(&self, queue: &Name, entry: &Entry, max: usize) -> Option<(usize, usize)> {
+        let rotation = self.queues.get(queue)?.rotations.get(&entry.runtime)?;
+        Some(rotation.place(&entry.org, &entry.env, entry.order, max))
+    }
+
     /// The record of this queue and runtime whose turn it is.
     pub(super) fn peek(&self, queue: &Name, runtime: &Name) -> Option<RecordId> {
         self.queues.get(queue)?.rotations.get(runtime)?.peek()

@@ -192,14 +192,18 @@ fn by(core: &Core, rule: &Rule, runtime: &Name, entry: Option<&Entry>) -> Vec<Re
     };
     match hold {
         Hold::Limited(pause) => pause.by.into_iter().collect(),
-        Hold::Model(row) => row.limited.and_then(|pause| pause.by).into_iter().collect(),
         Hold::Full { .. } => some(lane.map(|lane| &lane.outstanding)),
         Hold::Burst { .. } => some(lane.map(|lane| &lane.released)),
         Hold::Group { .. } => {
             let member = entry.and_then(|entry| entry.member.as_ref());
             some(member.and_then(|member| Some(&core.index.groups().get(&member.key)?.outstanding)))
         }
-        Hold::Stopping { .. } | Hold::Drained(_) | Hold::Paused { .. } | Hold::Ramp { .. } => Vec::new(),
+        Hold::Model(row) => row.limited.and_then(|pause| pause.by).into_iter().collect(),
+        Hold::Stopping { .. }
+        | Hold::Drained(_)
+        | Hold::Paused { .. }
+        | Hold::Unclaimed { .. }
+        | Hold::Ramp { .. } => Vec::new(),
     }
 }
 
@@ -207,7 +211,7 @@ fn earliest(core: &Core, rule: &Rule, runtime: &Name) -> Option<Time> {
     let opens = || core.runtimes.get(runtime).and_then(|row| row.held_until(core.now));
     let at = match rule {
         Rule::Held(Hold::Paused { .. } | Hold::Limited(_)) => opens(),
-        Rule::Held(Hold::Model(row)) => row.held_until(core.now),
+        Rule::Held(Hold::Model(row)) => row.held_until(core.now).max(opens()),
         Rule::Held(Hold::Ramp { until }) => Some(*until),
         Rule::Deadline { until, .. } => Some(*until).max(opens()),
         Rule::Turn => Some(core.now),
@@ -216,6 +220,7 @@ fn earliest(core: &Core, rule: &Rule, runtime: &Name) -> Option<Time> {
             | Hold::Drained(_)
             | Hold::Burst { .. }
             | Hold::Group { .. }
+            | Hold::Unclaimed { .. }
             | Hold::Full { .. },
         )
         | Rule::Outstanding { .. }
