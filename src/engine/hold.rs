@@ -81,6 +81,22 @@ pub(super) enum Narrow {
 }
 
 impl Hold {
+    /// A stable word for programs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Hold::Stopping { .. } => "stopping",
+            Hold::Drained(_) => "drained",
+            Hold::Paused { .. } => "runtime_paused",
+            Hold::Limited(_) => "runtime_limited",
+            Hold::Model(_) => "model",
+            Hold::Unclaimed { .. } => "unclaimed",
+            Hold::Burst { .. } => "burst",
+            Hold::Group { .. } => "group_busy",
+            Hold::Ramp { .. } => "ramp",
+            Hold::Full { .. } => "concurrency",
+        }
+    }
+
     /// Whether it holds single records, and by what.
     pub(super) const fn narrow(&self) -> Option<Narrow> {
         match self {
@@ -103,6 +119,7 @@ impl Hold {
 /// What holds a queued record now; `None`: it waits for its turn only. What an operator decided is named first, and
 /// last what passes by itself soonest.
 pub(super) fn of(core: &Core, entry: &Entry) -> Option<Hold> {
+    entry.queue?;
     everything(core)
         .or_else(|| closed(core, &entry.runtime))
         .or_else(|| single(core, entry))
