@@ -43,6 +43,12 @@ fn a_drained_runtime_is_drained_until_it_is_undrained_also_after_a_kill() {
     server.until(&session(&server, "shell"), "completed");
     assert_eq!(state(&server, &held), "queued");
     assert!(said(dir.path(), &["ls", "drains"]).contains("runtime:claude"));
+    let words = "drained: runtime:claude is drained since ";
+    assert!(said(dir.path(), &["why", &held]).starts_with(words));
+    assert!(said(dir.path(), &["why", "runtime:claude"]).starts_with(words));
+    assert_eq!(said(dir.path(), &["why", "runtime:shell"]).lines().next(), Some("open: nothing holds it"));
+    let listed = said(dir.path(), &["ls", "--state", "queued"]);
+    assert!(listed.contains(&held) && listed.ends_with("drained"), "{listed}");
     let ready = server.get("/readyz");
     assert_eq!((ready.status, &ready.body["ready"]), (200, &json!(true)));
     assert!(ready.body["reasons"][0].as_str().unwrap().starts_with("runtime:claude is drained since "));

@@ -444,6 +444,13 @@ fn drains(dwell: &Checked) {
     assert_eq!(dwell.get("/v1/drains", &[], "")["items"].as_array().unwrap().len(), 1);
     assert_eq!(dwell.get("/v1/status", &[], "")["drains"], json!(["all"]));
     assert_eq!(dwell.get("/readyz", &[], "")["reasons"].as_array().unwrap().len(), 1);
+    let held = dwell.session(&sleeper());
+    assert_eq!(dwell.get("/v1/records/{id}/why", &[&held], "")["rule"], "drained");
+    let listed = dwell.get("/v1/sessions", &[], "?state=queued");
+    assert!(listed["items"].as_array().unwrap().iter().any(|item| item["hold"] == "drained"), "{listed:#}");
+    for scope in ["all", "runtime:shell", "flow:deploy", "org:o"] {
+        assert_eq!(dwell.get("/v1/scopes/{scope}/why", &[scope], "")["rule"], "drained");
+    }
     for status in [200, 404] {
         assert_eq!(dwell.ask("delete", "/v1/drains/{scope}", &["all"], "", &Value::Null).0, status);
     }

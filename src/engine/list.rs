@@ -1,6 +1,7 @@
 //! Lists: live records from the indexes, finished ones from their pointers, merged newest first.
 
 use super::draft::{Draft, Fail};
+use super::hold;
 use super::index::Entry;
 use super::letters::Letter;
 use super::request::{Filter, Group, Page, Upcoming};
@@ -54,6 +55,7 @@ pub(super) fn page(draft: &Draft<'_>, filter: &Filter) -> Result<Page, Fail> {
         if let Some(record) = draft.record(id)?.filter(|record| matches(record, filter))
             && labelled(draft, id, filter)?
         {
+            page.holds.extend(entry.and_then(|entry| Some((id, hold::of(draft.core, entry)?))));
             page.records.push(record);
             if page.records.len() == wanted {
                 break;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::claims::{Claim, Claimed, QueueView};
 use super::drains::DrainView;
+use super::hold::Hold;
 use super::settings::RERUN_BYTES;
 use super::why::{Asked, Why};
 use crate::model::{
@@ -555,6 +556,8 @@ impl Upcoming {
 pub struct Page {
     /// Newest first.
     pub records: Vec<Record>,
+    /// What holds those that are queued.
+    pub holds: BTreeMap<RecordId, Hold>,
     /// Where to go on, if there may be more.
     pub next: Option<RecordId>,
 }

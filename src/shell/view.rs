@@ -1,6 +1,7 @@
 //! How the nouns look in JSON. Model types do not derive `Serialize`: what is stored and what is shown change apart.
 
 mod claims;
+mod why;
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::time;
 use crate::engine::{
-    BurstStatus, Detail, DrainView, Group, Paced, Page, Reason, Redriven, RuntimeView, Status, Triggered,
+    BurstStatus, Detail, DrainView, Group, Hold, Paced, Page, Reason, Redriven, RuntimeView, Status, Triggered,
     Upcoming,
 };
 use crate::model::{
@@ -17,6 +18,7 @@ use crate::model::{
 };
 
 pub use claims::{claimed, queue};
+pub use why::why;
 
 /// An object whose absent members are left out.
 #[derive(Default)]
@@ -198,9 +200,11 @@ pub fn list(items: Vec<Json>, cursor: Option<String>) -> Json {
     Object::default().with("items", items).maybe("cursor", cursor).done()
 }
 
-/// A page of records.
+/// A page of records; those that are queued say what holds them.
 pub fn page(page: &Page) -> Json {
-    list(page.records.iter().map(record).collect(), page.next.map(|id| id.to_string()))
+    let held = |of: &Record| page.holds.get(&of.id).map(Hold::name);
+    let items = page.records.iter().map(|of| about(of).maybe("hold", held(of)).done());
+    list(items.collect(), page.next.map(|id| id.to_string()))
 }
 
 /// A runtime: `state` is what holds it now; of its models those that are held by themselves.

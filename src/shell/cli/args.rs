@@ -81,6 +81,11 @@ Without a running server it starts one in the foreground and stops it when the s
     /// Show every step a record made
     #[command(after_help = "Example:\n  dwell history run_01K")]
     History(One),
+    /// Say what keeps a record, or a runtime or flow, from starting
+    #[command(
+        after_help = "Examples:\n  dwell why ses_01K\n  dwell why runtime:claude\n  dwell why flow:review --json"
+    )]
+    Why(Why),
     /// Print what the attempts of a record wrote
     #[command(after_help = "Examples:\n  dwell logs ses_01K\n  dwell logs ses_01K --attempt 2 -f")]
     Logs(Logs),
@@ -354,6 +359,15 @@ pub struct Budget {
     /// Of what [default: what the record waits for, else calls]
     #[arg(long, value_name = "MEASURE", requires = "add", value_parser = measures())]
     pub of: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Why {
+    /// Record id, or a unique beginning of it; or all, runtime:NAME, flow:NAME, org:NAME
+    pub of: String,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -1,8 +1,8 @@
-//! Commands that only look: ls, show, history, logs.
+//! Commands that only look: ls, show, history, why, logs.
 
 use serde_json::{Value as Json, json};
 
-use super::args::{Logs, Ls, One, What};
+use super::args::{Logs, Ls, One, What, Why};
 use super::client::{Client, escaped};
 use super::exit::Failure;
 use super::out;
@@ -88,7 +88,8 @@ fn record(item: &Json) -> Vec<String> {
     let name = ["key", "flow"].into_iter().map(|name| text(item, name)).find(|name| !name.is_empty());
     let error = item.pointer("/last_error/message").and_then(Json::as_str).unwrap_or_default();
     let shadow = if item.get("shadow").is_some() { "shadow" } else { "" };
-    let why = [shadow, text(item, "cause"), first_line(error)].into_iter().filter(|part| !part.is_empty());
+    let why = [shadow, text(item, "hold"), text(item, "cause"), first_line(error)];
+    let why = why.into_iter().filter(|part| !part.is_empty());
     vec![
         text(item, "id").to_owned(),
         text(item, "state").to_owned(),
@@ -248,6 +249,32 @@ pub fn history(client: &Client, args: &One) -> Result<(), Failure> {
     };
     let heads = ["TIME", "EVENT", "FROM -> TO", "ATTEMPT", "DEADLINE", "DETAIL"];
     out::table(&heads, &steps.iter().map(row).collect::<Vec<_>>())
+}
+
+/// `dwell why`.
+pub fn why(client: &Client, args: &Why) -> Result<(), Failure> {
+    let scope = args.of == "all" || args.of.contains(':');
+    let kind = if scope { "scopes" } else { "records" };
+    let why = client.get(&format!("/v1/{kind}/{}/why", escaped(&args.of)))?;
+    if args.json {
+        return out::json(&why);
+    }
+    out::line(&format!("{}: {}", text(&why, "rule"), text(&why, "detail")))?;
+    let ids = why.get("by").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
+    let counters = why.get("counters").and_then(Json::as_object).into_iter().flatten();
+    let counters: Vec<String> = counters.map(|(name, count)| format!("{name} {count}")).collect();
+    let place = why.get("place").map(|place| {
+        let of = |name| shown(place.get(name));
+        format!("{} of its env go first, {} orgs take turns", of("ahead_in_env"), of("orgs_in_rotation"))
+    });
+    let rows = [
+        ("by", ids.collect::<Vec<_>>().join(" ")),
+        ("place", place.unwrap_or_default()),
+        ("counters", counters.join(", ")),
+        ("earliest", brief(text(&why, "earliest"))),
+    ];
+    let rows = rows.into_iter().filter(|(_, value)| !value.is_empty());
+    out::table(&[], &rows.map(|(name, value)| vec![name.to_owned(), value]).collect::<Vec<_>>())
 }
 
 /// `dwell logs`.

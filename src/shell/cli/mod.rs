@@ -58,6 +58,7 @@ fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Ls(args) => look::ls(&client()?, args)?,
         Command::Show(args) => look::show(&client()?, args)?,
         Command::History(args) => look::history(&client()?, args)?,
+        Command::Why(args) => look::why(&client()?, args)?,
         Command::Logs(args) => look::logs(&client()?, args)?,
         Command::Cancel(args) => act::command(&client()?, "cancel", args)?,
         Command::Resume(args) => act::command(&client()?, "resume", args)?,

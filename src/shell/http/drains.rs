@@ -1,4 +1,4 @@
-//! Drained scopes: what is, drain, undrain.
+//! Scopes: which are drained, drain, undrain, and why nothing of one starts.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Shared;
 use super::ask::{answer, ask, unexpected};
 use super::once::Call;
-use crate::engine::{Answer, Request};
+use crate::engine::{Answer, Asked, Request, Rule, Why};
 use crate::model::Scope;
 use crate::shell::problem::Problem;
 use crate::shell::view;
@@ -47,4 +47,28 @@ pub(super) async fn undrain(
 fn show(answer: Answer) -> Option<(StatusCode, Value)> {
     let Answer::Drain(drain) = answer else { return None };
     Some((StatusCode::OK, view::drain(&drain)))
+}
+
+/// `GET /v1/scopes/{scope}/why`. A flow that nothing holds waits for its runtime, if for anything.
+pub(super) async fn why(
+    State(shared): State<Arc<Shared>>,
+    Path(scope): Path<String>,
+) -> Result<Response, Problem> {
+    let scope: Scope = scope.parse().map_err(|error| Problem::field("scope", error))?;
+    let named = |problem: Problem| {
+        if problem.status == 422 { Problem { status: 404, ..problem } } else { problem }
+    };
+    let ask_of = async |scope: Scope| {
+        let asked = ask(&shared, Request::Why(Asked::Scope(scope))).await.map_err(named)?;
+        let Answer::Why(why) = asked else { return Err(unexpected()) };
+        Ok(*why)
+    };
+    let mut why = ask_of(scope.clone()).await?;
+    if let (Scope::Flow(name), Rule::Open) = (&scope, &why.rule)
+        && let Some(flow) = shared.flows.iter().find(|flow| flow.name == *name)
+    {
+        let of_runtime = ask_of(Scope::Runtime(flow.runtime.clone())).await?;
+        why = Why { asked: why.asked, ..of_runtime };
+    }
+    Ok(answer(StatusCode::OK, view::why(&why)))
 }

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::Shared;
 use super::ask::{Params, answer, ask, get, resolve, unexpected};
 use super::once::Call;
-use crate::engine::{Answer, Detail, Filter, Request};
+use crate::engine::{Answer, Asked, Detail, Filter, Request};
 use crate::model::{Command, Kind, RecordId, StateName, Transition};
 use crate::shell::budgets;
 use crate::shell::fields::Fields;
@@ -137,6 +137,16 @@ pub(super) async fn show(
         Err(_) => get(&shared, id).await?,
     };
     Ok(answer(StatusCode::OK, view::detail(&detail)))
+}
+
+/// `GET /v1/records/{id}/why`.
+pub(super) async fn why(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let asked = Request::Why(Asked::Record(resolve(&shared, &id).await?));
+    let Answer::Why(why) = ask(&shared, asked).await? else { return Err(unexpected()) };
+    Ok(answer(StatusCode::OK, view::why(&why)))
 }
 
 /// `GET /v1/records/{id}/history`: its latest transitions, oldest first.
