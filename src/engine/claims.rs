@@ -73,6 +73,12 @@ struct Waiting {
     reply: Reply,
 }
 
+impl Waiting {
+    fn listens(&self) -> bool {
+        self.claim.listener.strong_count() > 0
+    }
+}
+
 /// Every claim that waits, and which queues were asked for lately.
 #[derive(Default)]
 pub(super) struct Claims {
@@ -92,9 +98,11 @@ impl Claims {
         !self.deadlines.is_empty()
     }
 
-    /// How many wait for a queue.
-    pub(super) fn waiting(&self, queue: &Name) -> usize {
-        self.waiting.get(queue).map_or(0, BTreeMap::len)
+    /// How many wait for a queue with somebody to listen.
+    fn waiting(&self, queue: &Name) -> usize {
+        self.waiting
+            .get(queue)
+            .map_or(0, |claims| claims.values().filter(|waiting| waiting.listens()).count())
     }
 
     /// When somebody asked for a queue last.
@@ -126,9 +134,7 @@ impl Claims {
 
     /// Makes room: who has gone is waited for by nobody.
     fn forget_gone(&mut self) {
-        let gone = |(place, waiting): (&u64, &Waiting)| {
-            (waiting.claim.listener.strong_count() == 0).then_some(*place)
-        };
+        let gone = |(place, waiting): (&u64, &Waiting)| (!waiting.listens()).then_some(*place);
         let of = |(queue, claims): (&Name, &BTreeMap<u64, Waiting>)| {
             claims.iter().filter_map(gone).map(|place| (queue.clone(), place)).collect::<Vec<_>>()
         };
@@ -248,7 +254,7 @@ fn serve_queue(
 ) -> Result<(), EngineError> {
     while let Some(runtime) = next(draft.core, queue, room) {
         let Some(waiting) = draft.core.claims.next(queue) else { return Ok(()) };
-        if waiting.claim.listener.strong_count() == 0 {
+        if !waiting.listens() {
             continue;
         }
         let claimed = take(draft, &waiting.claim, runtime, room)?;
@@ -305,16 +311,20 @@ fn next(core: &mut Core, queue: &Name, room: &mut Room) -> Option<Name> {
     None
 }
 
+/// One queue, whether it is there or not.
+pub(super) fn view(core: &Core, queue: &Name) -> QueueView {
+    QueueView {
+        queue: queue.clone(),
+        queued: core.index.queues.len(queue),
+        claims: core.claims.waiting(queue),
+        asked_at: core.claims.asked.get(queue).copied(),
+    }
+}
+
 /// The queues with records or claims, or asked for lately; by name, at most a page.
 pub(super) fn queues(core: &Core) -> Vec<QueueView> {
     let Claims { waiting, asked, .. } = &core.claims;
     let names: BTreeSet<&Name> =
         core.index.queues.names().chain(waiting.keys()).chain(asked.keys()).collect();
-    let view = |queue: &Name| QueueView {
-        queue: queue.clone(),
-        queued: core.index.queues.len(queue),
-        claims: core.claims.waiting(queue),
-        asked_at: asked.get(queue).copied(),
-    };
-    names.into_iter().take(Filter::LIMIT_MAX).map(view).collect()
+    names.into_iter().take(Filter::LIMIT_MAX).map(|queue| view(core, queue)).collect()
 }

@@ -446,7 +446,7 @@ pub struct Redrive {
 
 /// Which attempt speaks; its environment says so.
 #[derive(Debug, Args)]
-pub struct Attempt {
+pub struct Speaker {
     /// Record id
     #[arg(long, env = "DWELL_ID")]
     pub id: String,
@@ -464,7 +464,7 @@ pub struct Charge {
     #[arg(default_value_t = 1)]
     pub calls: u32,
     #[command(flatten)]
-    pub attempt: Attempt,
+    pub attempt: Speaker,
 }
 
 #[derive(Debug, Args)]
@@ -512,7 +512,7 @@ pub struct Report {
     #[arg(long, value_name = "ID")]
     pub session: Option<String>,
     #[command(flatten)]
-    pub attempt: Attempt,
+    pub attempt: Speaker,
 }
 
 #[derive(Debug, Args)]
