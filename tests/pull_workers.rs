@@ -240,6 +240,20 @@ fn nothing_is_claimed_for_a_client_that_hung_up() {
 }
 
 #[test]
+fn a_claim_that_is_sent_twice_under_one_key_takes_once() {
+    let dir = directory("");
+    let server = Server::start(dir.path(), &[]);
+    let ids = [review(&server), review(&server)];
+    let body = json!({"worker": "me", "queue": "reviews", "wait": "20s"}).to_string();
+    let url = format!("{}/v1/claims", server.url);
+    let claim = || server::send("POST", &url, &[("Idempotency-Key", "k")], body.as_bytes()).unwrap().body;
+    let first = claim();
+    assert_eq!(first["attempts"][0]["id"], ids[0].as_str());
+    assert_eq!(claim(), first);
+    assert_eq!(server.get(&format!("/v1/records/{}", ids[1])).body["state"], "queued");
+}
+
+#[test]
 fn the_requests_in_the_readme_are_a_workers_life() {
     let dir = directory("");
     let server = Server::start(dir.path(), &[]);

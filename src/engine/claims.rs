@@ -98,11 +98,9 @@ impl Claims {
         !self.deadlines.is_empty()
     }
 
-    /// How many wait for a queue with somebody to listen.
-    fn waiting(&self, queue: &Name) -> usize {
-        self.waiting
-            .get(queue)
-            .map_or(0, |claims| claims.values().filter(|waiting| waiting.listens()).count())
+    /// How many wait for a queue.
+    pub(super) fn waiting(&self, queue: &Name) -> usize {
+        self.waiting.get(queue).map_or(0, BTreeMap::len)
     }
 
     /// When somebody asked for a queue last.
@@ -220,7 +218,7 @@ pub(super) fn serve(draft: &mut Draft<'_>, replies: &mut Replies) -> Result<(), 
     Ok(())
 }
 
-/// Answers a claim that is one of many requests with what there is: it waits for nothing.
+/// Answers a claim that is one of many requests, or under an idempotency key, with what there is: it waits for nothing.
 pub(super) fn at_once(draft: &mut Draft<'_>, claim: &Claim) -> Result<Answer, Fail> {
     draft.core.claims.remember(&claim.queue, draft.now);
     match hold::everything(draft.core) {
@@ -311,20 +309,20 @@ fn next(core: &mut Core, queue: &Name, room: &mut Room) -> Option<Name> {
     None
 }
 
-/// One queue, whether it is there or not.
-pub(super) fn view(core: &Core, queue: &Name) -> QueueView {
-    QueueView {
-        queue: queue.clone(),
-        queued: core.index.queues.len(queue),
-        claims: core.claims.waiting(queue),
-        asked_at: core.claims.asked.get(queue).copied(),
-    }
-}
-
 /// The queues with records or claims, or asked for lately; by name, at most a page.
 pub(super) fn queues(core: &Core) -> Vec<QueueView> {
     let Claims { waiting, asked, .. } = &core.claims;
     let names: BTreeSet<&Name> =
         core.index.queues.names().chain(waiting.keys()).chain(asked.keys()).collect();
-    names.into_iter().take(Filter::LIMIT_MAX).map(|queue| view(core, queue)).collect()
+    let listening = |queue: &Name| {
+        let claims = waiting.get(queue).map(BTreeMap::values).into_iter().flatten();
+        claims.filter(|waiting| waiting.listens()).count()
+    };
+    let view = |queue: &Name| QueueView {
+        queue: queue.clone(),
+        queued: core.index.queues.len(queue),
+        claims: listening(queue),
+        asked_at: asked.get(queue).copied(),
+    };
+    names.into_iter().take(Filter::LIMIT_MAX).map(view).collect()
 }

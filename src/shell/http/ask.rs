@@ -58,7 +58,7 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(self.document())).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
-        if status == StatusCode::SERVICE_UNAVAILABLE || self.code == "queue_full" {
+        if status == StatusCode::SERVICE_UNAVAILABLE || ["queue_full", "claims_full"].contains(&self.code) {
             headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
         }
         response
@@ -124,6 +124,7 @@ mod tests {
         for (problem, status, after) in [
             (Problem::from(full), 429, Some("1")),
             (Problem::from(Closed::Full), 503, Some("1")),
+            (Problem::from(Rejected::ClaimsFull { limit: 2 }), 429, Some("1")),
             (Problem::from(spent), 429, None),
         ] {
             let response = problem.into_response();

@@ -9,8 +9,9 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::ask::{Input, Params, answer, ask, unexpected};
+use super::ask::{Params, answer, ask, unexpected};
 use super::intake::required_name;
+use super::once::Call;
 use crate::engine::{Answer, Claim, Claimed, Filter, Request};
 use crate::model::{Name, Prompt};
 use crate::shell::fields::Fields;
@@ -32,16 +33,20 @@ const LEASES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(24 * 
 /// `POST /v1/claims`.
 pub(super) async fn claim(
     State(shared): State<Arc<Shared>>,
-    Input(fields): Input,
+    Call { fields, once }: Call,
 ) -> Result<Response, Problem> {
     // Dropped with this request when its client hangs up: then nothing is claimed for it.
     let listening = Arc::new(());
     let claim = Claim { listener: Arc::downgrade(&listening), ..read(fields)? };
-    let answered = ask(&shared, Request::Claim(Box::new(claim))).await;
+    let teller = Arc::clone(&shared);
+    let show = move |answer| {
+        let Answer::Claimed(claimed) = answer else { return None };
+        let attempts: Vec<Value> = claimed.iter().map(|claimed| shown(&teller, claimed)).collect();
+        Some((StatusCode::OK, json!({ "attempts": attempts })))
+    };
+    let answered = once.carry_out(&shared, Request::Claim(Box::new(claim)), show).await;
     drop(listening);
-    let Answer::Claimed(claimed) = answered? else { return Err(unexpected()) };
-    let attempts: Vec<Value> = claimed.iter().map(|claimed| shown(&shared, claimed)).collect();
-    Ok(answer(StatusCode::OK, json!({ "attempts": attempts })))
+    answered
 }
 
 /// `GET /v1/claims`.
