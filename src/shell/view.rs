@@ -9,8 +9,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::time;
 use crate::engine::{
-    BurstStatus, Detail, DrainView, Group, Hold, Paced, Page, Reason, Redriven, RuntimeView, Status, Triggered,
-    Upcoming,
+    BurstStatus, Detail, DrainView, Group, Hold, Paced, Page, Reason, Redriven, RuntimeView, Status,
+    Triggered, Upcoming,
 };
 use crate::model::{
     Action, Budget, Cause, Fault, HttpRequest, Lane, Measure, Meter, Missing, Record, Redrive, Runtime,
