@@ -91,6 +91,20 @@ fn a_member_that_another_rule_holds_keeps_no_place_from_the_others() {
 }
 
 #[test]
+fn a_member_that_no_worker_claims_keeps_no_place_from_one_of_another_queue() {
+    check(
+        "submit a group=g worker=p -> a queued
+         submit b group=g worker=q -> b queued
+         submit c group=g          -> c queued, c active/1, start c/1 Original
+         c/1 succeeded             -> c completed, stop c/1
+         claim me q                -> b active/1, me has b/1 +1m
+         claim you p               -> you has nothing
+         b/1 succeeded             -> b completed
+         claim you p               -> a active/1, you has a/1 +1m",
+    );
+}
+
+#[test]
 fn a_newer_one_cancels_what_is_in_progress_and_says_so() {
     let mut world = World::new();
     check_in(

@@ -158,6 +158,7 @@ impl Life {
             self.dice.of(&["max=1", "max=1", "max=2"]),
         ];
         let mut options = vec![org, env, flow, runtime];
+        options.extend((self.dice.roll(6) == 0).then_some("worker=q"));
         options.extend((self.dice.roll(4) == 0).then_some("model=large"));
         if !group.is_empty() {
             options.extend([group, max]);
@@ -309,7 +310,13 @@ impl Life {
                 let id = *why.by.first().expect("somebody holds the places");
                 Request::Command { id, command: Command::Cancel }
             }
-            Rule::Held(Hold::Stopping { .. } | Hold::Unclaimed { .. })
+            Rule::Held(Hold::Unclaimed { queue, .. }) => {
+                // Each takes from one runtime, and there are two; who gets nothing at once waits.
+                let claims =
+                    ["me", "you"].map(|worker| self.world.claim(worker, queue, &["max=100", "wait=1h"]));
+                return self.settle(claims.into());
+            }
+            Rule::Held(Hold::Stopping { .. })
             | Rule::Turn
             | Rule::Outstanding { .. }
             | Rule::Dead(_)
@@ -357,7 +364,18 @@ fn every_named_rule_holds_while_nothing_changes_and_is_what_kept_the_record() {
     }
     eprintln!("{seeds:?}: {met:?}");
     if seeds.end - seeds.start > 1 {
-        for rule in ["drained", "paused", "limited", "model", "burst", "group", "ramp", "full", "deadline"] {
+        for rule in [
+            "drained",
+            "paused",
+            "limited",
+            "model",
+            "burst",
+            "group",
+            "unclaimed",
+            "ramp",
+            "full",
+            "deadline",
+        ] {
             assert!(met.get(rule).is_some_and(|count| *count > 100), "{rule} was hardly met: {met:?}");
         }
     }

@@ -3,7 +3,7 @@
 //! Owns: who of a group is alive, waits, stands in a rotation or is outstanding, and whom a newer one supersedes.
 //! Derived like every index. The bound is that of the newest member, so an edited flow counts for what waits already.
 //!
-//! A record that stands in its runtime's rotation has a place of the group for sure; the others of that runtime are
+//! A record that stands in a rotation has a place of the group for sure; the others of that rotation are
 //! parked behind it ([`super::parked`]). So nothing in a rotation waits for its group while its runtime goes on, and a
 //! member that is held elsewhere, or waits for a deadline, keeps no place from the others.
 
@@ -20,6 +20,13 @@ use crate::model::{Event, Name, Record, RecordId, StateName};
 pub(super) struct GroupId {
     pub(super) flow: Option<Name>,
     pub(super) name: Name,
+}
+
+/// Where records take turns: a runtime's own rotation, or its part of a queue of workers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turns {
+    pub(super) runtime: Name,
+    pub(super) pull: Option<Name>,
 }
 
 /// A record's part in its group.
@@ -49,8 +56,8 @@ pub(super) struct Group {
     waiting: BTreeMap<u64, RecordId>,
     /// With an outstanding attempt.
     pub(super) outstanding: BTreeSet<RecordId>,
-    /// Who stands in the rotation of each runtime, in order.
-    standing: BTreeMap<Name, BTreeMap<u64, RecordId>>,
+    /// Who stands in each rotation, in order.
+    standing: BTreeMap<Turns, BTreeMap<u64, RecordId>>,
 }
 
 impl Group {
@@ -105,33 +112,33 @@ impl Groups {
         }
     }
 
-    /// Whether one more of the group may stand in the rotation of `runtime`.
-    pub(super) fn room(&self, key: &GroupId, runtime: &Name) -> bool {
-        let standing = |group: &Group| group.standing.get(runtime).map_or(0, BTreeMap::len);
+    /// Whether one more of the group may stand there.
+    pub(super) fn room(&self, key: &GroupId, turns: &Turns) -> bool {
+        let standing = |group: &Group| group.standing.get(turns).map_or(0, BTreeMap::len);
         self.0.get(key).is_none_or(|group| standing(group) < group.places())
     }
 
-    /// Who stands in the rotation of `runtime` and is to wait for one of a lower order.
-    pub(super) fn behind(&self, key: &GroupId, runtime: &Name, order: u64) -> Option<RecordId> {
-        let (last, id) = self.0.get(key)?.standing.get(runtime)?.last_key_value()?;
+    /// Who stands there and is to wait for one of a lower order.
+    pub(super) fn behind(&self, key: &GroupId, turns: &Turns, order: u64) -> Option<RecordId> {
+        let (last, id) = self.0.get(key)?.standing.get(turns)?.last_key_value()?;
         (*last > order).then_some(*id)
     }
 
-    /// A record stands in the rotation of its runtime from now on.
+    /// A record stands in its rotation from now on.
     pub(super) fn stands(&mut self, id: RecordId, entry: &Entry) {
         let Some(member) = &entry.member else { return };
         let group = self.0.entry(member.key.clone()).or_default();
-        group.standing.entry(entry.runtime.clone()).or_default().insert(entry.order, id);
+        group.standing.entry(entry.turns()).or_default().insert(entry.order, id);
     }
 
     /// And no longer does.
     pub(super) fn leaves(&mut self, entry: &Entry) {
         let Some(member) = &entry.member else { return };
         let Some(group) = self.0.get_mut(&member.key) else { return };
-        if let Some(standing) = group.standing.get_mut(&entry.runtime) {
+        if let Some(standing) = group.standing.get_mut(&entry.turns()) {
             standing.remove(&entry.order);
             if standing.is_empty() {
-                group.standing.remove(&entry.runtime);
+                group.standing.remove(&entry.turns());
             }
         }
         if group.is_empty() {

@@ -5,7 +5,7 @@ mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::groups::{GroupId, Groups, Member};
+use super::groups::{GroupId, Groups, Member, Turns};
 use super::hold::Narrow;
 use super::letters::{GroupKey, Letter, Letters};
 use super::parked::{HoldKey, Parked};
@@ -60,6 +60,11 @@ impl Entry {
         matches!(self.state, StateName::Active | StateName::Draining)
     }
 
+    /// Where it takes turns.
+    pub(super) fn turns(&self) -> Turns {
+        Turns { runtime: self.runtime.clone(), pull: self.pull.clone() }
+    }
+
     /// What it waits for while it is parked for this.
     fn key(&self, narrow: Narrow) -> HoldKey {
         match narrow {
@@ -69,7 +74,7 @@ impl Entry {
             Narrow::Group => {
                 let group = self.member.as_ref().map(|member| member.key.clone());
                 let none = || GroupId { flow: None, name: Name::default() };
-                HoldKey::Group { group: group.unwrap_or_else(none), runtime: self.runtime.clone() }
+                HoldKey::Group { group: group.unwrap_or_else(none), turns: self.turns() }
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::groups::GroupId;
+use super::groups::{GroupId, Turns};
 use crate::model::{Name, RecordId};
 
 /// What parked records wait for.
@@ -15,12 +15,12 @@ pub(super) enum HoldKey {
     Flow(Name),
     /// The org is undrained.
     Org(Name),
-    /// The group has a place, for one on this runtime.
+    /// The group has a place, for one that takes turns there.
     Group {
         /// Which.
         group: GroupId,
-        /// The record's.
-        runtime: Name,
+        /// Where it does.
+        turns: Turns,
     },
     /// The row of the model it asks for is open.
     Model(Name),
@@ -73,9 +73,10 @@ impl Parked {
         self.waiting.get(key)?.first_key_value().map(|(_, id)| *id)
     }
 
-    /// What the parked records of a group wait for, runtime by runtime.
+    /// What the parked records of a group wait for, rotation by rotation.
     pub(super) fn of_group(&self, group: &GroupId) -> Vec<HoldKey> {
-        let from = HoldKey::Group { group: group.clone(), runtime: Name::default() };
+        let from =
+            HoldKey::Group { group: group.clone(), turns: Turns { runtime: Name::default(), pull: None } };
         let same = |key: &&HoldKey| matches!(key, HoldKey::Group { group: of, .. } if of == group);
         self.waiting.range(from..).map(|(key, _)| key).take_while(same).cloned().collect()
     }

@@ -12,8 +12,9 @@ impl Index {
         let Some(queue) = entry.queue else { return };
         // The group counts once the burst gate has had its say.
         if let Some(member) = entry.member.as_ref().filter(|_| queue == Lane::Ready) {
-            if !self.groups.room(&member.key, &entry.runtime) {
-                match self.groups.behind(&member.key, &entry.runtime, entry.order) {
+            let turns = entry.turns();
+            if !self.groups.room(&member.key, &turns) {
+                match self.groups.behind(&member.key, &turns, entry.order) {
                     // The lower order goes first, also when it comes back from a wait.
                     Some(behind) => {
                         self.displace(behind);
@@ -109,8 +110,8 @@ impl Index {
     /// Puts as many of a group back into their rotations as it has places, lowest order first.
     pub(super) fn wake(&mut self, group: &GroupId) {
         for key in self.parked.of_group(group) {
-            let HoldKey::Group { runtime, .. } = &key else { continue };
-            while self.groups.room(group, runtime) {
+            let HoldKey::Group { turns, .. } = &key else { continue };
+            while self.groups.room(group, turns) {
                 let Some(id) = self.parked.first(&key) else { break };
                 self.displace(id);
                 self.place(id);
