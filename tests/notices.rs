@@ -258,6 +258,18 @@ fn a_stall_that_a_pause_explains_is_none_and_one_goes_on_over_a_restart() {
 }
 
 #[test]
+fn a_queue_that_no_worker_claims_from_has_stalled() {
+    let mut world = world(Some(told_of(&[NoticeEvent::Stalled])));
+    let mut submission = world.submission("a", &["runtime=shell"]);
+    submission.work.action = Action::Worker { queue: "reviews".into() };
+    world.tick(vec![Request::Submit(Box::new(submission))]).unwrap();
+    world.does("+14m step");
+    assert_eq!(told(&mut world), Vec::<String>::new());
+    world.does("+1m step");
+    assert_eq!(told(&mut world), ["http://ops/: stalled x1 shell"]);
+}
+
+#[test]
 fn another_mode_in_force_is_told_with_what_it_was() {
     let mut settings = world(Some(told_of(&[NoticeEvent::ModeChanged]))).settings;
     settings.flows = [("review".into(), Flow::default())].into();

@@ -1,5 +1,5 @@
 //! Stalls: records wait for a runtime that nothing holds (no pause, no limit, no drained scope), and none has started on
-//! it for `stalled_after`. Its places are all taken by attempts that do not end, or it is not configured.
+//! it for `stalled_after`. Its places are all taken by attempts that do not end, no worker claims, or it is not configured.
 //!
 //! Since when is derived at open from when what waits began to wait, what is live last started, and a pause ended.
 
@@ -71,7 +71,7 @@ pub(super) fn stalled(core: &mut Core) -> Vec<Name> {
     }
     let waits = |name: &Name| {
         let lane = core.index.lane(name).filter(|_| &**name != NOTIFY);
-        lane.is_some_and(|lane| !lane.queue.is_empty())
+        lane.is_some_and(|lane| !lane.queue.is_empty() || lane.claimable > 0)
             && hold::everything(core).is_none()
             && hold::closed(core, name).is_none()
     };
