@@ -283,6 +283,27 @@ fn another_mode_in_force_is_told_with_what_it_was() {
 }
 
 #[test]
+fn a_soft_mark_and_a_record_that_asks_for_more_are_told_with_what_was_used() {
+    let mut world = world(Some(told_of(&[NoticeEvent::BudgetSoft, NoticeEvent::BudgetAsked])));
+    let mut submission = world.submission("a", &[]);
+    let meter = Meter { used: 0, limit: Some(3), soft: Some(2) };
+    submission.budget = Budget::default().with(Measure::Calls, meter);
+    submission.budget.ask = true;
+    world.tick(vec![Request::Submit(Box::new(submission))]).unwrap();
+    world.does("a/1 charge 1");
+    assert_eq!(told(&mut world), Vec::<String>::new());
+    world.does("a/1 charge 2");
+    let payload: Value = serde_json::from_slice(&starts(&mut world).remove(0).work.payload).unwrap();
+    assert_eq!(
+        (&payload["event"], &payload["id"]),
+        (&"budget_soft".into(), &world.id("a").to_string().into())
+    );
+    assert_eq!(payload["detail"], "calls: used 3 of 3 (soft 2)");
+    world.does("a/1 failed budget_exhausted");
+    assert_eq!(told(&mut world), ["http://ops/: budget_asked x1 claude"]);
+}
+
+#[test]
 fn completions_are_told_and_notices_are_not_among_them() {
     let mut world = world(Some(told_of(&[NoticeEvent::Completed])));
     world.does("submit a");

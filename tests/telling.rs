@@ -117,12 +117,16 @@ fn a_paced_redrive_that_is_followed_ends_by_itself() {
             server.session(&json!({"runtime": "shell", "action": {"command": command, "cwd": dir.path()}}))
         })
         .collect();
-    ids.iter().for_each(|id| drop(server.until(id, "dead_lettered")));
+    for id in &ids {
+        server.until(id, "dead_lettered");
+    }
     std::fs::write(again, "").unwrap();
     let output = dwell(dir.path(), &["redrive", "--all", "--rate", "100/s"]);
     let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(output.status.success(), "{out}{err}");
     assert!(out.starts_with("rdv_"), "{out}");
     assert_eq!(err, format!("3 matched\n{} is over\n", out.trim()));
-    ids.iter().for_each(|id| drop(server.until(id, "completed")));
+    for id in &ids {
+        server.until(id, "completed");
+    }
 }

@@ -16,8 +16,8 @@ use super::settings::NOTICES_MAX;
 use super::stalls::Stalls;
 use super::{payload, stalls};
 use crate::model::{
-    Action, Cause, HttpRequest, Lane, Mode, Name, Notice, NoticeEvent, Record, RecordId, StateName,
-    Submission, Time, Transition, Work,
+    Action, HttpRequest, Lane, Mode, Name, Notice, NoticeEvent, Record, RecordId, StateName, Submission,
+    Time, Transition, Work,
 };
 use crate::store::{Stored, keys};
 
@@ -38,9 +38,6 @@ pub struct Notify {
     /// At most one notice in this of each event and flow or runtime.
     pub every: Duration,
 }
-
-/// How the history calls the step that reaches a budget's soft mark.
-const BUDGET_SOFT: &str = "budget_soft";
 
 /// Whom, of what, of which flow or runtime.
 type Key = (Name, NoticeEvent, Name);
@@ -94,9 +91,9 @@ pub(super) fn tell(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     let mut heard = BTreeMap::new();
     let first = std::mem::replace(&mut draft.core.notices.looked, draft.transitions.len());
     for at in first..draft.transitions.len() {
-        let step = draft.transitions.get(at).filter(|step| matters(step)).cloned();
-        if let Some(step) = step {
-            happened(draft, &step, &mut heard)?;
+        let step = draft.transitions.get(at).and_then(|step| Some((of(step)?, step.id, step.detail.clone())));
+        if let Some((event, id, detail)) = step {
+            happened(draft, event, id, detail, &mut heard)?;
         }
     }
     runtimes(draft, &mut heard);
@@ -131,39 +128,40 @@ pub(super) fn end(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Whether a step may be one to tell of.
-fn matters(step: &Transition) -> bool {
-    let arrived = step.from != Some(step.to);
-    let over = matches!(step.to, StateName::DeadLettered | StateName::Completed);
-    (arrived && over) || step.event == BUDGET_SOFT
-}
-
-/// The events that a step of a record's history is.
-fn of(step: &Transition, record: &Record) -> Vec<NoticeEvent> {
-    let arrived = step.from != Some(step.to);
+/// The event that a step of a record's history is, if it is one to tell of.
+fn of(step: &Transition) -> Option<NoticeEvent> {
+    // A budget's steps are beside the record's own and move nothing (`budget`).
     match step.event.as_str() {
-        BUDGET_SOFT => vec![NoticeEvent::BudgetSoft],
-        _ if arrived && step.to == StateName::DeadLettered => {
-            let asks = record.budget.ask && record.state.cause() == Some(Cause::BudgetExhausted);
-            let asks = asks.then_some(NoticeEvent::BudgetAsked);
-            asks.into_iter().chain([NoticeEvent::DeadLettered]).collect()
-        }
-        _ if arrived && step.to == StateName::Completed => vec![NoticeEvent::Completed],
-        _ => Vec::new(),
+        "budget_soft" => return Some(NoticeEvent::BudgetSoft),
+        "budget_asked" => return Some(NoticeEvent::BudgetAsked),
+        _ => {}
+    }
+    match step.to {
+        _ if step.from == Some(step.to) => None,
+        StateName::DeadLettered => Some(NoticeEvent::DeadLettered),
+        StateName::Completed => Some(NoticeEvent::Completed),
+        StateName::Queued
+        | StateName::Active
+        | StateName::RateLimited
+        | StateName::Backoff
+        | StateName::Draining
+        | StateName::Cancelled => None,
     }
 }
 
 /// Sends a dead letter's own request, and hears a step for those who want to be told.
 fn happened(
     draft: &mut Draft<'_>,
-    step: &Transition,
+    event: NoticeEvent,
+    id: RecordId,
+    detail: Option<String>,
     heard: &mut BTreeMap<Key, Heard>,
 ) -> Result<(), EngineError> {
-    let dead = step.to == StateName::DeadLettered && step.from != Some(step.to);
+    let dead = event == NoticeEvent::DeadLettered;
     if !dead && draft.core.settings.notify.is_empty() {
         return Ok(());
     }
-    let Some(record) = draft.record(step.id)? else { return Ok(()) };
+    let Some(record) = draft.record(id)? else { return Ok(()) };
     if record.about.is_some() || record.shadow || &*record.runtime == NOTIFY {
         return Ok(());
     }
@@ -175,19 +173,14 @@ fn happened(
             send(draft, request, Some(&record), said, BTreeMap::new());
         }
     }
-    for event in of(step, &record) {
-        let subject = record.flow.as_ref().unwrap_or(&record.runtime);
-        let names: Vec<Name> = (draft.core.settings.notify.iter())
-            .filter(|(_, notify)| notify.events.contains(&event) && takes(notify, &record))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in names {
-            add(
-                heard,
-                (name, event, subject.clone()),
-                Heard { count: 1, about: Some(record.id), detail: None },
-            );
-        }
+    // What a state says already is said in fields of its own.
+    let detail = detail.filter(|_| matches!(event, NoticeEvent::BudgetSoft | NoticeEvent::BudgetAsked));
+    let subject = record.flow.as_ref().unwrap_or(&record.runtime);
+    let wants = (draft.core.settings.notify.iter())
+        .filter(|(_, notify)| notify.events.contains(&event) && takes(notify, &record));
+    for (name, _) in wants {
+        let what = Heard { count: 1, about: Some(record.id), detail: detail.clone() };
+        add(heard, (name.clone(), event, subject.clone()), what);
     }
     Ok(())
 }
