@@ -42,6 +42,7 @@ struct Roughness {
     dead: u64,
     limits: u64,
     jumps: u64,
+    claims: u64,
 }
 
 /// What the outside knows: acknowledged facts that must never be untrue later, and what it runs.
@@ -50,6 +51,8 @@ struct Life {
     dice: Dice,
     acknowledged: BTreeMap<RecordId, u32>,
     running: BTreeMap<RecordId, u32>,
+    /// What workers last claimed, done or not: dwell's crashes do not touch it.
+    working: BTreeMap<RecordId, u32>,
     started: BTreeSet<(RecordId, u32)>,
     sessions: u32,
     rough: Roughness,
@@ -66,6 +69,7 @@ impl Life {
             dice: Dice(seed),
             acknowledged: BTreeMap::new(),
             running: BTreeMap::new(),
+            working: BTreeMap::new(),
             started: BTreeSet::new(),
             sessions: 0,
             rough: Roughness::default(),
@@ -87,11 +91,12 @@ impl Life {
             let name = format!("s{}", self.sessions);
             let mut options = vec![org.as_str(), runtime, "budget=5", "silence=10m", "expires=10h"];
             options.extend(["model=m1", "model=m2"].get(usize::try_from(self.dice.roll(4)).unwrap()));
+            options.extend(["worker=q1", "worker=q2"].get(usize::try_from(self.dice.roll(6)).unwrap()));
             let submission = self.world.submission(&name, &options);
             return Some(Request::Submit(Box::new(submission)));
         }
         let id = self.any_record()?;
-        let latest = self.running.get(&id).copied().unwrap_or(1);
+        let latest = self.running.get(&id).or_else(|| self.working.get(&id)).copied().unwrap_or(1);
         let attempt = if self.dice.roll(8) == 0 { latest.saturating_sub(1) } else { latest };
         if roll < 16 {
             return Some(Request::Report { id, attempt, report: self.report() });
@@ -107,6 +112,23 @@ impl Life {
                 Request::PauseRuntime { name: "claude".into(), model, until }
             }
         })
+    }
+
+    fn claim(&mut self) -> Request {
+        let queue = ["q1", "q2"][usize::try_from(self.dice.roll(2)).unwrap()];
+        let wait = ["wait=0s", "wait=30s", "wait=10h"][usize::try_from(self.dice.roll(3)).unwrap()];
+        // Whoever claims anew hangs up first.
+        let worker = ["w1", "w2", "w3"][usize::try_from(self.dice.roll(3)).unwrap()];
+        self.world.claim(worker, queue, &["max=2", "lease=5m", wait])
+    }
+
+    /// No attempt is claimed twice, nor started by dwell as well.
+    fn hear_claims(&mut self) {
+        for (id, attempt) in std::mem::take(&mut self.world.claimed) {
+            assert!(self.started.insert((id, attempt)), "{id}/{attempt} was claimed twice");
+            self.working.insert(id, attempt);
+            self.rough.claims += 1;
+        }
     }
 
     fn report(&mut self) -> Report {
@@ -136,6 +158,7 @@ impl Life {
 
     fn step(&mut self) {
         let requests: Vec<Request> = (0..self.dice.roll(4)).filter_map(|_| self.request()).collect();
+        let claims: Vec<Request> = (0..self.dice.roll(2)).map(|_| self.claim()).collect();
         let charges: Vec<_> =
             requests.iter().map(|request| matches!(request, Request::Charge { .. })).collect();
         match self.dice.roll(12) {
@@ -148,7 +171,8 @@ impl Life {
             .iter()
             .filter(|request| matches!(request, Request::Report { report: Report::RateLimited(..), .. }));
         self.rough.limits += limits.count() as u64;
-        match self.world.tick(requests) {
+        // Claims are told apart from what is answered at once.
+        match self.world.tick(requests.into_iter().chain(claims).collect()) {
             Err(_) => {
                 self.rough.faults += 1;
                 self.crash();
@@ -209,9 +233,15 @@ impl Life {
 
     /// Invariant 5: no start while another attempt of the record may be running; numbers never repeat.
     fn carry_out(&mut self) {
+        self.hear_claims();
         for effect in std::mem::take(&mut self.world.effects) {
             match effect {
                 Effect::Start(start) => {
+                    assert!(
+                        !matches!(start.work.action, Action::Worker { .. }),
+                        "{} is a worker's",
+                        start.id
+                    );
                     let other = self.running.insert(start.id, start.attempt);
                     assert_eq!(other, None, "{} started twice", start.id);
                     assert!(
@@ -270,9 +300,9 @@ impl Life {
         for record in &records {
             if record.state.outstanding() {
                 *outstanding.entry(record.runtime.clone()).or_default() += 1;
-                assert_eq!(
-                    self.running.get(&record.id),
-                    Some(&record.attempt),
+                // A claim whose answer was lost with a crash is outstanding nowhere, until its lease is over.
+                assert!(
+                    record.queue.is_some() || self.running.get(&record.id) == Some(&record.attempt),
                     "{} is outstanding nowhere",
                     record.id
                 );
@@ -302,7 +332,8 @@ impl Life {
         for _ in 0..10_000 {
             self.carry_out();
             let ended = std::mem::take(&mut self.running).into_iter();
-            let reports: Vec<Request> = ended
+            let ended = ended.chain(std::mem::take(&mut self.working));
+            let mut reports: Vec<Request> = ended
                 .map(|(id, attempt)| Request::Report {
                     id,
                     attempt,
@@ -310,19 +341,26 @@ impl Life {
                 })
                 .collect();
             if reports.is_empty() {
+                if self.all().iter().all(is_over) {
+                    break;
+                }
                 // Nothing waits that long; what does is retention.
                 let furthest = self.world.now.after(Duration::from_hours(30 * 24));
                 let next = self.world.engine.as_ref().unwrap().next_wake();
                 let Some(next) = next.filter(|next| *next < furthest) else { break };
                 self.world.now = self.world.now.max(next);
             }
+            reports.extend(["q1", "q2"].map(|queue| self.world.claim(queue, queue, &["max=9", "wait=10h"])));
             self.world.tick(reports).unwrap();
         }
         for record in self.all() {
-            let over = record.state.finished_at().is_some() || record.state.name() == StateName::DeadLettered;
-            assert!(over, "{} is {} for ever", record.id, record.state.name());
+            assert!(is_over(&record), "{} is {} for ever", record.id, record.state.name());
         }
     }
+}
+
+fn is_over(record: &Record) -> bool {
+    record.state.finished_at().is_some() || record.state.name() == StateName::DeadLettered
 }
 
 fn live(seed: u64) -> Roughness {
@@ -358,6 +396,7 @@ fn simulation() {
         total.dead += rough.dead;
         total.limits += rough.limits;
         total.jumps += rough.jumps;
+        total.claims += rough.claims;
     }
     eprintln!("{count} seeds: {total:?}");
     if count >= 100 {
@@ -369,6 +408,7 @@ fn simulation() {
             total.dead,
             total.limits,
             total.jumps,
+            total.claims,
         ];
         assert!(least.iter().all(|times| *times >= count / 10), "too smooth to mean much: {total:?}");
     }

@@ -38,6 +38,8 @@ pub struct World {
     /// Those who listen to a claim, by worker, and what they were told.
     listeners: BTreeMap<String, Arc<()>>,
     told: Told,
+    /// Every attempt that a worker was ever told to carry out.
+    pub claimed: Vec<(RecordId, u32)>,
 }
 
 type Told = Arc<Mutex<Vec<(String, Result<Answer, Rejected>)>>>;
@@ -65,6 +67,7 @@ impl World {
             effects: Vec::new(),
             listeners: BTreeMap::new(),
             told: Told::default(),
+            claimed: Vec::new(),
         };
         world.open();
         world
@@ -136,12 +139,17 @@ impl World {
             reply.into_inner()(answer);
         }
         let told = std::mem::take(&mut *self.told.lock().unwrap());
-        words.extend(told.into_iter().map(|(worker, answer)| self.claimed(&worker, answer)));
+        for (worker, answer) in told {
+            if let Ok(Answer::Claimed(claimed)) = &answer {
+                self.claimed.extend(claimed.iter().map(|claimed| (claimed.start.id, claimed.start.attempt)));
+            }
+            words.push(self.told(&worker, answer));
+        }
         let answers = std::mem::take(&mut *answers.lock().unwrap());
         Ok((answers, words.join(", ")))
     }
 
-    fn claimed(&self, worker: &str, answer: Result<Answer, Rejected>) -> String {
+    fn told(&self, worker: &str, answer: Result<Answer, Rejected>) -> String {
         match answer {
             Ok(Answer::Claimed(claimed)) if claimed.is_empty() => format!("{worker} has nothing"),
             Ok(Answer::Claimed(claimed)) => {
