@@ -434,6 +434,9 @@ fn the_rest(dwell: &Checked) {
     let pause = dwell.post("/v1/runtimes/{name}/pause", &["shell"], &json!({"until": "+1h"}));
     assert_eq!(pause.1["state"], "paused");
     assert_eq!(dwell.post("/v1/runtimes/{name}/resume", &["shell"], &json!({})).1["state"], "open");
+    let model = json!({"model": "opus"});
+    assert_eq!(dwell.post("/v1/runtimes/{name}/pause", &["shell"], &model).1["models"][0]["model"], "opus");
+    assert_eq!(dwell.post("/v1/runtimes/{name}/resume", &["shell"], &model).1["models"], Value::Null);
     drains(dwell);
     assert_eq!(dwell.get("/openapi.yaml", &[], ""), OPENAPI);
 }

@@ -310,6 +310,7 @@ impl Reader<'_> {
             }
             (None, None, None, Some((queue, key))) => {
                 misplaced(self, "prompt", "agent");
+                misplaced(self, "model", "agent");
                 misplaced(self, "cwd", "agent or run.command");
                 let queue = self.name(queue, &key);
                 let runtime = self.runtime(&fields, WORKER_RUNTIME_DEFAULT);

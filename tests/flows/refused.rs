@@ -81,6 +81,11 @@ fn a_run_is_an_agent_a_command_a_request_or_a_worker() {
     let run = |run: &str| problems(&format!("name: f\non: {{ a: {{ b: }} }}\nrun: {run}"));
     assert_eq!(run("{ agent: claude, prompt: go, cwd: /w }"), "ok");
     assert_eq!(run("{ command: [make, \"\"], cwd: /w, runtime: build }"), "ok");
+    assert_eq!(run("{ agent: claude, model: \"${m}\", prompt: go }"), "ok");
+    for (other, column) in [("command: [x]", 22), ("http: { url: u }", 25), ("worker: q", 18)] {
+        let misplaced = format!("f.yaml:3:{column}: key \"run.model\" goes with run.agent only");
+        assert_eq!(run(&format!("{{ {other}, model: m }}")), misplaced);
+    }
     assert_eq!(
         run("{}"),
         "f.yaml:3:6: run has neither agent, command, http nor worker: expected one of them"

@@ -235,6 +235,24 @@ fn a_run_that_cannot_be_filled_is_invalid_and_keeps_its_place() {
 }
 
 #[test]
+fn an_agent_is_asked_for_the_model_that_the_flow_names() {
+    let run = |model: &str, payload: Value| {
+        let text = format!(
+            "name: f\non: {{ github: {{ push: }} }}\nrun: {{ agent: claude, model: {model}, prompt: p }}"
+        );
+        expand(&text, &payload).remove(0)
+    };
+    assert_eq!(run("opus", json!({})).model.as_deref(), Some("opus"));
+    assert_eq!(run("\"${m}\"", json!({ "m": "a/b" })).model.as_deref(), Some("a/b"));
+    let flag = run("\"${m}\"", json!({ "m": "--dangerous" }));
+    assert_eq!(flag.model, None);
+    assert_eq!(
+        flag.invalid.unwrap().message,
+        "flow f: run.model: \"${m}\" becomes \"--dangerous\": expected 1 to 128 visible ASCII characters, the first not -"
+    );
+}
+
+#[test]
 fn a_group_is_named_by_the_payload_and_one_without_a_name_is_invalid() {
     let lines = "concurrency: { group: \"pr-${n}\", max: 2, cancel_in_progress: true, queue: 3 }";
     let run = |lines: &str, payload: Value| expand(&with(lines), &payload).remove(0);

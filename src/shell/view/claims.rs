@@ -18,6 +18,7 @@ pub fn claimed(claimed: &Claimed, prompt: Option<&str>, token: &str) -> Json {
         .with("org", &*start.org)
         .with("env", &*start.env)
         .with("runtime", &*start.runtime)
+        .maybe("model", start.model.as_deref())
         .maybe("flow", start.flow.as_deref())
         .maybe("task", start.work.task.as_deref())
         .maybe("labels", (!labels.is_empty()).then_some(labels))
