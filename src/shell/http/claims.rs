@@ -19,7 +19,7 @@ use crate::shell::problem::Problem;
 use crate::shell::view;
 
 /// The most attempts of one claim.
-const MAX: usize = Filter::LIMIT_MAX;
+const ATTEMPTS_MAX: usize = Filter::LIMIT_MAX;
 
 /// The longest a claim waits; a longer one waits for so long.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -62,7 +62,7 @@ pub(super) async fn queues(
 fn read(mut fields: Fields) -> Result<Claim, Problem> {
     let [shortest, longest] = LEASES;
     let max = fields.number("max")?.map_or(Some(1), |max| usize::try_from(max).ok());
-    let max = max.filter(|max| (1..=MAX).contains(max));
+    let max = max.filter(|max| (1..=ATTEMPTS_MAX).contains(max));
     let lease = fields.span("lease")?.unwrap_or(LEASE);
     if !(shortest..=longest).contains(&lease) {
         return Err(fields.problem("lease", "expected 1s to 24h"));
@@ -70,7 +70,7 @@ fn read(mut fields: Fields) -> Result<Claim, Problem> {
     let claim = Claim {
         worker: required_name(&mut fields, "worker")?,
         queue: Name::from(required_name(&mut fields, "queue")?),
-        max: max.ok_or_else(|| fields.problem("max", &format!("expected 1 to {MAX}")))?,
+        max: max.ok_or_else(|| fields.problem("max", &format!("expected 1 to {ATTEMPTS_MAX}")))?,
         wait: fields.span("wait")?.unwrap_or_default().min(WAIT_MAX),
         lease,
         listener: std::sync::Weak::new(),
