@@ -82,7 +82,7 @@ fn a_run_is_an_agent_a_command_a_request_or_a_worker() {
     assert_eq!(run("{ agent: claude, prompt: go, cwd: /w }"), "ok");
     assert_eq!(run("{ command: [make, \"\"], cwd: /w, runtime: build }"), "ok");
     assert_eq!(run("{ agent: claude, model: \"${m}\", prompt: go }"), "ok");
-    for (other, column) in [("command: [x]", 22), ("http: { url: u }", 25), ("worker: q", 18)] {
+    for (other, column) in [("command: [x]", 22), ("http: { url: u }", 26), ("worker: q", 19)] {
         let misplaced = format!("f.yaml:3:{column}: key \"run.model\" goes with run.agent only");
         assert_eq!(run(&format!("{{ {other}, model: m }}")), misplaced);
     }
