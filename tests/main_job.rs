@@ -141,6 +141,8 @@ fn a_limited_run_is_resumed_once_when_its_window_resets_whatever_was_killed_betw
     assert_eq!(waiting(&server), before);
 
     server.advance("1s");
+    assert_eq!(status(&server, "attempts_started"), 4, "the first second of the ramp starts one");
+    server.advance("1s");
     assert_eq!(status(&server, "attempts_started"), 6, "one more for each that waited");
     for (run, before) in runs.iter().zip(&before) {
         let done = server.until(run, "completed");
