@@ -9,7 +9,7 @@
 mod common;
 
 use common::{World, check_in, duration};
-use dwell::engine::{Answer, Group, REDRIVES_MAX, Request};
+use dwell::engine::{Answer, Group, LETTERS_LOOKED_AT_PER_TICK_MAX, REDRIVES_MAX, Request};
 use dwell::model::{Fault, Report};
 
 /// A world with dead letters of these names, each a second older than the next, on a runtime that is paused since.
@@ -83,6 +83,47 @@ fn it_goes_on_where_it_was_after_a_crash_and_never_faster() {
          +1s          -> c queued
          +59s step    ->
          +1s          -> d queued",
+    );
+}
+
+#[test]
+fn what_was_due_while_dwell_was_down_is_not_made_up_for() {
+    let mut world = dead(&["a", "b", "c", "d", "e"]);
+    check_in(
+        &mut world,
+        "pace 10/s    -> redrive 1 of 5
+         +100ms       -> a queued",
+    );
+    world.engine = None;
+    world.now = world.now.after(duration("500ms"));
+    check_in(
+        &mut world,
+        "crash        -> b queued
+         +99ms        ->
+         +1ms         -> c queued",
+    );
+}
+
+#[test]
+fn what_does_not_match_is_passed_a_bounded_number_a_tick_and_once() {
+    let mut world = World::new();
+    let invalid = |world: &mut World, n: usize| {
+        let mut submission = world.submission(&format!("x{n}"), &[]);
+        submission.invalid = Some(Fault::new("template", "n is missing"));
+        Request::Submit(Box::new(submission))
+    };
+    let many = (0..=LETTERS_LOOKED_AT_PER_TICK_MAX).map(|n| invalid(&mut world, n)).collect();
+    world.tick(vec![Request::Each(many)]).unwrap();
+    check_in(
+        &mut world,
+        "+1s                  ->
+         submit a             -> a queued, a active/1, start a/1 Original
+         a/1 needs_operator   -> a dead_lettered, stop a/1
+         pause claude +9000h  ->
+         pace 1/s             -> redrive 1 of 1
+         +1s                  ->
+         +0s                  -> a queued
+         redrives             ->",
     );
 }
 
