@@ -17,7 +17,6 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use server::{Server, client, directory, dwell, send_by};
@@ -121,27 +120,10 @@ fn review(server: &Server) -> String {
     server.session(&json!({"runtime": "worker", "action": {"worker": "reviews"}, "payload": {"pr": 7}}))
 }
 
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The record once it is in a state; the server holds the question until it moves.
-fn becomes(server: &Server, id: &str, state: &str) -> Value {
-    let mut record = server.get(&format!("/v1/records/{id}")).body;
-    let asked = Instant::now();
-    while record["state"] != state {
-        assert!(asked.elapsed() < PATIENCE, "it never becomes {state}: {record:#}");
-        let seen = record["updated_at"].as_str().unwrap().replace(':', "%3A");
-        record = server.get(&format!("/v1/records/{id}?wait=20s&while={seen}")).body;
-    }
-    record
-}
-
 /// Asks until so many claims wait.
 fn claims_wait(server: &Server, claims: u32) {
-    let asked = Instant::now();
-    while server.get("/v1/claims").body["items"][0]["claims"] != claims {
-        assert!(asked.elapsed() < PATIENCE, "it never becomes {claims}");
-    }
+    let waiting = || server.get("/v1/claims").body["items"][0]["claims"].clone();
+    assert!((0..10_000).any(|_| waiting() == claims), "it never becomes {claims}");
 }
 
 fn claim(server: &Server, wait: &str) -> Vec<Value> {
@@ -157,7 +139,7 @@ fn the_worker_in_the_readme_carries_work_out_and_says_how_it_ended() {
     let server = Server::start(dir.path(), &[]);
     let _worker = Worker::start(dir.path(), &server, &["cat"]);
     let id = review(&server);
-    let record = becomes(&server, &id, "completed");
+    let record = server.until(&id, "completed");
     assert_eq!((&record["result"], &record["attempt"]), (&json!({"pr": 7}), &json!(1)));
     let by = server.history(&id).iter().find(|step| step["event"] == "claim").unwrap()["detail"].clone();
     assert!(by.as_str().unwrap().starts_with("by "), "{by}");
@@ -168,7 +150,7 @@ fn work_that_fails_in_the_readmes_worker_is_a_failure_with_its_code() {
     let dir = directory("");
     let server = Server::start(dir.path(), &[]);
     let _worker = Worker::start(dir.path(), &server, &["sh", "-c", "echo no such branch; exit 3"]);
-    let record = becomes(&server, &review(&server), "backoff");
+    let record = server.until(&review(&server), "backoff");
     let error = json!({"code": "exit_3", "message": "no such branch\n"});
     assert_eq!(record["last_error"], error);
 }
@@ -179,7 +161,7 @@ fn the_work_of_a_killed_worker_is_claimable_after_its_lease_and_its_late_report_
     let server = Server::start(dir.path(), &["--test-clock", "2026-11-21T00:00:00Z"]);
     let worker = Worker::start(dir.path(), &server, &["sleep", "1000"]);
     let id = review(&server);
-    becomes(&server, &id, "active");
+    server.until(&id, "active");
     drop(worker);
     server.advance("59s");
     assert_eq!(claim(&server, "0s"), Vec::<Value>::new(), "the lease still holds it");
