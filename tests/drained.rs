@@ -43,6 +43,8 @@ fn a_drained_runtime_is_drained_until_it_is_undrained_also_after_a_kill() {
     server.until(&session(&server, "shell"), "completed");
     assert_eq!(state(&server, &held), "queued");
     assert!(said(dir.path(), &["ls", "drains"]).contains("runtime:claude"));
+    let scopes = said(dir.path(), &["ls", "scopes"]);
+    assert!(scopes.contains("default/default"), "{scopes}");
     let words = "drained: runtime:claude is drained since ";
     assert!(said(dir.path(), &["why", &held]).starts_with(words));
     assert!(said(dir.path(), &["why", "runtime:claude"]).starts_with(words));

@@ -9,7 +9,7 @@
 mod common;
 
 use common::{World, check, check_in};
-use dwell::engine::{Answer, DRAINS_MAX, PARKS_PER_TICK_MAX, Request};
+use dwell::engine::{Answer, DRAINS_MAX, EnvFilter, EnvPage, EnvView, PARKS_PER_TICK_MAX, Request};
 use dwell::model::{Name, Scope};
 
 #[test]
@@ -179,4 +179,61 @@ fn no_more_scopes_are_drained_than_may_be() {
     let refused: Vec<_> = answers.iter().filter(|answer| answer.is_err()).collect();
     assert_eq!(refused.len(), 1);
     assert_eq!(status(&mut world).drains.len(), DRAINS_MAX);
+}
+
+fn envs(world: &mut World, filter: EnvFilter) -> EnvPage {
+    let (answers, _) = world.tick(vec![Request::Envs(filter)]).unwrap();
+    match answers.into_iter().next() {
+        Some(Ok(Answer::Envs(page))) => page,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_env_tells_what_waits_is_parked_and_runs_in_it() {
+    let mut world = World::new();
+    let since = world.now;
+    check_in(
+        &mut world,
+        "drain flow:f               ->
+         submit a org=o env=x       -> a queued, a active/1, start a/1 Original
+         submit b org=o env=x flow=f -> b queued
+         +1m                        ->
+         submit c org=o env=x       -> c queued, c active/1, start c/1 Original
+         submit d org=o env=x       -> d queued
+         submit e org=o env=y       -> e queued
+         submit f org=p env=x       -> f queued",
+    );
+    let page = |limit, after| EnvFilter { org: None, after, limit };
+    let first = envs(&mut world, page(1, None));
+    let x = EnvView {
+        org: "o".into(),
+        env: "x".into(),
+        ready: 2,
+        burst: 0,
+        parked: 1,
+        outstanding: 2,
+        oldest_at: Some(since),
+        enrolled: false,
+        tripped_until: None,
+    };
+    assert_eq!(first.envs, [x]);
+    assert_eq!(first.next, Some(("o".into(), "x".into())));
+    let rest = envs(&mut world, page(9, first.next));
+    let names: Vec<(&str, &str, u64)> =
+        rest.envs.iter().map(|view| (&*view.org, &*view.env, view.ready)).collect();
+    assert_eq!((names, rest.next), (vec![("o", "y", 1), ("p", "x", 1)], None));
+    let of_p = envs(&mut world, EnvFilter { org: Some("p".into()), after: None, limit: 9 });
+    assert_eq!(of_p.envs.len(), 1);
+    check_in(
+        &mut world,
+        "cancel f     -> f cancelled
+         cancel b     -> b cancelled
+         cancel d     -> d cancelled
+         a/1 succeeded -> a completed, e active/1, stop a/1, start e/1 Original
+         c/1 succeeded -> c completed, stop c/1",
+    );
+    let left = envs(&mut world, EnvFilter { limit: 9, ..EnvFilter::default() });
+    assert_eq!(left.envs.len(), 1, "only e is there: {left:?}");
+    assert_eq!((left.envs[0].ready, left.envs[0].outstanding, left.envs[0].oldest_at), (0, 1, None));
 }

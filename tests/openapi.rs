@@ -451,6 +451,8 @@ fn drains(dwell: &Checked) {
     assert_eq!(dwell.get("/v1/records/{id}/why", &[&held], "")["rule"], "drained");
     let listed = dwell.get("/v1/sessions", &[], "?state=queued");
     assert!(listed["items"].as_array().unwrap().iter().any(|item| item["hold"] == "drained"), "{listed:#}");
+    let queues = dwell.get("/v1/queues", &[], "?limit=1");
+    assert_eq!(queues["items"].as_array().unwrap().len(), 1);
     for scope in ["all", "runtime:shell", "flow:deploy", "org:o"] {
         assert_eq!(dwell.get("/v1/scopes/{scope}/why", &[scope], "")["rule"], "drained");
     }

@@ -7,7 +7,7 @@ use super::gate;
 use super::modes::Sorted;
 use super::request::{Answer, BurstStatus, Counts, Detail, Request, RuntimeView, Status, Triggered};
 use super::windows::MODELS_MAX;
-use super::{claims, debounce, drains, groups, index, list, modes, once, paced, redrive, why, windows};
+use super::{claims, debounce, drains, envs, groups, index, list, modes, once, paced, redrive, why, windows};
 use crate::model::{
     Cause, Event, Lane, Measure, Mode, Name, Record, RecordId, Rejected, Report, Runtime, StateName,
     Submission, Time, Trigger, TriggerId, Work,
@@ -48,6 +48,7 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
         Request::Claim(claim) => claims::at_once(draft, &claim),
         Request::Queues => Ok(Answer::Queues(claims::queues(draft.core))),
         Request::Drains => Ok(Answer::Drains(drains::list(draft.core))),
+        Request::Envs(filter) => Ok(Answer::Envs(envs::page(draft.core, &filter))),
         Request::Why(asked) => Ok(Answer::Why(Box::new(why::why(draft, asked)?))),
         Request::Rerun { id, fresh } => rerun(draft, id, fresh),
         Request::RedriveMany(asked) => redrive::redrive(draft, *asked),

@@ -20,6 +20,11 @@ impl Gate {
         Gate { trip: Trip::new(settings.burst.rate), decisions: BTreeMap::new() }
     }
 
+    /// Until when an env is taken to trigger too fast, if it is.
+    pub(super) fn tripped_until(&self, org: &Name, env: &Name, now: Time) -> Option<Time> {
+        self.trip.held_until(org, env, now)
+    }
+
     /// One decision, counted.
     fn decide(&mut self, settings: &Settings, org: &Name, env: &Name, now: Time) -> Outcome {
         let enrolled = || Ok(settings.org(org).burst);

@@ -5,6 +5,7 @@ mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::envs::Envs;
 use super::groups::{GroupId, Groups, Member, Turns};
 use super::hold::Narrow;
 use super::letters::{GroupKey, Letter, Letters};
@@ -121,8 +122,7 @@ pub(super) struct Index {
     parked: Parked,
     groups: Groups,
     counts: Counts,
-    /// By org and env, those that have any.
-    queued: BTreeMap<(Name, Name), u64>,
+    envs: Envs,
     names: BTreeSet<Name>,
     letters: Letters,
     order_max: u64,
@@ -186,9 +186,6 @@ impl Index {
         }
         let window = self.window(&entry.runtime, entry.model.as_ref()).clone();
         let lane = self.lanes.entry(entry.runtime.clone()).or_default();
-        if entry.queue.is_some() {
-            *self.queued.entry((entry.org.clone(), entry.env.clone())).or_default() += 1;
-        }
         match entry.state {
             StateName::Active | StateName::Draining => {
                 lane.outstanding.insert(record.id);
@@ -203,6 +200,7 @@ impl Index {
             | StateName::Cancelled => {}
         }
         self.groups.insert(record.id, &entry);
+        self.envs.insert(&entry, record);
         self.entries.insert(record.id, entry);
         self.place(record.id);
     }
@@ -212,6 +210,7 @@ impl Index {
         self.displace(id);
         let entry = self.entries.remove(&id)?;
         self.groups.remove(id, &entry);
+        self.envs.remove(&entry);
         if let Some((key, at)) = entry.group() {
             self.letters.remove(key, (at, id));
         }
@@ -220,15 +219,6 @@ impl Index {
         }
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, id));
-        }
-        if entry.queue.is_some()
-            && let std::collections::btree_map::Entry::Occupied(mut queued) =
-                self.queued.entry((entry.org, entry.env))
-        {
-            *queued.get_mut() -= 1;
-            if *queued.get() == 0 {
-                queued.remove();
-            }
         }
         let window = self.window(&entry.runtime, entry.model.as_ref()).clone();
         let lane = self.lanes.entry(entry.runtime).or_default();
@@ -341,7 +331,7 @@ impl Index {
 
     /// How many are queued in an env, in both lanes.
     pub(super) fn queued(&self, org: &Name, env: &Name) -> u64 {
-        self.queued.get(&(org.clone(), env.clone())).copied().unwrap_or(0)
+        self.envs.queued(org, env)
     }
 
     /// Live records up to and without `before`, newest first.
@@ -357,6 +347,11 @@ impl Index {
     /// The dead letters.
     pub(super) const fn letters(&self) -> &Letters {
         &self.letters
+    }
+
+    /// What stands in each env.
+    pub(super) const fn envs(&self) -> &Envs {
+        &self.envs
     }
 
     /// Every concurrency group.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::claims::{Claim, Claimed, QueueView};
 use super::drains::DrainView;
+use super::envs::{EnvFilter, EnvPage};
 use super::hold::Hold;
 use super::settings::RERUN_BYTES;
 use super::why::{Asked, Why};
@@ -145,6 +146,8 @@ pub enum Request {
     Claim(Box<Claim>),
     /// The queues of workers -> [`Answer::Queues`].
     Queues,
+    /// What waits and runs in each env -> [`Answer::Envs`].
+    Envs(EnvFilter),
     /// What keeps it from starting -> [`Answer::Why`].
     Why(Asked),
     /// Admit what a record was asked for once more, as a record of its own without a key -> [`Answer::Admitted`].
@@ -254,6 +257,7 @@ impl Request {
             | Request::UndrainScope { .. }
             | Request::Drains
             | Request::Why(_)
+            | Request::Envs(_)
             | Request::Flip(_)
             | Request::Modes
             | Request::Pace { .. }
@@ -378,6 +382,8 @@ pub enum Answer {
     Claimed(Vec<Claimed>),
     /// The queues with records or claims, or claimed from since open; by name, at most [`Filter::LIMIT_MAX`].
     Queues(Vec<QueueView>),
+    /// A page of envs.
+    Envs(EnvPage),
     /// What keeps something from starting.
     Why(Box<Why>),
     /// What became of dead letters.

@@ -71,6 +71,12 @@ impl Trip {
         Trip { rate, envs: BTreeMap::new(), sweep_at: Time::ZERO }
     }
 
+    /// Until when an env is held for a call too many, if it is.
+    pub fn held_until(&self, org: &Name, env: &Name, now: Time) -> Option<Time> {
+        let calls = self.envs.get(&(org.clone(), env.clone()))?;
+        Some(calls.held_until).filter(|until| *until > now)
+    }
+
     /// A call of an env: whether it is one too many, or falls into the hold of one that was.
     pub fn call(&mut self, org: &Name, env: &Name, now: Time) -> Result<bool, Crowded> {
         let Rate { window, threshold, hold } = self.rate;

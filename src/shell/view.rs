@@ -18,7 +18,7 @@ use crate::model::{
 };
 
 pub use claims::{claimed, queue};
-pub use why::why;
+pub use why::{env, why};
 
 /// An object whose absent members are left out.
 #[derive(Default)]

@@ -45,6 +45,7 @@ impl Index {
         let lane = self.lanes.entry(entry.runtime.clone()).or_default();
         lane.released.remove(&id);
         lane.parked += 1;
+        self.envs.park(entry, true);
         self.parked.insert(entry.key(narrow), entry.order, id);
     }
 
@@ -55,6 +56,7 @@ impl Index {
         let lane = self.lanes.entry(entry.runtime.clone()).or_default();
         if let Some(narrow) = entry.parked.take() {
             lane.parked -= 1;
+            self.envs.park(entry, false);
             self.parked.remove(&entry.key(narrow), entry.order);
             return;
         }

@@ -285,6 +285,8 @@ pub enum What {
     Runs,
     Flows,
     Runtimes,
+    /// Envs of orgs: what waits and runs in each
+    Scopes,
     /// Drained scopes
     Drains,
     /// Queues of workers

@@ -29,6 +29,10 @@ pub fn ls(client: &Client, args: &Ls) -> Result<(), Failure> {
         Some(What::Upcoming) => items(client, &format!("/v1/upcoming?limit={}", args.limit))?,
         Some(What::Flows) => items(client, "/v1/flows")?,
         Some(What::Runtimes) => items(client, "/v1/runtimes")?,
+        Some(What::Scopes) => {
+            let org = args.org.as_deref().map(|org| format!("&org={}", escaped(org))).unwrap_or_default();
+            items(client, &format!("/v1/queues?limit={}{org}", args.limit))?
+        }
         Some(What::Drains) => items(client, "/v1/drains")?,
         Some(What::Queues) => items(client, "/v1/claims")?,
     };
@@ -43,6 +47,7 @@ pub fn ls(client: &Client, args: &Ls) -> Result<(), Failure> {
         Some(What::Flows) => out::table(&["NAME", "MODE", "RUNTIME", "ON", "FILE"], &rows(flow)),
         Some(What::Runtimes) => out::table(RUNTIME, &items.iter().flat_map(runtime).collect::<Vec<_>>()),
         Some(What::Queues) => out::table(&["QUEUE", "QUEUED", "CLAIMS", "ASKED"], &rows(queue)),
+        Some(What::Scopes) => out::table(ENV, &rows(env)),
         Some(What::Drains) => out::table(&["SCOPE", "SINCE", "UNTIL", "OUTSTANDING"], &rows(drain)),
         Some(What::Triggers) => {
             out::table(&["ID", "AT", "SOURCE", "EVENT", "ORG/ENV", "RUNS"], &rows(trigger))
@@ -164,6 +169,26 @@ fn account(item: &Json, name: String) -> Vec<String> {
         shown(item.get("queued")),
         brief(text(item, "held_until")),
         source.to_owned(),
+    ]
+}
+
+const ENV: &[&str] = &["ORG/ENV", "READY", "BURST", "PARKED", "OUTSTANDING", "OLDEST", "GATE"];
+
+fn env(item: &Json) -> Vec<String> {
+    let at = |pointer| shown(item.pointer(pointer));
+    let gate = match (item.pointer("/gate/enrolled"), item.pointer("/gate/tripped_until")) {
+        (Some(Json::Bool(true)), Some(until)) => format!("tripped until {}", brief(&shown(Some(until)))),
+        (Some(Json::Bool(true)), None) => "open".to_owned(),
+        (_, _) => String::new(),
+    };
+    vec![
+        scope(item),
+        at("/queued/ready"),
+        at("/queued/burst"),
+        at("/parked"),
+        at("/outstanding"),
+        brief(text(item, "oldest_at")),
+        gate,
     ]
 }
 

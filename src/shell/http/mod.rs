@@ -14,6 +14,7 @@ mod letters;
 mod logs;
 mod modes;
 mod once;
+mod queues;
 mod records;
 mod reports;
 mod system;
@@ -211,6 +212,7 @@ pub const ROUTES: &[Route] = &[
     get("/v1/drains", |method| on(method, drains::list)),
     post("/v1/drains", |method| on(method, drains::drain)),
     delete("/v1/drains/{scope}", |method| on(method, drains::undrain)),
+    get("/v1/queues", |method| on(method, queues::queues)),
     get("/v1/scopes/{scope}/why", |method| on(method, drains::why)),
     get("/v1/events", |method| on(method, events::events)),
     get("/v1/flows", |method| on(method, modes::flows)),

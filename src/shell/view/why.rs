@@ -1,9 +1,9 @@
-//! Why something does not start: the rule in words, with the numbers behind it.
+//! Why something does not start: the rule in words, with the numbers behind it; and what waits, env by env.
 
 use serde_json::{Map, Value as Json, json};
 
 use super::{Object, moment};
-use crate::engine::{Asked, Hold, Rule, Why};
+use crate::engine::{Asked, EnvView, Hold, Rule, Why};
 use crate::model::{Limit, Mode, Name, Runtime, Source, StateName, Time};
 use crate::shell::time;
 
@@ -31,6 +31,23 @@ pub fn why(why: &Why) -> Json {
         .with("counters", counters)
         .maybe("place", place)
         .maybe("earliest", why.earliest.map(moment))
+        .done()
+}
+
+/// An env as it stands.
+pub fn env(env: &EnvView) -> Json {
+    let gate = Object::default()
+        .with("enrolled", env.enrolled)
+        .maybe("tripped_until", env.tripped_until.map(moment))
+        .done();
+    Object::default()
+        .with("org", &*env.org)
+        .with("env", &*env.env)
+        .with("queued", json!({ "ready": env.ready, "burst": env.burst }))
+        .with("parked", env.parked)
+        .with("outstanding", env.outstanding)
+        .maybe("oldest_at", env.oldest_at.map(moment))
+        .with("gate", gate)
         .done()
 }
 
