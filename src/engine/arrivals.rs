@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::answer::{Answer, BurstStatus, Counts, Detail, RuntimeView, Status, Triggered};
 use super::draft::{Draft, Fail};
 use super::gate;
 use super::modes::Sorted;
-use super::request::{Answer, BurstStatus, Counts, Detail, Request, RuntimeView, Status, Triggered};
+use super::request::Request;
 use super::windows::MODELS_MAX;
 use super::{claims, debounce, drains, envs, groups, index, list, modes, once, paced, redrive, why, windows};
 use crate::model::{

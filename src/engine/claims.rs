@@ -11,11 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Weak;
 use std::time::Duration;
 
+use super::answer::Answer;
 use super::core::{Core, EngineError};
 use super::draft::{self, Draft, Fail};
 use super::hold::{self, Hold};
 use super::modes;
-use super::request::{Answer, Filter, Reply};
+use super::request::{Filter, Reply};
 use super::settings::{DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX, TICK_BYTES_MAX};
 use crate::model::{Event, Name, Rejected, Start, Time};
 

@@ -3,11 +3,11 @@
 //! Each is a durable row. What is outstanding when a scope is drained may finish until a deadline of its own, which
 //! stands in its record; what waits is held by [`super::hold`].
 
+use super::answer::Answer;
 use super::core::Core;
 use super::draft::{Draft, Fail};
 use super::parked::HoldKey;
 use super::ramp;
-use super::request::Answer;
 use crate::model::{Drain, Event, Name, RecordId, Rejected, Scope};
 use crate::store::{Stored, keys};
 use std::time::Duration;

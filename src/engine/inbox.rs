@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
-use super::request::{Answer, Arrival, Reply, Request};
+use super::answer::Answer;
+use super::request::{Arrival, Reply, Request};
 use super::settings::{ARRIVALS_QUEUED_MAX, REQUEST_BYTES_MAX, TICK_BYTES_MAX, WAITING_BYTES_MAX};
 use crate::model::{Rejected, Time};
 use crate::store::History;

@@ -5,13 +5,13 @@ mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::answer::Counts;
 use super::envs::Envs;
 use super::groups::{GroupId, Groups, Member, Turns};
 use super::hold::Narrow;
 use super::letters::{GroupKey, Letter, Letters};
 use super::parked::{HoldKey, Parked};
 use super::queues::Queues;
-use super::request::Counts;
 use super::settings::Settings;
 use crate::model::{Lane as Queue, Name, Record, RecordId, Runtime, StateName, Time};
 use crate::pace::Rotation;

@@ -1,10 +1,11 @@
 //! Lists: live records from the indexes, finished ones from their pointers, merged newest first.
 
+use super::answer::{Group, Page, Upcoming};
 use super::draft::{Draft, Fail};
 use super::hold;
 use super::index::Entry;
 use super::letters::Letter;
-use super::request::{Filter, Group, Page, Upcoming};
+use super::request::Filter;
 use super::settings::{READS_PER_PAGE_MAX, VISITS_PER_PAGE_MAX};
 use crate::model::{IdRange, Kind, Record, RecordId, Trigger, TriggerId, masked};
 use crate::store::{Direction, Stored, keys};

@@ -8,6 +8,7 @@
 //! is gone; the burst drainer; fair dispatch; claims; one commit; release. Two events for one record fold into one
 //! write, and what is owed to the outside follows from the record before and after.
 
+mod answer;
 mod arrivals;
 mod budget;
 mod burst;
@@ -46,6 +47,10 @@ mod windows;
 
 pub use self::core::EngineError;
 pub use crate::pace::{Outcome, Rate, Reason, Switches};
+pub use answer::{
+    Answer, BurstStatus, Counts, Detail, Flipped, FlowView, Group, ModesView, Paced, Page, Redriven,
+    RuntimeView, Status, Told, Triggered, Upcoming,
+};
 pub use claims::{CLAIMS_WAITING_MAX, Claim, Claimed, QueueView};
 pub use drains::{DRAINS_MAX, DrainView};
 pub use envs::{EnvFilter, EnvPage, EnvView};
@@ -53,11 +58,7 @@ pub use hold::Hold;
 pub use inbox::{Advanced, Closed, Handle, Inbox, channel};
 pub use notices::{NOTIFY, Notify};
 pub use open::{Opening, Survivor};
-pub use request::{
-    Answer, Arrival, BurstStatus, Counts, Detail, Filter, Flip, Flipped, FlowView, Group, ModesView, Once,
-    Paced, Page, Redriven, Redrives, Reply, Request, RuntimeView, Status, Target, Tell, Told, Triggered,
-    Upcoming,
-};
+pub use request::{Arrival, Filter, Flip, Once, Redrives, Reply, Request, Target, Tell};
 pub use run::{Clock, run};
 pub use schedule::Timetable;
 pub use settings::{

@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::answer::{Answer, Flipped, FlowView, ModesView};
 use super::core::{Core, EngineError};
 use super::draft::{Draft, Fail};
-use super::request::{Answer, Flip, Flipped, FlowView, ModesView, Target};
+use super::request::{Flip, Target};
 use super::settings::{FLIP_FAULTS_MAX, RECORDS_PER_SCAN};
 use crate::model::{
     Early, Missing, Mode, Name, Origin, Record, Rejected, Standing, Submission, Time, Trigger,

@@ -2,9 +2,10 @@
 //!
 //! Only what was accepted is kept. A refusal changed nothing, so asking again is harmless and may go better.
 
+use super::answer::{Answer, Told};
 use super::arrivals;
 use super::draft::{Draft, Fail};
-use super::request::{Answer, Once, Told};
+use super::request::Once;
 use super::settings::ANSWER_BYTES_MAX;
 use crate::model::Rejected;
 use crate::store::{KeptAnswer, Stored, keys};

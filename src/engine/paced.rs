@@ -3,11 +3,12 @@
 //! Absent on purpose: a list of what is still to come. The cursor walks the dead letters by age, up to the moment it was
 //! asked for, so what dies again meanwhile stands behind its end.
 
+use super::answer::{Answer, Paced};
 use super::core::EngineError;
 use super::draft::{Draft, Fail};
 use super::letters::Age;
 use super::list;
-use super::request::{Answer, Filter, Paced, Redrives};
+use super::request::{Filter, Redrives};
 use super::settings::{
     LETTERS_COUNTED_MAX, LETTERS_LOOKED_AT_PER_TICK_MAX, REDRIVES_MAX, REDRIVES_PER_TICK_MAX,
 };

@@ -1,8 +1,9 @@
 //! Many dead letters at once: found as a page of a list is found, and redriven in one commit.
 
+use super::answer::{Answer, Redriven};
 use super::draft::{Draft, Fail};
 use super::list;
-use super::request::{Answer, Filter, Redriven, Redrives};
+use super::request::{Filter, Redrives};
 use crate::machine;
 use crate::model::{Command, Event, Record, RecordId, State, StateName};
 

@@ -1,8 +1,9 @@
 //! The tick: decide, commit once, release.
 
+use super::answer::Answer;
 use super::core::{Core, EngineError};
 use super::draft::{Draft, Fail};
-use super::request::{Answer, Arrival, Reply, Request};
+use super::request::{Arrival, Reply, Request};
 use super::settings::{
     CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX,
 };
