@@ -242,7 +242,9 @@ impl Running {
         self.handle.close();
         let ended = self.engine.join().map_err(|_| anyhow!("the engine panicked; see the log"))?;
         address::remove(&self.data)?;
-        ended.map(Engine::close_at_exit).context("the engine stopped; nothing acknowledged is lost, start dwell again")
+        ended
+            .map(Engine::close_at_exit)
+            .context("the engine stopped; nothing acknowledged is lost, start dwell again")
     }
 }
 
