@@ -10,7 +10,7 @@ mod common;
 
 use common::{World, check, check_in};
 use dwell::engine::{Answer, Filter, Request};
-use dwell::model::{Source, StateName};
+use dwell::model::{IdRange, Report, Source, StateName};
 
 #[test]
 fn the_main_job_over_a_crash() {
@@ -462,6 +462,43 @@ fn lists_page_newest_first_over_live_and_finished() {
     assert_eq!(cancelled.records.len(), 3);
     let queued = page(Filter { limit: 100, state: Some(StateName::Queued), ..Filter::default() });
     assert_eq!(queued.records.len(), 14, "25, less 3 cancelled and 8 active");
+}
+
+#[test]
+fn a_record_that_finishes_in_the_tick_of_a_question_is_listed_and_found() {
+    let mut world = World::new();
+    check_in(
+        &mut world,
+        "submit a -> a queued, a active/1, start a/1 Original
+         submit b -> b queued, b active/1, start b/1 Original
+         submit c -> c queued",
+    );
+    let ids = ["a", "b", "c"].map(|name| world.id(name));
+    let [a, b, c] = ids;
+    let ended = |id| Request::Report { id, attempt: 1, report: Report::Succeeded { result: None } };
+    let list = |state, before| Request::List(Filter { state, before, limit: 10, ..Filter::default() });
+    let range = IdRange { low: a, high: c };
+    let (answers, _) = world
+        .tick(vec![
+            ended(b),
+            list(None, None),
+            list(Some(StateName::Completed), None),
+            list(None, Some(b)),
+            Request::Resolve { range, limit: 10 },
+            ended(a),
+            list(None, None),
+        ])
+        .unwrap();
+    let listed = |answer: &Result<Answer, _>| match answer {
+        Ok(Answer::Page(page)) => page.records.iter().map(|record| record.id).collect::<Vec<_>>(),
+        Ok(Answer::Ids(ids)) => ids.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(listed(&answers[1]), [c, b, a]);
+    assert_eq!(listed(&answers[2]), [b]);
+    assert_eq!(listed(&answers[3]), [a]);
+    assert_eq!(listed(&answers[4]), [a, b, c]);
+    assert_eq!(listed(&answers[6]), [c, b, a]);
 }
 
 #[test]

@@ -79,6 +79,12 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Records of a range that this draft finishes: the indexes know them no more, and the disk not yet. By id.
+    pub(super) fn finishing(&self, low: RecordId, high: RecordId) -> impl Iterator<Item = RecordId> {
+        let touched = self.touched.range(low..=high.max(low));
+        touched.filter(|(_, touched)| touched.after.state.finished_at().is_some()).map(|(id, _)| *id)
+    }
+
     /// What was asked for, of a record that is there.
     pub(super) fn work(&self, id: RecordId) -> Result<Work, EngineError> {
         if let Some(work) = self.touched.get(&id).and_then(|touched| touched.work.clone()) {

@@ -15,8 +15,8 @@ pub(super) fn resolve(draft: &Draft<'_>, range: IdRange, limit: usize) -> Result
     let (from, to) = keys::pointer_range(range);
     let finished = draft.disk.scan(&from, &to, Direction::Ascending, limit)?;
     let finished = finished.iter().filter_map(|(key, _)| keys::pointer_id(key));
-    let mut ids: Vec<RecordId> =
-        draft.core.index.ids(range.low, range.high).take(limit).chain(finished).collect();
+    let live = draft.core.index.ids(range.low, range.high).take(limit);
+    let mut ids: Vec<RecordId> = live.chain(finished).chain(draft.finishing(range.low, range.high)).collect();
     ids.sort_unstable();
     ids.dedup();
     ids.truncate(limit);
@@ -28,7 +28,9 @@ pub(super) fn page(draft: &Draft<'_>, filter: &Filter) -> Result<Page, Fail> {
     let (low, high) = bounds(filter);
     let wanted = filter.limit.clamp(1, Filter::LIMIT_MAX);
     let (from, to) = (keys::pointer(low), keys::pointer(high));
-    let mut pointers = Pointers { from, to, chunk: Vec::new(), done: filter.state.is_some_and(is_live) };
+    let done = filter.state.is_some_and(is_live);
+    let fresh = if done { Vec::new() } else { draft.finishing(low, high).filter(|id| *id < high).collect() };
+    let mut pointers = Pointers { from, to, chunk: Vec::new(), fresh, done };
     let mut live = draft.core.index.newest(low, high).peekable();
     let mut page = Page::default();
     let mut reads = 0;
@@ -43,7 +45,7 @@ pub(super) fn page(draft: &Draft<'_>, filter: &Filter) -> Result<Page, Fail> {
                 (id, live.next().map(|(_, entry)| entry))
             }
             (_, Some(finished)) => {
-                pointers.chunk.pop();
+                pointers.pop();
                 (finished, None)
             }
             (Some(id), None) => (id, live.next().map(|(_, entry)| entry)),
@@ -66,12 +68,14 @@ pub(super) fn page(draft: &Draft<'_>, filter: &Filter) -> Result<Page, Fail> {
     Ok(page)
 }
 
-/// Finished ids, newest first, read from the disk a chunk at a time.
+/// Finished ids, newest first: read from the disk a chunk at a time, and those of this very tick.
 struct Pointers {
     from: Vec<u8>,
     to: Vec<u8>,
     /// Oldest first, so that the newest is popped.
     chunk: Vec<RecordId>,
+    /// Finished in this tick, so not on the disk; oldest first.
+    fresh: Vec<RecordId>,
     done: bool,
 }
 
@@ -87,7 +91,16 @@ impl Pointers {
             }
             self.chunk = found.iter().rev().filter_map(|(key, _)| keys::pointer_id(key)).collect();
         }
-        Ok(self.chunk.last().copied())
+        Ok(self.chunk.last().max(self.fresh.last()).copied())
+    }
+
+    /// Goes past the newest.
+    fn pop(&mut self) {
+        if self.fresh.last() > self.chunk.last() {
+            self.fresh.pop();
+        } else {
+            self.chunk.pop();
+        }
     }
 }
 
