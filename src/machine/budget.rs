@@ -69,7 +69,7 @@ pub(super) fn wall_left(record: &Record, now: Time) -> Option<Duration> {
 fn running(record: &Record, now: Time) -> Duration {
     let until = match record.state {
         State::Active { ends_at, .. } => now.min(ends_at),
-        State::Draining { .. } => now,
+        State::Draining { until, .. } => now.min(until),
         State::Queued { .. }
         | State::RateLimited { .. }
         | State::Backoff { .. }

@@ -134,6 +134,17 @@ fn time_is_counted_as_attempts_end_and_bounds_the_next_one() {
 }
 
 #[test]
+fn time_in_which_dwell_was_down_during_a_drain_is_not_counted() {
+    let record = active(&limited(Measure::Wall, 3_600_000), T0);
+    let draining = happen(&record, &Event::Drain { until: at(11) }, at(10));
+    for event in [Event::Interrupted, Event::Elapsed] {
+        let after = happen(&draining, &event, at(500));
+        assert!(waits(&after), "{:?}", after.state);
+        assert_eq!(after.budget.of(Measure::Wall).unwrap().used, 11 * 60_000);
+    }
+}
+
+#[test]
 fn an_attempt_that_reaches_its_own_bound_first_has_failed() {
     let record = active(&limited(Measure::Wall, 48 * 3_600_000), T0);
     let record = happen(&record, &Event::Elapsed, at(24 * 60));
