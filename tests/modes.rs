@@ -52,6 +52,22 @@ fn a_flip_is_in_force_for_the_next_trigger() {
 }
 
 #[test]
+fn what_a_worker_claims_again_is_no_run_that_started() {
+    check(
+        Mode::Live,
+        "
+        trigger t f worker=q -> t.f queued
+        claim me q -> t.f active/1, me has t.f/1 +1m
+        trigger u f worker=q -> u.f queued
+        claim me q -> u.f active/1, me has u.f/1 +1m
+        t.f/1 timed_out -> t.f queued
+        claim me q -> t.f active/2, me has t.f/2 +1m
+        modes -> f live by default since 0s matched u started u.f, g live by default since 0s
+        ",
+    );
+}
+
+#[test]
 fn a_hundred_flips_and_one_event_make_exactly_one_run() {
     let mut world = world(Mode::Off);
     for _ in 0..50 {

@@ -15,7 +15,6 @@ use super::answer::Answer;
 use super::core::{Core, EngineError};
 use super::draft::{self, Draft, Fail};
 use super::hold::{self, Hold};
-use super::modes;
 use super::request::{Filter, Reply};
 use super::settings::{DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX, TICK_BYTES_MAX};
 use crate::model::{Event, Name, Rejected, Start, Time};
@@ -279,7 +278,6 @@ fn take(
         room.bytes = room.bytes.saturating_sub(work.payload.len());
         room.starts -= 1;
         let record = draft.must(id, &Event::Claim { worker: claim.worker.clone(), lease: claim.lease })?;
-        modes::started(draft, &record);
         draft.core.count_start(&runtime);
         let lease_until = record.deadline().unwrap_or(draft.now);
         // A worker reports by itself how much more it used.
