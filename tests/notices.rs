@@ -270,6 +270,23 @@ fn a_queue_that_no_worker_claims_from_has_stalled() {
 }
 
 #[test]
+fn claims_that_wait_for_nothing_are_starts_like_any_other() {
+    let mut world = world(Some(told_of(&[NoticeEvent::Stalled])));
+    for name in ["a", "b", "c"] {
+        world.does(&format!("submit {name} worker=q runtime=shell"));
+    }
+    for _ in 0..2 {
+        world.does("+10m step");
+        let claim = world.claim("me", "q", &["lease=2h"]);
+        world.tick(vec![Request::Each(vec![claim])]).unwrap();
+    }
+    world.does("+14m step");
+    assert_eq!(told(&mut world), Vec::<String>::new(), "b started a quarter of an hour ago less a minute");
+    world.does("+1m step");
+    assert_eq!(told(&mut world), ["http://ops/: stalled x1 shell"]);
+}
+
+#[test]
 fn another_mode_in_force_is_told_with_what_it_was() {
     let mut settings = world(Some(told_of(&[NoticeEvent::ModeChanged]))).settings;
     settings.flows = [("review".into(), Flow::default())].into();

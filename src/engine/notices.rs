@@ -112,7 +112,8 @@ pub(super) fn tell(draft: &mut Draft<'_>) -> Result<(), EngineError> {
 pub(super) fn end(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     let admitted = draft.core.tally.admitted;
     let mut heard = BTreeMap::new();
-    for step in draft.transitions.get(draft.core.notices.looked..).unwrap_or_default() {
+    // All of the tick: a claim that waits for nothing starts something before dispatch does.
+    for step in &draft.transitions {
         stalls::started(draft.core, step);
     }
     for runtime in stalls::stalled(draft.core) {
