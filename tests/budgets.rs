@@ -186,6 +186,22 @@ fn what_the_meter_of_a_session_showed_is_there_for_its_resume() {
     assert!(answers[0].is_ok() && answers[1].is_err());
     assert!(world.disk.get(&keys::told(id)).unwrap().is_some());
     check_in(&mut world, "a/3 succeeded -> a completed, stop a/3");
+    check_in(&mut world, "+7d -> forget a");
+    assert_eq!(world.disk.get(&keys::told(id)).unwrap(), None);
+}
+
+#[test]
+fn nothing_is_left_of_a_session_that_cost_nothing() {
+    let mut world = World::new();
+    check_in(&mut world, "submit a -> a queued, a active/1, start a/1 Original");
+    let id = world.id("a");
+    let free = Usage { tokens: 5, session_cost: Some(0), ..Usage::default() };
+    world.tick(vec![Request::Report { id, attempt: 1, report: Report::Usage(free) }]).unwrap();
+    check_in(
+        &mut world,
+        "a/1 succeeded -> a completed, stop a/1
+         +7d           -> forget a",
+    );
     assert_eq!(world.disk.get(&keys::told(id)).unwrap(), None);
 }
 

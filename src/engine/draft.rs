@@ -240,10 +240,6 @@ impl<'a> Draft<'a> {
         let touched = std::mem::take(&mut self.touched);
         for (id, change) in &touched {
             self.owe(change)?;
-            // Nothing of it is resumed any more.
-            if change.after.state.finished_at().is_some() && change.after.budget.of(Measure::Cost).is_some() {
-                self.delete(keys::told(*id));
-            }
             if change.before.as_ref() == Some(&change.after) {
                 continue;
             }

@@ -55,6 +55,7 @@ fn finished(draft: &mut Draft<'_>, due: impl Fn(Time) -> bool) -> Result<Option<
         draft.delete(key.clone());
         draft.delete(keys::pointer(id));
         draft.delete(keys::work(id));
+        draft.delete(keys::told(id));
         draft.effects.push(Effect::Forget { id });
         draft.core.tally.purged += 1;
     }
