@@ -169,8 +169,9 @@ fn superseded(core: &Core, new: &Record, admitted: &[Record], max: usize) -> Vec
     };
     if asked.cancel_in_progress {
         let beyond = group.live.len().saturating_sub(asked.max as usize).min(max);
-        let older = group.live.values().map(|(id, _)| *id);
-        return older.filter(|id| admitted.iter().all(|new| new.id != *id)).take(beyond).collect();
+        // One request admits in order, so what stands before its first is of earlier ones.
+        let first = admitted.first().map_or(new.order, |first| first.order);
+        return group.live.range(..first).map(|(_, (id, _))| *id).take(beyond).collect();
     }
     let Some(queued_max) = asked.queued_max else { return Vec::new() };
     let may_wait = group.places().saturating_add(queued_max as usize);
