@@ -15,7 +15,6 @@ use std::time::Duration;
 use common::{World, check, check_in};
 use dwell::engine::Outcome::{self, Mollify, PassThrough, ShadowLog};
 use dwell::engine::{Answer, Org, Request, Settings, Switches};
-use dwell::model::{Trigger, TriggerId};
 
 /// What a report does at its n-th time in a row, for every report that is a bad end: wait, what counts, when dead.
 const BAD_ENDS: [&str; 9] = [
@@ -175,20 +174,7 @@ fn the_gate_decides_as_its_row_says_and_once_for_each_trigger() {
 
 fn outcome(world: &mut World, n: u128) -> Outcome {
     let run = world.submission(&n.to_string(), &[]);
-    let trigger = Trigger {
-        id: TriggerId((u128::from(common::T0) << 80) | n),
-        at: world.now,
-        source: "s".into(),
-        kind: "s".into(),
-        event: "e".into(),
-        action: None,
-        dedup: None,
-        org: "default".into(),
-        env: "default".into(),
-        payload: b"{}".to_vec(),
-        replay_of: None,
-        runs: Vec::new(),
-    };
+    let trigger = common::trigger(n, world.now);
     let asked = Request::Trigger { trigger: Box::new(trigger), runs: vec![run], spool: false };
     let (answers, _) = world.tick(vec![asked]).unwrap();
     let Ok(Answer::Triggered(triggered)) = &answers[0] else { panic!("{answers:?}") };

@@ -16,7 +16,7 @@ use dwell::engine::Outcome::{self, Mollify, PassThrough, ShadowLog};
 use dwell::engine::{
     Answer, BurstStatus, Filter, Org, Pacing, Reason, Request, Settings, Switches, Triggered,
 };
-use dwell::model::{Fault, Lane, Name, Rejected, Submission, Trigger, TriggerId};
+use dwell::model::{Fault, Lane, Name, Rejected, Submission, Trigger};
 
 /// Org `o` is enrolled, two triggers of an env in 200 ms are fine, and nothing is jittered or ramped.
 fn settings() -> Settings {
@@ -37,20 +37,8 @@ fn trigger(world: &mut World, number: u128, names: &[&str], options: &[&str], sp
 }
 
 fn triggered(world: &World, number: u128, runs: Vec<Submission>, spool: bool) -> Request {
-    let trigger = Trigger {
-        id: TriggerId((u128::from(common::T0) << 80) | number),
-        at: world.now,
-        source: "s".into(),
-        kind: "s".into(),
-        event: "e".into(),
-        action: None,
-        dedup: Some(number.to_string()),
-        org: "default".into(),
-        env: "default".into(),
-        payload: b"{}".to_vec(),
-        replay_of: None,
-        runs: Vec::new(),
-    };
+    let dedup = Some(number.to_string());
+    let trigger = Trigger { dedup, ..common::trigger(number, world.now) };
     Request::Trigger { trigger: Box::new(trigger), runs, spool }
 }
 

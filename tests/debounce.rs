@@ -33,20 +33,7 @@ fn debounced(world: &mut World, name: &str, key: &str) -> Submission {
 fn request(world: &World, runs: Vec<Submission>) -> Request {
     let id = TriggerId(runs[0].id.ulid);
     let runs = runs.into_iter().map(|run| Submission { trigger: Some(id), ..run }).collect();
-    let trigger = Trigger {
-        id,
-        at: world.now,
-        source: "s".into(),
-        kind: "s".into(),
-        event: "e".into(),
-        action: None,
-        dedup: Some(id.to_string()),
-        org: "default".into(),
-        env: "default".into(),
-        payload: b"{}".to_vec(),
-        replay_of: None,
-        runs: Vec::new(),
-    };
+    let trigger = Trigger { id, dedup: Some(id.to_string()), ..common::trigger(0, world.now) };
     Request::Trigger { trigger: Box::new(trigger), runs, spool: false }
 }
 

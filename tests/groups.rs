@@ -10,7 +10,7 @@ mod common;
 
 use common::{World, check, check_in};
 use dwell::engine::{Answer, Request, Settings};
-use dwell::model::{RecordId, Submission, Trigger, TriggerId};
+use dwell::model::{RecordId, Submission};
 
 #[test]
 fn no_more_of_a_group_run_at_once_than_its_bound_and_the_oldest_goes_next() {
@@ -155,20 +155,7 @@ fn a_queue_of_none_drops_what_comes_while_the_group_is_busy() {
 }
 
 fn trigger(world: &World, number: u128, runs: Vec<Submission>) -> Request {
-    let trigger = Trigger {
-        id: TriggerId((u128::from(common::T0) << 80) | number),
-        at: world.now,
-        source: "s".into(),
-        kind: "s".into(),
-        event: "e".into(),
-        action: None,
-        dedup: None,
-        org: "default".into(),
-        env: "default".into(),
-        payload: b"{}".to_vec(),
-        replay_of: None,
-        runs: Vec::new(),
-    };
+    let trigger = common::trigger(number, world.now);
     Request::Trigger { trigger: Box::new(trigger), runs, spool: true }
 }
 

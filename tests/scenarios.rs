@@ -145,21 +145,12 @@ fn success_clears_every_streak_so_only_a_row_counts() {
 }
 
 #[test]
-fn failures_back_off_doubling_and_end_at_five() {
+fn a_report_of_the_life_before_a_redrive_is_stale() {
     check(
         "submit a      -> a queued, a active/1, start a/1 Original
-         a/1 failed    -> a backoff +30s, stop a/1
-         +30s          -> a queued, a active/2, start a/2 Original
-         a/2 failed    -> a backoff +1m, stop a/2
-         +1m           -> a queued, a active/3, start a/3 Original
-         a/3 failed    -> a backoff +2m, stop a/3
-         +2m           -> a queued, a active/4, start a/4 Original
-         a/4 failed    -> a backoff +4m, stop a/4
-         +4m           -> a queued, a active/5, start a/5 Original
-         a/5 failed    -> a dead_lettered, stop a/5
-         show a        -> dead_lettered attempts_exhausted/5, 0 in a row
-         redrive a     -> a queued, a active/6, start a/6 Original
-         a/5 succeeded -> rejected stale_attempt",
+         a/1 invalid   -> a dead_lettered, stop a/1
+         redrive a     -> a queued, a active/2, start a/2 Original
+         a/1 succeeded -> rejected stale_attempt",
     );
 }
 

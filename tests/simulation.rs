@@ -14,23 +14,10 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use common::World;
+use common::{Dice, World};
 use dwell::engine::{Answer, Filter, Pacing, Request, Status};
 use dwell::model::*;
 use dwell::store::memory::Fault as DiskFault;
-
-/// SplitMix64: small, seedable, and the same on every machine.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (x ^ (x >> 31)) % sides
-    }
-}
 
 /// How rough the lives were, over all seeds.
 #[derive(Debug, Default)]

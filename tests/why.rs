@@ -14,32 +14,15 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::{World, check_in};
+use common::{Dice, World, check_in};
 use dwell::engine::{Answer, Asked, Filter, Hold, Org, Pacing, Request, Rule, Settings, Why};
 use dwell::model::*;
 
-/// `SplitMix64`: small, seedable, and the same on every machine.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (x ^ (x >> 31)) % sides
-    }
-
-    fn of<'a>(&mut self, words: &[&'a str]) -> &'a str {
-        words[usize::try_from(self.roll(words.len() as u64)).unwrap()]
-    }
-
-    /// A runtime, or the one model that is told apart.
-    fn account(&mut self) -> (Name, Option<Name>) {
-        match self.of(&["claude", "shell", "large"]) {
-            "large" => ("claude".into(), Some("large".into())),
-            name => (name.into(), None),
-        }
+/// A runtime, or the one model that is told apart.
+fn account(dice: &mut Dice) -> (Name, Option<Name>) {
+    match dice.of(&["claude", "shell", "large"]) {
+        "large" => ("claude".into(), Some("large".into())),
+        name => (name.into(), None),
     }
 }
 
@@ -181,30 +164,17 @@ impl Life {
             8..13 => Request::Submit(Box::new(self.submission(&["org=o", "org=p", "org=q"]))),
             13..16 => {
                 let runs = vec![self.submission(&["org=o"])];
-                let trigger = Trigger {
-                    id: TriggerId(self.made),
-                    at: now,
-                    source: "s".into(),
-                    kind: "s".into(),
-                    event: "e".into(),
-                    action: None,
-                    dedup: None,
-                    org: "default".into(),
-                    env: "default".into(),
-                    payload: Vec::new(),
-                    replay_of: None,
-                    runs: Vec::new(),
-                };
+                let trigger = common::trigger(self.made, now);
                 Request::Trigger { trigger: Box::new(trigger), runs, spool: true }
             }
             16 => {
-                let (name, model) = self.dice.account();
+                let (name, model) = account(&mut self.dice);
                 Request::PauseRuntime { name, model, until: soon(&mut self.dice) }
             }
             17 => Request::DrainScope { scope: self.scope(), timeout: None },
             18 => Request::UndrainScope { scope: self.scope() },
             19 => {
-                let (name, model) = self.dice.account();
+                let (name, model) = account(&mut self.dice);
                 Request::ResumeRuntime { name, model }
             }
             roll => {

@@ -590,6 +590,41 @@ pub fn under(key: &str, words: &str, request: Request) -> Request {
     Request::Once(Box::new(Once { name: digest(key), fingerprint: digest(words), request, tell }))
 }
 
+/// An event of source `s` for the default tenant, without a delivery id.
+pub fn trigger(number: u128, at: Time) -> Trigger {
+    Trigger {
+        id: TriggerId((u128::from(T0) << 80) | number),
+        at,
+        source: "s".into(),
+        kind: "s".into(),
+        event: "e".into(),
+        action: None,
+        dedup: None,
+        org: "default".into(),
+        env: "default".into(),
+        payload: b"{}".to_vec(),
+        replay_of: None,
+        runs: Vec::new(),
+    }
+}
+
+/// `SplitMix64`: small, seedable, and the same on every machine.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (x ^ (x >> 31)) % sides
+    }
+
+    pub fn of<'a>(&mut self, words: &[&'a str]) -> &'a str {
+        words[usize::try_from(self.roll(words.len() as u64)).unwrap()]
+    }
+}
+
 pub fn duration(text: &str) -> Duration {
     let text = text.trim_start_matches('+');
     // `89m59s` as well as humantime's own forms.
