@@ -361,3 +361,20 @@ fn a_burst_over_many_orgs_is_admitted_whole_and_drained_to_the_last() {
     let counts = status(&mut world);
     assert_eq!((counts.queued, counts.released), (0, 0));
 }
+
+#[test]
+fn burst_work_that_no_worker_claims_takes_no_place_from_another_queue() {
+    let mut world = World::with(settings());
+    world.settings.burst.drain_concurrency = 1;
+    check_in(&mut world, "crash ->");
+    burst(&mut world, &["a", "b", "c", "d"], &["org=o", "runtime=shell", "worker=idle"]);
+    assert_eq!(status(&mut world).queued, 1);
+    let (outcomes, words) = burst(&mut world, &["e"], &["org=o", "runtime=shell"]);
+    assert_eq!(
+        (outcomes, words.as_str()),
+        (vec![Mollify], "e queued, e queued, e active/1, start e/1 Original")
+    );
+    let (_, words) = burst(&mut world, &["f"], &["org=o", "runtime=shell", "worker=q"]);
+    assert_eq!(words, "f queued, f queued");
+    check_in(&mut world, "claim me q -> f active/1, me has f/1 +1m");
+}

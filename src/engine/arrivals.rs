@@ -316,8 +316,10 @@ fn status(draft: &Draft<'_>) -> Status {
         commits: core.commits,
         burst: BurstStatus {
             decisions: core.gate.decisions.clone(),
-            queued: core.index.lanes().map(|(_, lane)| lane.burst.len()).sum(),
-            released: core.index.lanes().map(|(_, lane)| lane.released.len() as u64).sum(),
+            queued: core.index.lanes().map(|(_, lane)| lane.diverted()).sum(),
+            released: (core.index.lanes().flat_map(|(_, lane)| lane.burst.values()))
+                .map(|burst| burst.released.len() as u64)
+                .sum(),
         },
     }
 }

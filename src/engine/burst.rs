@@ -7,6 +7,7 @@
 use super::core::{Core, EngineError};
 use super::draft::Draft;
 use super::hold;
+use super::index::Diverted;
 use crate::model::{Event, Name};
 
 /// Releases burst work to the ready lane, runtime by runtime: what waits for one that is held does not use up the
@@ -32,8 +33,9 @@ pub(super) fn drain(draft: &mut Draft<'_>) -> Result<(), EngineError> {
             tracing::info!(event = "burst.drained", record = %id, %org, %env, "released to the ready lane");
         }
         let room = draft.core.settings.burst.drain_concurrency as usize;
-        let lane = draft.core.index.lane(&runtime);
-        draft.core.more |= lane.is_some_and(|lane| !lane.burst.is_empty() && lane.released.len() < room);
+        let mut bursts = draft.core.index.lane(&runtime).into_iter().flat_map(|lane| lane.burst.values());
+        let more = bursts.any(|Diverted { waiting, released }| !waiting.is_empty() && released.len() < room);
+        draft.core.more |= more;
     }
     Ok(())
 }

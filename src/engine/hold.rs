@@ -194,7 +194,8 @@ fn burst(core: &Core, entry: &Entry) -> Option<Hold> {
         return None;
     }
     let max = core.settings.burst.drain_concurrency;
-    let released = core.index.lane(&entry.runtime).map_or(0, |lane| lane.released.len());
+    let burst = core.index.lane(&entry.runtime).and_then(|lane| lane.burst.get(&entry.pull));
+    let released = burst.map_or(0, |burst| burst.released.len());
     Some(Hold::Burst { released, max })
 }
 

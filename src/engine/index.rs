@@ -88,10 +88,9 @@ pub(super) struct Lane {
     pub(super) queue: Rotation,
     /// Waiting to be claimed; they stand in [`Queues`].
     pub(super) claimable: u64,
-    /// Held back by the burst gate.
-    pub(super) burst: Rotation,
-    /// Released from there by the drainer: queued, or with an outstanding attempt.
-    pub(super) released: BTreeSet<RecordId>,
+    /// Held back by the burst gate, by who is to carry them out: dwell, or the workers of a queue. What one of them leaves
+    /// waiting takes no place from another.
+    pub(super) burst: BTreeMap<Option<Name>, Diverted>,
     /// With an outstanding attempt.
     pub(super) outstanding: BTreeSet<RecordId>,
     /// Waiting for a window of it, by the window's row.
@@ -100,7 +99,48 @@ pub(super) struct Lane {
     pub(super) parked: u64,
 }
 
+/// What the burst gate diverted.
+#[derive(Debug, Default)]
+pub(super) struct Diverted {
+    pub(super) waiting: Rotation,
+    /// Released by the drainer: queued, or with an outstanding attempt.
+    pub(super) released: BTreeSet<RecordId>,
+}
+
+impl Diverted {
+    fn drain(&mut self, settings: &Settings) -> Vec<RecordId> {
+        let burst = &settings.burst;
+        let mut room = (burst.drain_concurrency as usize).saturating_sub(self.released.len());
+        let orgs = self.waiting.slice(room.min(burst.orgs_per_tick as usize));
+        let mut drained = Vec::new();
+        for (served, org) in orgs.iter().enumerate() {
+            // Every org of the slice is served, so each that follows keeps a place.
+            let following = orgs.len() - served - 1;
+            let batch = burst.drain_batch.saturating_mul(settings.org(org).weight.max(1)) as usize;
+            let ids = self.waiting.take_of(org, batch.clamp(1, room.saturating_sub(following).max(1)));
+            room = room.saturating_sub(ids.len());
+            self.released.extend(&ids);
+            drained.extend(ids);
+        }
+        drained
+    }
+}
+
 impl Lane {
+    /// How many the burst gate holds back.
+    pub(super) fn diverted(&self) -> u64 {
+        self.burst.values().map(|burst| burst.waiting.len()).sum()
+    }
+
+    /// Changes what was diverted for one who carries it out; nothing is kept of what is empty after it.
+    pub(super) fn with_burst(&mut self, pull: Option<&Name>, change: impl FnOnce(&mut Diverted)) {
+        let burst = self.burst.entry(pull.cloned()).or_default();
+        change(burst);
+        if burst.waiting.is_empty() && burst.released.is_empty() {
+            self.burst.remove(&pull.cloned());
+        }
+    }
+
     /// Whether no record waits for or runs on the runtime.
     pub(super) fn is_empty(&self) -> bool {
         self.queued() == 0 && self.outstanding.is_empty() && self.limited.is_empty()
@@ -108,7 +148,7 @@ impl Lane {
 
     /// How many are queued on the runtime, parked or not.
     pub(super) fn queued(&self) -> u64 {
-        self.queue.len() + self.claimable + self.burst.len() + self.parked
+        self.queue.len() + self.claimable + self.diverted() + self.parked
     }
 }
 
@@ -148,7 +188,9 @@ impl Index {
         if !matches!(record.state.name(), StateName::Queued | StateName::Active | StateName::Draining)
             && let Some(lane) = self.lanes.get_mut(&record.runtime)
         {
-            lane.released.remove(&record.id);
+            lane.with_burst(record.queue.as_ref(), |burst| {
+                burst.released.remove(&record.id);
+            });
         }
         let member = Member::of(record);
         let changed = member.as_ref().or(left.as_ref()).map(|member| member.key.clone());
@@ -280,7 +322,7 @@ impl Index {
         let rotation = match (entry.queue?, &entry.pull) {
             (Queue::Ready, Some(pull)) => return self.queues.place(pull, entry, max),
             (Queue::Ready, None) => &lane.queue,
-            (Queue::Burst, _) => &lane.burst,
+            (Queue::Burst, pull) => &lane.burst.get(pull)?.waiting,
         };
         Some(rotation.place(&entry.org, &entry.env, entry.order, max))
     }
@@ -308,20 +350,7 @@ impl Index {
     /// Takes the burst records of `runtime` that this tick releases; [`Index::set`] puts them where they then belong.
     pub(super) fn drain(&mut self, runtime: &Name, settings: &Settings) -> Vec<RecordId> {
         let Some(lane) = self.lanes.get_mut(runtime) else { return Vec::new() };
-        let burst = &settings.burst;
-        let mut room = (burst.drain_concurrency as usize).saturating_sub(lane.released.len());
-        let orgs = lane.burst.slice(room.min(burst.orgs_per_tick as usize));
-        let mut drained = Vec::new();
-        for (served, org) in orgs.iter().enumerate() {
-            // Every org of the slice is served, so each that follows keeps a place.
-            let following = orgs.len() - served - 1;
-            let batch = burst.drain_batch.saturating_mul(settings.org(org).weight.max(1)) as usize;
-            let ids = lane.burst.take_of(org, batch.clamp(1, room.saturating_sub(following).max(1)));
-            room = room.saturating_sub(ids.len());
-            lane.released.extend(&ids);
-            drained.extend(ids);
-        }
-        drained
+        lane.burst.values_mut().flat_map(|burst| burst.drain(settings)).collect()
     }
 
     /// A live record.

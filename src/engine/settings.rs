@@ -58,7 +58,7 @@ pub struct Burst {
     pub rate: Rate,
     /// Records of an org that are released in one tick, times its weight.
     pub drain_batch: u32,
-    /// Released records of a runtime that may wait for their start or be outstanding.
+    /// Released records of a runtime, or of a queue of workers there, that may wait for their start or be outstanding.
     pub drain_concurrency: u32,
     /// Orgs of a runtime that are served in one tick.
     pub orgs_per_tick: u32,

@@ -54,7 +54,7 @@ impl Engine {
         }
         let deadline = core.index.first_deadline().map(|(deadline, _)| deadline);
         let reopened = core.index.lanes().filter(|(name, lane)| {
-            !lane.burst.is_empty() || core.startable(lane) && hold::full(core, name).is_none()
+            lane.diverted() > 0 || core.startable(lane) && hold::full(core, name).is_none()
         });
         let reopened = reopened.filter_map(|(name, _)| core.runtimes.get(name)?.held_until(core.now)).min();
         let opened = core.window_wake();

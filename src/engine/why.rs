@@ -193,7 +193,10 @@ fn by(core: &Core, rule: &Rule, runtime: &Name, entry: Option<&Entry>) -> Vec<Re
     match hold {
         Hold::Limited(pause) => pause.by.into_iter().collect(),
         Hold::Full { .. } => some(lane.map(|lane| &lane.outstanding)),
-        Hold::Burst { .. } => some(lane.map(|lane| &lane.released)),
+        Hold::Burst { .. } => {
+            let pull = entry.and_then(|entry| entry.pull.clone());
+            some(lane.and_then(|lane| Some(&lane.burst.get(&pull)?.released)))
+        }
         Hold::Group { .. } => {
             let member = entry.and_then(|entry| entry.member.as_ref());
             some(member.and_then(|member| Some(&core.index.groups().get(&member.key)?.outstanding)))

@@ -34,7 +34,9 @@ impl Index {
                 lane.claimable += 1;
             }
             (Lane::Ready, None) => lane.queue.insert(&entry.org, &entry.env, entry.order, id),
-            (Lane::Burst, _) => lane.burst.insert(&entry.org, &entry.env, entry.order, id),
+            (Lane::Burst, pull) => lane.with_burst(pull.as_ref(), |burst| {
+                burst.waiting.insert(&entry.org, &entry.env, entry.order, id);
+            }),
         }
     }
 
@@ -43,7 +45,9 @@ impl Index {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.parked = Some(narrow);
         let lane = self.lanes.entry(entry.runtime.clone()).or_default();
-        lane.released.remove(&id);
+        lane.with_burst(entry.pull.as_ref(), |burst| {
+            burst.released.remove(&id);
+        });
         lane.parked += 1;
         self.envs.park(entry, true);
         self.parked.insert(entry.key(narrow), entry.order, id);
@@ -66,7 +70,9 @@ impl Index {
                 lane.claimable -= 1;
             }
             (Lane::Ready, None) => lane.queue.remove(&entry.org, &entry.env, entry.order),
-            (Lane::Burst, _) => lane.burst.remove(&entry.org, &entry.env, entry.order),
+            (Lane::Burst, pull) => lane.with_burst(pull.as_ref(), |burst| {
+                burst.waiting.remove(&entry.org, &entry.env, entry.order);
+            }),
         }
         if queue == Lane::Ready {
             self.groups.leaves(entry);
