@@ -1,7 +1,10 @@
 //! The indexes: by id, deadline, queue place, runtime and state. All of it is derived from the live records, rebuilt
 //! by one scan at open and never written.
 
+mod lane;
 mod places;
+
+pub(super) use lane::{Diverted, Lane};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +17,6 @@ use super::parked::{HoldKey, Parked};
 use super::queues::Queues;
 use super::settings::Settings;
 use crate::model::{Lane as Queue, Name, Record, RecordId, Runtime, StateName, Time};
-use crate::pace::Rotation;
 
 /// What the indexes know of one live record.
 #[derive(Clone, Debug)]
@@ -78,77 +80,6 @@ impl Entry {
                 HoldKey::Group { group: group.unwrap_or_else(none), turns: self.turns() }
             }
         }
-    }
-}
-
-/// One runtime's share.
-#[derive(Debug, Default)]
-pub(super) struct Lane {
-    /// Waiting for their turn.
-    pub(super) queue: Rotation,
-    /// Waiting to be claimed; they stand in [`Queues`].
-    pub(super) claimable: u64,
-    /// Held back by the burst gate, by who is to carry them out: dwell, or the workers of a queue. What one of them leaves
-    /// waiting takes no place from another.
-    pub(super) burst: BTreeMap<Option<Name>, Diverted>,
-    /// With an outstanding attempt.
-    pub(super) outstanding: BTreeSet<RecordId>,
-    /// Waiting for a window of it, by the window's row.
-    pub(super) limited: BTreeMap<Name, BTreeSet<RecordId>>,
-    /// Queued, and parked outside both rotations.
-    pub(super) parked: u64,
-}
-
-/// What the burst gate diverted.
-#[derive(Debug, Default)]
-pub(super) struct Diverted {
-    pub(super) waiting: Rotation,
-    /// Released by the drainer: queued, or with an outstanding attempt.
-    pub(super) released: BTreeSet<RecordId>,
-}
-
-impl Diverted {
-    fn drain(&mut self, settings: &Settings) -> Vec<RecordId> {
-        let burst = &settings.burst;
-        let mut room = (burst.drain_concurrency as usize).saturating_sub(self.released.len());
-        let orgs = self.waiting.slice(room.min(burst.orgs_per_tick as usize));
-        let mut drained = Vec::new();
-        for (served, org) in orgs.iter().enumerate() {
-            // Every org of the slice is served, so each that follows keeps a place.
-            let following = orgs.len() - served - 1;
-            let batch = burst.drain_batch.saturating_mul(settings.org(org).weight.max(1)) as usize;
-            let ids = self.waiting.take_of(org, batch.clamp(1, room.saturating_sub(following).max(1)));
-            room = room.saturating_sub(ids.len());
-            self.released.extend(&ids);
-            drained.extend(ids);
-        }
-        drained
-    }
-}
-
-impl Lane {
-    /// How many the burst gate holds back.
-    pub(super) fn diverted(&self) -> u64 {
-        self.burst.values().map(|burst| burst.waiting.len()).sum()
-    }
-
-    /// Changes what was diverted for one who carries it out; nothing is kept of what is empty after it.
-    pub(super) fn with_burst(&mut self, pull: Option<&Name>, change: impl FnOnce(&mut Diverted)) {
-        let burst = self.burst.entry(pull.cloned()).or_default();
-        change(burst);
-        if burst.waiting.is_empty() && burst.released.is_empty() {
-            self.burst.remove(&pull.cloned());
-        }
-    }
-
-    /// Whether no record waits for or runs on the runtime.
-    pub(super) fn is_empty(&self) -> bool {
-        self.queued() == 0 && self.outstanding.is_empty() && self.limited.is_empty()
-    }
-
-    /// How many are queued on the runtime, parked or not.
-    pub(super) fn queued(&self) -> u64 {
-        self.queue.len() + self.claimable + self.diverted() + self.parked
     }
 }
 
