@@ -310,8 +310,8 @@ fn a_top_up_that_cannot_be_says_why() {
     for (body, status, detail) in [
         (json!({}), 400, "add: expected how much more calls"),
         (json!({"add": 0}), 400, "add: expected how much more calls"),
-        (json!({"add": -1}), 400, "add: expected a whole number, not a number"),
-        (json!({"add": 1.5}), 400, "add: expected a whole number, not a number"),
+        (json!({"add": -1}), 400, "add: expected a whole number from 0 on, not -1"),
+        (json!({"add": 1.5}), 400, "add: expected a whole number from 0 on, not 1.5"),
         (json!({"add": 1, "of": "money"}), 400, "of: unknown value \"money\""),
         (json!({"add": 0, "of": "cost_usd"}), 400, "add: expected more than no cost_usd"),
         (json!({"add": 1, "to": "calls"}), 400, "to: unknown field"),

@@ -88,14 +88,14 @@ mod tests {
     #[test]
     fn what_is_no_budget_names_its_field() {
         for (json, detail) in [
-            ("-1", "budget: expected a whole number, not a number"),
+            ("-1", "budget: expected a whole number from 0 on, not -1"),
             (r#"{"cals":1}"#, "budget.cals: unknown field"),
             (r#"{"cost_usd":-1}"#, "budget.cost_usd: expected an amount of dollars, not a number"),
             (r#"{"cost_usd":1e300}"#, "budget.cost_usd: expected an amount of dollars, not a number"),
             (r#"{"cost_usd":0}"#, "budget.cost_usd: expected more than no cost_usd"),
             (r#"{"attempts":0}"#, "budget.attempts: expected more than no attempts"),
             (r#"{"wall":"soon"}"#, "budget.wall: "),
-            (r#"{"tokens":1.5}"#, "budget.tokens: expected a whole number, not a number"),
+            (r#"{"tokens":1.5}"#, "budget.tokens: expected a whole number from 0 on, not 1.5"),
             (r#"{"soft":{"cost":1}}"#, "budget.soft.cost: unknown field"),
             (r#"{"soft":8}"#, "budget.soft: expected an object, not a number"),
             (r#"{"tokens":1,"soft":{"tokens":2}}"#, "budget.soft.tokens: expected at most the limit"),

@@ -18,13 +18,15 @@ pub struct Fields {
     left: Map<String, Json>,
     /// `action.` for the fields of an object inside.
     prefix: String,
+    /// What was asked for: the fields that it may have.
+    known: Vec<String>,
 }
 
 impl Fields {
     /// From a request's body.
     pub fn parse(body: &[u8]) -> Result<Fields, Problem> {
         match serde_json::from_slice(body) {
-            Ok(Json::Object(left)) => Ok(Fields { left, prefix: String::new() }),
+            Ok(Json::Object(left)) => Ok(Fields::new(left, String::new())),
             Ok(_) => Err(Problem::field("body", "expected a JSON object")),
             Err(error) => Err(Problem::field("body", error)),
         }
@@ -38,7 +40,11 @@ impl Fields {
                 return Err(Problem::field(&name, "given twice"));
             }
         }
-        Ok(Fields { left, prefix: String::new() })
+        Ok(Fields::new(left, String::new()))
+    }
+
+    const fn new(left: Map<String, Json>, prefix: String) -> Fields {
+        Fields { left, prefix, known: Vec::new() }
     }
 
     /// What is left, as JSON text.
@@ -48,6 +54,7 @@ impl Fields {
 
     /// Whatever is there; `null` is nothing.
     pub fn any(&mut self, name: &str) -> Option<Json> {
+        self.known.push(name.to_owned());
         self.left.remove(name).filter(|value| !value.is_null())
     }
 
@@ -95,7 +102,12 @@ impl Fields {
     pub fn number(&mut self, name: &str) -> Result<Option<u64>, Problem> {
         let Some(value) = self.any(name) else { return Ok(None) };
         let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
-        number.map(Some).ok_or_else(|| self.wrong(name, &value, "a whole number"))
+        number.map(Some).ok_or_else(|| {
+            if value.is_number() {
+                return self.problem(name, &format!("expected a whole number from 0 on, not {value}"));
+            }
+            self.wrong(name, &value, "a whole number")
+        })
     }
 
     /// A whole number that fits 32 bits.
@@ -168,8 +180,11 @@ impl Fields {
         let Some(value) = self.any(name) else { return Ok(BTreeMap::new()) };
         let wrong = |fields: &Fields| fields.wrong(name, &value, "an object of strings");
         let object = value.as_object().ok_or_else(|| wrong(self))?;
-        let pairs = object.iter().map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())));
-        pairs.collect::<Option<_>>().ok_or_else(|| wrong(self))
+        let pairs = object.iter().map(|(key, value)| match value.as_str() {
+            Some(text) => Ok((key.clone(), text.to_owned())),
+            None => Err(self.wrong(&format!("{name}.{key}"), value, "a string")),
+        });
+        pairs.collect()
     }
 
     /// Whether an object is there.
@@ -181,7 +196,7 @@ impl Fields {
     pub fn object(&mut self, name: &str) -> Result<Option<Fields>, Problem> {
         match self.any(name) {
             None => Ok(None),
-            Some(Json::Object(left)) => Ok(Some(Fields { left, prefix: format!("{}{name}.", self.prefix) })),
+            Some(Json::Object(left)) => Ok(Some(Fields::new(left, format!("{}{name}.", self.prefix)))),
             Some(other) => Err(self.wrong(name, &other, "an object")),
         }
     }
@@ -193,7 +208,7 @@ impl Fields {
             Some(Json::Array(list)) => {
                 let read = list.into_iter().enumerate().map(|(nth, value)| {
                     if let Json::Object(left) = value {
-                        Ok(Fields { left, prefix: format!("{}{name}[{nth}].", self.prefix) })
+                        Ok(Fields::new(left, format!("{}{name}[{nth}].", self.prefix)))
                     } else {
                         Err(self.wrong(&format!("{name}[{nth}]"), &value, "an object"))
                     }
@@ -208,8 +223,16 @@ impl Fields {
     pub fn finish(self) -> Result<(), Problem> {
         match self.left.keys().next() {
             None => Ok(()),
-            Some(name) => Err(self.problem(name, "unknown field")),
+            Some(name) => Err(self.problem(name, &format!("unknown field{}", self.meant(name)))),
         }
+    }
+
+    /// What `name` may be a slip of.
+    fn meant(&self, name: &str) -> String {
+        let near = self.known.iter().map(|known| (strsim::osa_distance(known, name), known)).min();
+        // More than a third of it wrong is not a slip of the finger.
+        let near = near.filter(|(distance, _)| distance * 3 <= name.len());
+        near.map(|(_, known)| format!(": did you mean {known}")).unwrap_or_default()
     }
 
     /// A refusal of a field of this object.
@@ -255,6 +278,11 @@ mod tests {
         assert_eq!(refused(&mut list, "none"), "none: expected an array of objects, not an object");
         assert_eq!(fields("{}").required("runtime").unwrap_err().detail, "runtime: it is missing");
         assert_eq!(fields(r#"{"keys":1}"#).finish().unwrap_err().detail, "keys: unknown field");
+        let mut slip = fields(r#"{"keyy":"a","labels":{"a":"b","c":[]}, "n":-1}"#);
+        assert_eq!(slip.table("labels").unwrap_err().detail, "labels.c: expected a string, not an array");
+        assert_eq!(slip.number("n").unwrap_err().detail, "n: expected a whole number from 0 on, not -1");
+        assert_eq!(slip.text("key").unwrap(), None);
+        assert_eq!(slip.finish().unwrap_err().detail, "keyy: unknown field: did you mean key");
         assert_eq!(Fields::parse(b"[]").unwrap_err().detail, "body: expected a JSON object");
     }
 

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request as HttpRequest};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request as HttpRequest};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -23,6 +23,18 @@ pub(super) struct Input(pub Fields);
 
 /// The query, read like a body.
 pub(super) struct Params(pub Fields);
+
+/// The part of the path that names something.
+pub(super) struct Part(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Part {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Part, Problem> {
+        let part = Path::<String>::from_request_parts(parts, state).await;
+        let Path(part) = part.map_err(|rejection| Problem::field("path", rejection.body_text()))?;
+        Ok(Part(part))
+    }
+}
 
 impl<S: Send + Sync> FromRequest<S> for Input {
     type Rejection = Problem;

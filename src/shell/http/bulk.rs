@@ -129,7 +129,7 @@ async fn paced(shared: &Shared, once: Once, rate: &str, mut fields: Fields) -> R
     let pace: Pace = rate.parse().map_err(|error: String| fields.problem("rate", &error))?;
     for name in ["ids", "label", "limit", "cursor"] {
         if fields.any(name).is_some() {
-            return Err(fields.problem(name, "a redrive with a rate is not told apart by it; leave it out"));
+            return Err(fields.problem(name, "it does not go with rate: a paced redrive takes all that match cause, flow, runtime, org, env, fingerprint and older"));
         }
     }
     let now = shared.clock.now();

@@ -110,7 +110,7 @@ mod tests {
             (r#"{"worker":"me","queue":"q","max":0}"#, "max: expected 1 to 1000"),
             (r#"{"worker":"me","queue":"q","lease":"100ms"}"#, "lease: expected 1s to 24h"),
             (r#"{"worker":"me","queue":"q","lease":"25h"}"#, "lease: expected 1s to 24h"),
-            (r#"{"worker":"me","queue":"q","queues":["r"]}"#, "queues: unknown field"),
+            (r#"{"worker":"me","queue":"q","queues":["r"]}"#, "queues: unknown field: did you mean queue"),
         ] {
             assert_eq!(asked(json).unwrap_err(), detail, "{json}");
         }

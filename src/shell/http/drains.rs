@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::Value;
 
 use super::Shared;
-use super::ask::{answer, ask, unexpected};
+use super::ask::{Part, answer, ask, unexpected};
 use super::once::Call;
 use crate::engine::{Answer, Asked, Request, Rule, Why};
 use crate::model::Scope;
@@ -36,7 +36,7 @@ pub(super) async fn drain(
 /// `DELETE /v1/drains/{scope}`: answers what it was.
 pub(super) async fn undrain(
     State(shared): State<Arc<Shared>>,
-    Path(scope): Path<String>,
+    Part(scope): Part,
     Call { fields, once }: Call,
 ) -> Result<Response, Problem> {
     fields.finish()?;
@@ -50,10 +50,7 @@ fn show(answer: Answer) -> Option<(StatusCode, Value)> {
 }
 
 /// `GET /v1/scopes/{scope}/why`. A flow that nothing holds waits for its runtime, if for anything.
-pub(super) async fn why(
-    State(shared): State<Arc<Shared>>,
-    Path(scope): Path<String>,
-) -> Result<Response, Problem> {
+pub(super) async fn why(State(shared): State<Arc<Shared>>, Part(scope): Part) -> Result<Response, Problem> {
     let scope: Scope = scope.parse().map_err(|error| Problem::field("scope", error))?;
     let named = |problem: Problem| {
         if problem.status == 422 { Problem { status: 404, ..problem } } else { problem }

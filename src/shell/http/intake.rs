@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request as HttpRequest, State};
+use axum::extract::{Request as HttpRequest, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
 use tokio::task::block_in_place;
 
 use super::Shared;
-use super::ask::{Input, answer, ask, bytes, unexpected};
+use super::ask::{Input, Part, answer, ask, bytes, unexpected};
 use super::once::idempotency_key;
 use crate::engine::{Answer, Request};
 use crate::model::{self, Action, Group, Name, RecordId, Submission, Trigger, Work};
@@ -67,7 +67,7 @@ pub(super) async fn trigger(
 /// `POST /hooks/{source}`.
 pub(super) async fn hook(
     State(shared): State<Arc<Shared>>,
-    Path(name): Path<String>,
+    Part(name): Part,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
     let name = Name::from(name);
@@ -165,6 +165,9 @@ fn action(fields: &mut Fields) -> Result<Action, Problem> {
     let mut action = fields.object("action")?.ok_or_else(|| fields.problem("action", expected))?;
     let queue = action.name("worker")?;
     let read = match (action.texts("command")?, action.object("agent")?, action.object("http")?, queue) {
+        (Some(argv), None, None, None) if argv.iter().any(|text| text.contains('\0')) => {
+            return Err(action.problem("command", "expected texts without NUL: no program can be given one"));
+        }
         (Some(argv), None, None, None) if argv.first().is_some_and(|program| !program.is_empty()) => {
             Action::Command { argv, cwd: action.text("cwd")? }
         }
@@ -172,7 +175,11 @@ fn action(fields: &mut Fields) -> Result<Action, Problem> {
             return Err(action.problem("command", "expected a program and its arguments"));
         }
         (None, Some(mut agent), None, None) => {
-            let read = Action::Agent { prompt: agent.required("prompt")?, cwd: agent.text("cwd")? };
+            let prompt = agent.required("prompt")?;
+            if prompt.trim().is_empty() || prompt.contains('\0') {
+                return Err(agent.problem("prompt", "expected a text that is not empty, without NUL"));
+            }
+            let read = Action::Agent { prompt, cwd: agent.text("cwd")? };
             agent.finish()?;
             read
         }
@@ -298,6 +305,11 @@ mod tests {
             (r#"{"runtime":"r","action":{"worker":"q","cwd":"/"}}"#, "action.cwd: unknown field"),
             (r#"{"runtime":"r","action":{"command":[]}}"#, "action.command: expected a program"),
             (
+                r#"{"runtime":"r","action":{"command":["x","a\u0000b"]}}"#,
+                "action.command: expected texts without NUL",
+            ),
+            (r#"{"runtime":"r","action":{"agent":{"prompt":" "}}}"#, "action.agent.prompt: expected a text"),
+            (
                 r#"{"runtime":"r","action":{"command":"x"}}"#,
                 "action.command: expected an array of strings, not a string",
             ),
@@ -309,7 +321,7 @@ mod tests {
             (r#"{"runtime":"r","action":{"command":["x"]},"budget":-1}"#, "budget: expected a whole number"),
             (
                 r#"{"runtime":"r","action":{"command":["x"]},"labels":{"a":1}}"#,
-                "labels: expected an object of strings",
+                "labels.a: expected a string, not a number",
             ),
             (r#"{"runtime":"r","action":{"command":["x"]},"prio":1}"#, "prio: unknown field"),
             (

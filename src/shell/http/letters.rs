@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use tokio::time::timeout;
 
 use super::Shared;
-use super::ask::{Params, answer, ask, unexpected};
+use super::ask::{Params, Part, answer, ask, unexpected};
 use super::once::Call;
 use super::records::{WAIT_MAX, limit};
 use crate::engine::{Answer, Filter, Request};
@@ -49,7 +49,7 @@ pub(super) async fn redrives(
 /// `DELETE /v1/redrives/{id}`: what it had done by then.
 pub(super) async fn stop(
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
+    Part(id): Part,
     Call { fields, once }: Call,
 ) -> Result<Response, Problem> {
     fields.finish()?;

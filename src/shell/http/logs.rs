@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Shared;
-use super::ask::{Params, get, resolve};
+use super::ask::{Params, Part, get, resolve};
 use crate::exec::logs;
 use crate::model::{RecordId, StateName};
 use crate::shell::problem::Problem;
@@ -30,7 +30,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// the attempt is over, or the record finished or dead-lettered.
 pub(super) async fn logs(
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
+    Part(id): Part,
     Params(mut query): Params,
 ) -> Result<Response, Problem> {
     let attempt = query.small("attempt")?;

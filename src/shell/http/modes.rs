@@ -5,14 +5,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Map, Value as Json, json};
 use tokio::task::block_in_place;
 
 use super::Shared;
-use super::ask::{answer, ask, unexpected};
+use super::ask::{Part, answer, ask, unexpected};
 use super::once::{Call, Once};
 use crate::engine::{Answer, Flip, FlowView, ModesView, Request, Target};
 use crate::model::{Missing, Mode, Name, Origin, Time};
@@ -152,7 +152,7 @@ pub(super) async fn global(
 /// `PUT /v1/modes/flows/{name}`.
 pub(super) async fn flow(
     State(shared): State<Arc<Shared>>,
-    Path(name): Path<String>,
+    Part(name): Part,
     Call { fields, once }: Call,
 ) -> Result<Response, Problem> {
     let (mode, force) = asked(fields)?;
@@ -162,7 +162,7 @@ pub(super) async fn flow(
 /// `DELETE /v1/modes/flows/{name}`: the override is taken back.
 pub(super) async fn clear(
     State(shared): State<Arc<Shared>>,
-    Path(name): Path<String>,
+    Part(name): Part,
     Call { fields, once }: Call,
 ) -> Result<Response, Problem> {
     fields.finish()?;

@@ -5,14 +5,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::Shared;
-use super::ask::{Params, answer, ask, get, resolve, unexpected};
+use super::ask::{Params, Part, answer, ask, get, resolve, unexpected};
 use super::once::Call;
 use crate::engine::{Answer, Asked, Detail, Filter, Request};
 use crate::model::{Command, Kind, RecordId, StateName, Transition};
@@ -112,7 +112,7 @@ pub(super) fn limit(query: &mut Fields, max: usize) -> Result<usize, Problem> {
 /// the wait is over.
 pub(super) async fn show(
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
+    Part(id): Part,
     Params(mut query): Params,
 ) -> Result<Response, Problem> {
     let longest = if shared.clock.is_test() { WAIT_TEST_CLOCK_MAX } else { WAIT_MAX };
@@ -140,10 +140,7 @@ pub(super) async fn show(
 }
 
 /// `GET /v1/records/{id}/why`.
-pub(super) async fn why(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
-) -> Result<Response, Problem> {
+pub(super) async fn why(State(shared): State<Arc<Shared>>, Part(id): Part) -> Result<Response, Problem> {
     let asked = Request::Why(Asked::Record(resolve(&shared, &id).await?));
     let Answer::Why(why) = ask(&shared, asked).await? else { return Err(unexpected()) };
     Ok(answer(StatusCode::OK, view::why(&why)))
@@ -152,7 +149,7 @@ pub(super) async fn why(
 /// `GET /v1/records/{id}/history`: its latest transitions, oldest first.
 pub(super) async fn history(
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
+    Part(id): Part,
     Params(mut query): Params,
 ) -> Result<Response, Problem> {
     let limit = match query.number("limit")? {
@@ -199,36 +196,24 @@ fn of_record(
 }
 
 /// `POST /v1/records/{id}/cancel`.
-pub(super) async fn cancel(
-    state: State<Arc<Shared>>,
-    id: Path<String>,
-    call: Call,
-) -> Result<Response, Problem> {
+pub(super) async fn cancel(state: State<Arc<Shared>>, id: Part, call: Call) -> Result<Response, Problem> {
     command(state, id, call, Command::Cancel).await
 }
 
 /// `POST /v1/records/{id}/resume`.
-pub(super) async fn resume(
-    state: State<Arc<Shared>>,
-    id: Path<String>,
-    call: Call,
-) -> Result<Response, Problem> {
+pub(super) async fn resume(state: State<Arc<Shared>>, id: Part, call: Call) -> Result<Response, Problem> {
     command(state, id, call, Command::ResumeNow).await
 }
 
 /// `POST /v1/records/{id}/redrive`.
-pub(super) async fn redrive(
-    state: State<Arc<Shared>>,
-    id: Path<String>,
-    call: Call,
-) -> Result<Response, Problem> {
+pub(super) async fn redrive(state: State<Arc<Shared>>, id: Part, call: Call) -> Result<Response, Problem> {
     command(state, id, call, Command::Redrive).await
 }
 
 /// `POST /v1/records/{id}/rerun`.
 pub(super) async fn rerun(
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
+    Part(id): Part,
     Call { fields, once }: Call,
 ) -> Result<Response, Problem> {
     fields.finish()?;
@@ -244,7 +229,7 @@ pub(super) async fn rerun(
 /// `POST /v1/records/{id}/budget`: more of what it names, or of what the record waits for.
 pub(super) async fn budget(
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
+    Part(id): Part,
     Call { mut fields, once }: Call,
 ) -> Result<Response, Problem> {
     let id = resolve(&shared, &id).await?;
@@ -260,7 +245,7 @@ pub(super) async fn budget(
 
 async fn command(
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
+    Part(id): Part,
     Call { fields, once }: Call,
     command: Command,
 ) -> Result<Response, Problem> {

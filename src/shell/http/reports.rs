@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 
 use super::Shared;
-use super::ask::resolve;
+use super::ask::{Part, resolve};
 use super::once::Call;
 use super::records::show_record;
 use crate::engine::{Answer, Request};
@@ -19,7 +19,7 @@ use crate::shell::view;
 /// `POST /v1/records/{id}/reports`.
 pub(super) async fn report(
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
+    Part(id): Part,
     headers: HeaderMap,
     Call { mut fields, once }: Call,
 ) -> Result<Response, Problem> {
@@ -33,7 +33,7 @@ pub(super) async fn report(
 /// `POST /v1/records/{id}/charge`.
 pub(super) async fn charge(
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
+    Part(id): Part,
     headers: HeaderMap,
     Call { mut fields, once }: Call,
 ) -> Result<Response, Problem> {
@@ -165,7 +165,7 @@ mod tests {
         let usage = Usage { tokens: 1200, cost: 40_000, ..Usage::default() };
         assert_eq!(parse(r#"{"type":"usage","tokens":1200,"cost_usd":0.04}"#), Ok(Report::Usage(usage)));
         for (json, detail) in [
-            (r#"{"type":"usage","tokens":-1}"#, "tokens: expected a whole number, not a number"),
+            (r#"{"type":"usage","tokens":-1}"#, "tokens: expected a whole number from 0 on, not -1"),
             (r#"{"type":"usage","cost_usd":-0.1}"#, "cost_usd: expected an amount of dollars, not a number"),
             (r#"{"type":"usage","cost":1}"#, "cost: unknown field"),
             (r#"{"type":"succeeded","cost_usd":0.4}"#, "cost_usd: unknown field"),

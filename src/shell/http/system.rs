@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::Shared;
-use super::ask::{Input, Params, answer, ask, unexpected};
+use super::ask::{Input, Params, Part, answer, ask, unexpected};
 use super::modes::Standings;
 use super::once::{Call, Once};
 use super::records::limit;
@@ -36,7 +36,7 @@ pub(super) async fn runtimes(State(shared): State<Arc<Shared>>) -> Result<Respon
 /// `POST /v1/runtimes/{name}/pause`, optionally `{"until": .., "model": ..}`; without `until` until resumed, without `model` all of it.
 pub(super) async fn pause(
     State(shared): State<Arc<Shared>>,
-    Path(name): Path<String>,
+    Part(name): Part,
     Call { mut fields, once }: Call,
 ) -> Result<Response, Problem> {
     let now = shared.clock.now();
@@ -57,7 +57,7 @@ pub(super) async fn pause(
 /// `POST /v1/runtimes/{name}/resume`, optionally `{"model": ..}`.
 pub(super) async fn resume(
     State(shared): State<Arc<Shared>>,
-    Path(name): Path<String>,
+    Part(name): Part,
     Call { mut fields, once }: Call,
 ) -> Result<Response, Problem> {
     let model = fields.model("model")?;

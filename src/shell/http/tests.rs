@@ -128,6 +128,7 @@ fn what_is_wrong_is_told_as_a_problem() {
     let table = [
         ("GET", "/nowhere".to_owned(), "", 404, "not_found"),
         ("DELETE", "/v1/status".to_owned(), "", 405, "method_not_allowed"),
+        ("GET", "/v1/records/ses_%FF".to_owned(), "", 400, "bad_request"),
         ("GET", format!("/v1/records/{absent}"), "", 404, "not_found"),
         ("GET", "/v1/records/nonsense".to_owned(), "", 404, "not_found"),
         ("GET", "/v1/sessions?limit=x".to_owned(), "", 400, "bad_request"),

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use super::Shared;
-use super::ask::{Params, answer, ask, unexpected};
+use super::ask::{Params, Part, answer, ask, unexpected};
 use super::once::Call;
 use super::records::limit;
 use crate::engine::{Answer, Filter, Outcome, Request, Triggered};
@@ -31,7 +31,7 @@ pub(super) async fn list(
 /// `GET /v1/triggers/{id}`.
 pub(super) async fn show(
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
+    Part(id): Part,
     Params(query): Params,
 ) -> Result<Response, Problem> {
     query.finish()?;
@@ -41,7 +41,7 @@ pub(super) async fn show(
 /// `POST /v1/triggers/{id}/replay`: `{"force"?: true}`. Without force it is the duplicate that it is.
 pub(super) async fn replay(
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
+    Part(id): Part,
     Call { mut fields, once }: Call,
 ) -> Result<Response, Problem> {
     let force = fields.flag("force")?;
