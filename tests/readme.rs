@@ -10,6 +10,7 @@
 use std::path::Path;
 
 use dwell::shell::config::{Config, Layers};
+use dwell::shell::http::{Method, ROUTES};
 
 fn readme() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
@@ -56,4 +57,33 @@ fn every_file_it_cites_is_there() {
     for path in cited {
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(), "the README cites {path}");
     }
+}
+
+#[test]
+fn its_table_of_routes_is_whole() {
+    let text = readme();
+    let rows = text.split("| route | does |\n|---|---|\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let mut told = Vec::new();
+    for row in rows.lines() {
+        // A path alone is asked as the one before it.
+        let mut method = "";
+        for route in row.split(" | ").next().unwrap().split('`').skip(1).step_by(2) {
+            let path = route.split_once(' ').map_or(route, |(named, path)| {
+                method = named;
+                path
+            });
+            told.push(format!("{method} {path}"));
+        }
+    }
+    let word = |method| match method {
+        Method::Get => "GET",
+        Method::Post => "POST",
+        Method::Put => "PUT",
+        Method::Delete => "DELETE",
+    };
+    let mut routes: Vec<String> =
+        ROUTES.iter().map(|route| format!("{} {}", word(route.method), route.path)).collect();
+    told.sort();
+    routes.sort();
+    assert_eq!(told, routes);
 }
