@@ -373,3 +373,41 @@ fn every_command_explains_itself() {
         assert!(own.contains("Example"), "{command}: {own}");
     }
 }
+
+#[test]
+fn what_was_asked_is_what_is_done_or_it_is_refused() {
+    let dwell = served();
+    let id = dwell.session(&[]);
+    dwell.report(&id, "1", &["invalid"]);
+    for args in
+        [&["redrive"][..], &["redrive", "--json"], &["redrive", "--dry-run"], &["redrive", "--rate", "1/s"]]
+    {
+        let printed = dwell.run(args);
+        assert_eq!(printed.code, 2, "{args:?}: {printed:?}");
+        assert!(printed.err.contains("--all") && !printed.err.contains("|--json"), "{}", printed.err);
+    }
+    assert_eq!(dwell.run(&["ls", "dead"]).out.lines().count(), 2, "it is still dead");
+    for (args, odd) in [
+        (&["ls", "triggers", "--org", "o"][..], "--org"),
+        (&["ls", "flows", "--state", "active"], "--state"),
+        (&["ls", "dead", "--groups", "--cause", "lost"], "--cause"),
+        (&["ls", "runs", "--groups"], "--groups"),
+        (&["ls", "queues", "--shadow"], "--shadow"),
+    ] {
+        let printed = dwell.run(args);
+        assert_eq!((printed.code, printed.out.as_str()), (2, ""), "{args:?}");
+        assert_eq!(printed.err, format!("dwell: {odd} does not go with this list\n"));
+    }
+    assert_eq!(dwell.run(&["ls", "scopes", "--org", "o"]).code, 0);
+    let nothing = dwell.run(&["run"]);
+    assert_eq!(nothing.code, 2);
+    assert!(nothing.err.contains("--prompt <TEXT>|--worker <QUEUE>|ARGV"), "{}", nothing.err);
+    let paused: Value =
+        serde_json::from_str(&dwell.run(&["runtime", "pause", "shell", "--json"]).out).unwrap();
+    assert_eq!((&paused["name"], &paused["state"]), (&"shell".into(), &"paused".into()));
+    let resumed: Value =
+        serde_json::from_str(&dwell.run(&["runtime", "resume", "shell", "--json"]).out).unwrap();
+    assert_eq!(resumed["state"], "open");
+    let config = dwell.run(&["--config", "none.toml", "config", "check"]);
+    assert_eq!((config.code, config.err.starts_with("dwell: none.toml: ")), (78, true), "{config:?}");
+}

@@ -219,16 +219,19 @@ fn given<const N: usize>(fields: [(&str, &Option<String>); N]) -> Json {
 
 /// `dwell runtime pause|resume`.
 pub fn runtime(client: &Client, command: &Runtime) -> Result<(), Failure> {
-    let (row, model) = match command {
-        Runtime::Pause { name, model, until } => {
+    let (row, model, json) = match command {
+        Runtime::Pause { name, model, until, json } => {
             let body = given([("until", until), ("model", model)]);
-            (client.post(&format!("/v1/runtimes/{}/pause", escaped(name)), &body)?, model)
+            (client.post(&format!("/v1/runtimes/{}/pause", escaped(name)), &body)?, model, *json)
         }
-        Runtime::Resume { name, model } => {
+        Runtime::Resume { name, model, json } => {
             let body = given([("model", model)]);
-            (client.post(&format!("/v1/runtimes/{}/resume", escaped(name)), &body)?, model)
+            (client.post(&format!("/v1/runtimes/{}/resume", escaped(name)), &body)?, model, *json)
         }
     };
+    if json {
+        return out::json(&row);
+    }
     let (name, state, until) = match model {
         None => (text(&row, "name").to_owned(), text(&row, "state"), text(&row, "held_until")),
         Some(model) => {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value as Json;
 
 use super::budget;
@@ -200,6 +200,7 @@ pub struct Serve {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true)))]
 pub struct Run {
     /// Provider account [default: shell for a command, claude for a prompt, worker for a worker]
     #[arg(long)]
@@ -226,10 +227,10 @@ pub struct Run {
     #[arg(long, value_name = "TEXT")]
     pub task: Option<String>,
     /// What the runtime's agent is asked
-    #[arg(long, value_name = "TEXT", conflicts_with = "argv", required_unless_present_any = ["argv", "worker"])]
+    #[arg(long, value_name = "TEXT", group = "what")]
     pub prompt: Option<String>,
     /// The queue that a worker claims it from; its result is printed
-    #[arg(long, value_name = "QUEUE", conflicts_with_all = ["argv", "prompt"])]
+    #[arg(long, value_name = "QUEUE", group = "what")]
     pub worker: Option<String>,
     /// JSON that it is given: on stdin, or to the worker; - is stdin
     #[arg(long, value_name = "FILE")]
@@ -238,7 +239,7 @@ pub struct Run {
     #[arg(long)]
     pub detach: bool,
     /// Program and arguments
-    #[arg(last = true)]
+    #[arg(last = true, group = "what")]
     pub argv: Vec<String>,
 }
 
@@ -402,7 +403,9 @@ pub struct Many {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "which", required = true, multiple = true)]
+// Only what says which: a group of its own takes in every argument of the struct unless they are named.
+#[group(id = "redrive", skip)]
+#[command(group(ArgGroup::new("which").required(true).multiple(true)))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag as it is typed")]
 pub struct Redrive {
     /// Record ids, or unique beginnings of them
@@ -479,7 +482,7 @@ pub struct Claim {
     /// How long an attempt may show no sign of life
     #[arg(long, value_name = "SPAN", default_value = "60s")]
     pub lease: String,
-    /// How long to wait if there is none; at most 60s
+    /// How long to wait if there is none; longer than 60s counts as 60s
     #[arg(long, value_name = "SPAN", default_value = "0s")]
     pub wait: String,
     /// What this worker is called in the history [default: dwell-claim-PID]
@@ -578,6 +581,9 @@ pub enum Runtime {
         /// RFC 3339, epoch seconds, or +90m [default: until resumed]
         #[arg(long, value_name = "TIME")]
         until: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// End the pauses of it
     #[command(after_help = "Example:\n  dwell runtime resume claude --model opus")]
@@ -586,6 +592,9 @@ pub enum Runtime {
         /// Those of this model only [default: those of the account; its models' stay]
         #[arg(long)]
         model: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 

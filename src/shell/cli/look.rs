@@ -4,11 +4,12 @@ use serde_json::{Value as Json, json};
 
 use super::args::{Logs, Ls, One, What, Why};
 use super::client::{Client, escaped};
-use super::exit::Failure;
+use super::exit::{Failure, USAGE};
 use super::out;
 
 /// `dwell ls`.
 pub fn ls(client: &Client, args: &Ls) -> Result<(), Failure> {
+    only_what_counts(args)?;
     let records = records_query(args);
     let items = match args.what {
         None => {
@@ -56,8 +57,21 @@ pub fn ls(client: &Client, args: &Ls) -> Result<(), Failure> {
     }
 }
 
-fn records_query(args: &Ls) -> String {
-    let filters = [
+/// Refuses a filter that the list does not know: without it the list would say something else than was asked.
+fn only_what_counts(args: &Ls) -> Result<(), Failure> {
+    let groups = args.groups && !matches!(args.what, Some(What::Dead));
+    let records = matches!(args.what, None | Some(What::Sessions | What::Runs | What::Dead)) && !args.groups;
+    let knows = |name: &&str| records || (*name == "org" && matches!(args.what, Some(What::Scopes)));
+    let given = filters(args).into_iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name);
+    let odd = given.chain(args.shadow.then_some("shadow")).find(|name| !knows(name));
+    match odd.or(groups.then_some("groups")) {
+        None => Ok(()),
+        Some(name) => Err(Failure { exit: USAGE, message: format!("--{name} does not go with this list") }),
+    }
+}
+
+const fn filters(args: &Ls) -> [(&'static str, &Option<String>); 9] {
+    [
         ("state", &args.state),
         ("org", &args.org),
         ("env", &args.env),
@@ -67,9 +81,12 @@ fn records_query(args: &Ls) -> String {
         ("fingerprint", &args.fingerprint),
         ("key", &args.key),
         ("label", &args.label),
-    ];
+    ]
+}
+
+fn records_query(args: &Ls) -> String {
     let mut query = format!("limit={}", args.limit);
-    for (name, value) in filters {
+    for (name, value) in filters(args) {
         if let Some(value) = value {
             query.push_str(&format!("&{name}={}", escaped(value)));
         }

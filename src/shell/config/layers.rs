@@ -25,7 +25,7 @@ pub struct Layers {
 pub enum Origin {
     /// Nobody set it.
     Default,
-    /// A line of a file.
+    /// A line of a file; 0 is the whole file.
     File(PathBuf, usize),
     /// An environment variable.
     Env(String),
@@ -37,6 +37,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
+            Origin::File(path, 0) => path.display().fmt(f),
             Origin::File(path, line) => write!(f, "{}:{line}", path.display()),
             Origin::Env(name) => f.write_str(name),
             Origin::Flag(flag) => f.write_str(flag),
