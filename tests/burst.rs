@@ -98,6 +98,18 @@ fn the_trigger_after_the_threshold_waits_in_the_burst_lane_over_a_crash() {
 }
 
 #[test]
+fn what_somebody_waits_for_is_not_judged() {
+    let mut world = World::with(settings());
+    for (n, name) in (1..).zip(["a", "b", "c", "d"]) {
+        let run = Submission { awaited: true, ..world.submission(name, &["org=o"]) };
+        let asked = triggered(&world, n, vec![run], false);
+        let (answers, _) = world.tick(vec![asked]).unwrap();
+        assert_eq!(outcome(answers.into_iter().next().unwrap()).outcome, PassThrough);
+    }
+    assert_eq!(status(&mut world).decisions, BTreeMap::new(), "no decision, and no call counted");
+}
+
+#[test]
 fn a_hold_ends_and_the_env_is_judged_again() {
     let mut world = World::with(settings());
     let outcomes = |world: &mut World, names: &[&str]| burst(world, names, &["org=o", "runtime=shell"]).0;

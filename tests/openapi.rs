@@ -529,6 +529,7 @@ fn example(document: &Value, schema: &Value) -> String {
         (Some("boolean"), _, _) => "false".to_owned(),
         (_, Some("date-time"), _) => "2026-11-21T00:00:00Z".to_owned(),
         (_, _, Some(pattern)) if pattern.starts_with("^[0-9]") => "0".to_owned(),
+        (_, _, Some(pattern)) if pattern.starts_with("^trg") => "trg_00000000000000000000000001".to_owned(),
         (_, _, Some(_)) => "ses_00000000000000000000000001".to_owned(),
         (None, _, _) => "1".to_owned(),
         (Some(_), _, _) => "text".to_owned(),

@@ -77,7 +77,7 @@ fn settings(schedules: &[(&str, u64)]) -> Settings {
 
 /// The minutes for which triggers were made, in order of their making.
 fn fired(world: &mut World) -> Vec<u64> {
-    let (answers, _) = world.tick(vec![Request::Triggers { limit: 1000 }]).unwrap();
+    let (answers, _) = world.tick(vec![Request::Triggers { before: None, limit: 1000 }]).unwrap();
     let Some(Ok(Answer::Triggers(mut triggers))) = answers.into_iter().next() else { panic!("triggers") };
     triggers.sort_by_key(|trigger| trigger.at);
     for trigger in &triggers {

@@ -50,7 +50,7 @@ pub enum Answer {
     Drains(Vec<DrainView>),
     /// What a worker carries out now; none if its wait was over first.
     Claimed(Vec<Claimed>),
-    /// The queues with records or claims, or claimed from since open; by name, at most [`Filter::LIMIT_MAX`].
+    /// The queues with records or claims, or claimed from since open; by name, at most [`Filter::LIMIT_MAX`](super::Filter::LIMIT_MAX).
     Queues(Vec<QueueView>),
     /// A page of envs.
     Envs(EnvPage),
@@ -72,7 +72,7 @@ pub enum Answer {
     Each(Vec<Result<Answer, Rejected>>),
     /// What time alone will admit, the earliest first.
     Upcoming(Vec<Upcoming>),
-    /// What the caller of a [`Request::Once`] is told, now or before.
+    /// What the caller of a [`Request::Once`](super::Request::Once) is told, now or before.
     Told(Told),
 }
 

@@ -38,7 +38,7 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
         Request::Get { id } => Ok(Answer::Detail(Box::new(detail(draft, id)?))),
         Request::Resolve { range, limit } => Ok(Answer::Ids(list::resolve(draft, range, limit)?)),
         Request::List(filter) => Ok(Answer::Page(list::page(draft, &filter)?)),
-        Request::Triggers { limit } => Ok(Answer::Triggers(list::triggers(draft, limit)?)),
+        Request::Triggers { before, limit } => Ok(Answer::Triggers(list::triggers(draft, before, limit)?)),
         Request::Groups { limit } => Ok(Answer::Groups(list::groups(draft, limit)?)),
         Request::FindTriggers { low, high } => Ok(Answer::Triggers(list::triggers_of(draft, low, high)?)),
         Request::Runtimes => Ok(Answer::Runtimes(runtimes(draft))),
@@ -138,6 +138,7 @@ fn rerun(draft: &mut Draft<'_>, id: RecordId, fresh: RecordId) -> Result<Answer,
         model: record.model,
         group: record.group,
         about: record.about,
+        awaited: false,
         debounce: None,
         work: work.clone(),
         invalid,
@@ -231,7 +232,8 @@ pub(super) fn trigger_runs(
     let verdict = gate::judge(&mut core.gate, &core.settings, &live, core.now);
     let mut records = Vec::with_capacity(live.len());
     for run in live {
-        let diverted = verdict.get(&(run.org.clone(), run.env.clone())) == Some(&Outcome::Mollify);
+        let judged = verdict.get(&(run.org.clone(), run.env.clone()));
+        let diverted = judged == Some(&Outcome::Mollify) && !run.awaited;
         records.push(draft.admit(run, if diverted { Lane::Burst } else { Lane::Ready }));
     }
     groups::supersede(draft, &records)?;

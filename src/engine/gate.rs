@@ -37,10 +37,10 @@ impl Gate {
     }
 }
 
-/// Judges one trigger by its runs that can be carried out.
+/// Judges one trigger by its runs that can be carried out and nobody waits for.
 pub(super) fn judge(gate: &mut Gate, settings: &Settings, runs: &[Submission], now: Time) -> Verdict {
     let mut verdict = Verdict::new();
-    for run in runs.iter().filter(|run| run.invalid.is_none()) {
+    for run in runs.iter().filter(|run| run.invalid.is_none() && !run.awaited) {
         let scope = (run.org.clone(), run.env.clone());
         let outcome = *verdict.entry(scope).or_insert_with(|| gate.decide(settings, &run.org, &run.env, now));
         let (record, org, env) = (run.id, &run.org, &run.env);

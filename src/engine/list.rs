@@ -171,8 +171,13 @@ pub(super) fn groups(draft: &Draft<'_>, limit: usize) -> Result<Vec<Group>, Fail
 }
 
 /// Accepted triggers, newest first.
-pub(super) fn triggers(draft: &Draft<'_>, limit: usize) -> Result<Vec<Trigger>, Fail> {
-    let (from, to) = keys::all_triggers();
+pub(super) fn triggers(
+    draft: &Draft<'_>,
+    before: Option<TriggerId>,
+    limit: usize,
+) -> Result<Vec<Trigger>, Fail> {
+    let (from, end) = keys::all_triggers();
+    let to = before.map_or(end, keys::trigger);
     let found = draft.disk.scan(&from, &to, Direction::Descending, limit.min(Filter::LIMIT_MAX))?;
     found.iter().map(|(_, value)| Ok(Trigger::decode(value)?)).collect()
 }

@@ -104,6 +104,8 @@ pub enum Request {
     List(Filter),
     /// Accepted triggers, newest first -> [`Answer::Triggers`].
     Triggers {
+        /// Older than this (the cursor).
+        before: Option<TriggerId>,
         /// At most.
         limit: usize,
     },

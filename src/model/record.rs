@@ -179,6 +179,8 @@ pub struct Submission {
     pub about: Option<RecordId>,
     /// It waits until no further trigger of its flow and this key comes, and only the last one counts.
     pub debounce: Option<Debounce>,
+    /// Somebody waits for its end, so no burst gate holds it up.
+    pub awaited: bool,
     /// What is asked for.
     pub work: Work,
     /// Set when it can never be carried out as it stands (a template's field is missing): it is admitted
@@ -206,6 +208,7 @@ impl Submission {
             group: None,
             about: None,
             debounce: None,
+            awaited: false,
             work,
             invalid: None,
         }

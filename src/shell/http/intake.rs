@@ -1,17 +1,21 @@
 //! What comes in: sessions, triggers and webhooks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request as HttpRequest, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
+use serde_json::Value;
 use tokio::task::block_in_place;
+use tokio::time::timeout;
 
 use super::Shared;
-use super::ask::{Input, Part, answer, ask, bytes, unexpected};
+use super::ask::{Input, Part, answer, ask, bytes, get, unexpected};
 use super::once::idempotency_key;
-use crate::engine::{Answer, Request};
+use super::records::longest_wait;
+use crate::engine::{Answer, Detail, Request, Triggered};
 use crate::model::{self, Action, Group, Name, RecordId, Submission, Trigger, Work};
 use crate::shell::budgets;
 use crate::shell::fields::Fields;
@@ -60,8 +64,47 @@ pub(super) async fn trigger(
         replay_of: None,
         runs: Vec::new(),
     };
+    let wait = fields.span("wait")?.unwrap_or_default();
     fields.finish()?;
-    admit(&shared, trigger, false).await
+    if wait.is_zero() {
+        return admit(&shared, trigger, false).await;
+    }
+    let mut runs = block_in_place(|| (shared.expand)(&trigger));
+    for run in &mut runs {
+        run.awaited = true;
+    }
+    let triggered = admitted(&shared, trigger, runs, false).await?;
+    let records = ended(&shared, &triggered.runs, wait.min(longest_wait(&shared))).await?;
+    let mut shown = view::triggered(&triggered);
+    if let Some(members) = shown.as_object_mut() {
+        members.insert("records".to_owned(), records.into());
+    }
+    Ok(answer(status(&triggered), shown))
+}
+
+/// The runs as they are once all have come to their end, or when the wait is over.
+async fn ended(shared: &Shared, runs: &[RecordId], wait: Duration) -> Result<Vec<Value>, Problem> {
+    let over = |detail: &Detail| {
+        let state = &detail.record.state;
+        state.finished_at().is_some() || state.cause().is_some()
+    };
+    // Watching begins before the first look, so no end falls between the two.
+    let mut watching = shared.feed.watch();
+    let all = async {
+        for id in runs {
+            while !over(&get(shared, *id).await?) && watching.moved(*id).await {}
+        }
+        Ok::<(), Problem>(())
+    };
+    // A wait that is over is no failure.
+    if let Ok(ended) = timeout(wait, all).await {
+        ended?;
+    }
+    let mut records = Vec::with_capacity(runs.len());
+    for id in runs {
+        records.push(view::record(&get(shared, *id).await?.record));
+    }
+    Ok(records)
 }
 
 /// `POST /hooks/{source}`.
@@ -106,10 +149,23 @@ pub(super) async fn hook(
 
 async fn admit(shared: &Shared, trigger: Trigger, spool: bool) -> Result<Response, Problem> {
     let runs = block_in_place(|| (shared.expand)(&trigger));
+    let triggered = admitted(shared, trigger, runs, spool).await?;
+    Ok(answer(status(&triggered), view::triggered(&triggered)))
+}
+
+async fn admitted(
+    shared: &Shared,
+    trigger: Trigger,
+    runs: Vec<Submission>,
+    spool: bool,
+) -> Result<Triggered, Problem> {
     let asked = Request::Trigger { trigger: Box::new(trigger), runs, spool };
     let Answer::Triggered(triggered) = ask(shared, asked).await? else { return Err(unexpected()) };
-    let status = if triggered.duplicate { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok(answer(status, view::triggered(&triggered)))
+    Ok(triggered)
+}
+
+const fn status(triggered: &Triggered) -> StatusCode {
+    if triggered.duplicate { StatusCode::OK } else { StatusCode::ACCEPTED }
 }
 
 /// A session as it is asked for; `key` is its name unless the body has one.

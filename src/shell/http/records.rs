@@ -115,8 +115,7 @@ pub(super) async fn show(
     Part(id): Part,
     Params(mut query): Params,
 ) -> Result<Response, Problem> {
-    let longest = if shared.clock.is_test() { WAIT_TEST_CLOCK_MAX } else { WAIT_MAX };
-    let wait = query.span("wait")?.unwrap_or_default().min(longest);
+    let wait = query.span("wait")?.unwrap_or_default().min(longest_wait(&shared));
     let seen = match query.text("while")? {
         None => None,
         Some(text) => Some(time::parse(&text).map_err(|error| query.problem("while", &error.to_string()))?),
@@ -137,6 +136,11 @@ pub(super) async fn show(
         Err(_) => get(&shared, id).await?,
     };
     Ok(answer(StatusCode::OK, view::detail(&detail)))
+}
+
+/// As long as anybody may wait for a change of a record.
+pub(super) const fn longest_wait(shared: &Shared) -> Duration {
+    if shared.clock.is_test() { WAIT_TEST_CLOCK_MAX } else { WAIT_MAX }
 }
 
 /// `GET /v1/records/{id}/why`.

@@ -11,7 +11,7 @@ use tokio::task::block_in_place;
 use super::Shared;
 use super::ask::{Params, Part, answer, ask, unexpected};
 use super::once::Call;
-use super::records::limit;
+use super::records::{limit, word};
 use crate::engine::{Answer, Filter, Outcome, Request, Triggered};
 use crate::model::{Trigger, TriggerId};
 use crate::shell::problem::Problem;
@@ -23,9 +23,11 @@ pub(super) async fn list(
     Params(mut query): Params,
 ) -> Result<Response, Problem> {
     let limit = limit(&mut query, Filter::LIMIT_MAX)?;
+    let before = word(&mut query, "cursor")?;
     query.finish()?;
-    let triggers = triggers(&shared, Request::Triggers { limit }).await?;
-    Ok(answer(StatusCode::OK, view::list(triggers.iter().map(view::trigger).collect(), None)))
+    let triggers = triggers(&shared, Request::Triggers { before, limit }).await?;
+    let next = triggers.last().filter(|_| triggers.len() == limit).map(|last| last.id.to_string());
+    Ok(answer(StatusCode::OK, view::list(triggers.iter().map(view::trigger).collect(), next)))
 }
 
 /// `GET /v1/triggers/{id}`.

@@ -1,4 +1,4 @@
-//! Replay: an accepted trigger is matched against today's flows once more, and only by force makes anything.
+//! Triggers by hand: waited for, listed page by page, and matched against today's flows once more.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -87,4 +87,41 @@ fn the_command_line_replays_and_shows_a_trigger() {
     let shown = ran(&["show", forced["trigger"].as_str().unwrap(), "--json"]);
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!((&shown["replay_of"], &shown["payload"]["n"]), (&json!(id), &json!(1)));
+}
+
+#[test]
+fn who_waits_is_answered_with_the_runs_at_their_end() {
+    let dir = directory("");
+    flows(dir.path(), &[("a.yaml", &flow("a")), ("b.yaml", &flow("b"))]);
+    let server = Server::start(dir.path(), &[]);
+    let body = json!({"source": "forge", "event": "push", "id": "d-1", "payload": {"n": 7}, "wait": "30s"});
+    let answer = server.post("/v1/triggers", &body);
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let records = answer.body["records"].as_array().unwrap();
+    assert_eq!(records.len(), 2);
+    assert!(records.iter().all(|record| record["state"] == "completed"), "{records:#?}");
+    let again = server.post("/v1/triggers", &body);
+    assert_eq!((again.status, &again.body["records"]), (200, &answer.body["records"]));
+    let nobody = json!({"source": "forge", "event": "tag", "wait": "30s"});
+    assert_eq!(server.post("/v1/triggers", &nobody).body["records"], json!([]));
+}
+
+#[test]
+fn triggers_page_by_their_cursor_newest_first() {
+    let dir = directory("");
+    let server = Server::start(dir.path(), &[]);
+    let made: Vec<Value> = (0..5)
+        .map(|n| {
+            let body = json!({"source": "forge", "event": "push", "id": n.to_string()});
+            server.post("/v1/triggers", &body).body["trigger"].clone()
+        })
+        .collect();
+    let (mut seen, mut query) = (Vec::new(), "?limit=2".to_owned());
+    loop {
+        let page = server.get(&format!("/v1/triggers{query}")).body;
+        seen.extend(page["items"].as_array().unwrap().iter().map(|item| item["id"].clone()));
+        let Some(cursor) = page["cursor"].as_str() else { break };
+        query = format!("?limit=2&cursor={cursor}");
+    }
+    assert_eq!(seen, made.into_iter().rev().collect::<Vec<_>>());
 }
