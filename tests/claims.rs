@@ -303,3 +303,16 @@ fn a_claim_takes_no_more_than_fits_its_answer() {
     let (_, words) = world.tick(claims.into()).unwrap();
     assert_eq!((words.matches(" +1m").count(), words.matches(" and ").count()), (3, 1), "{words}");
 }
+
+#[test]
+fn a_worker_s_attempt_is_let_go_with_its_scope_also_while_dwell_stops() {
+    check(
+        "submit a worker=q    -> a queued
+         claim me q           -> a active/1, me has a/1 +1m
+         drain org:default +20s -> a draining +20s
+         drain +30s           ->
+         undrain org:default  -> a active/1
+         +30s                 ->
+         a/1 succeeded        -> a completed",
+    );
+}

@@ -66,16 +66,16 @@ pub(super) fn undrain(draft: &mut Draft<'_>, scope: &Scope) -> Result<Answer, Fa
     for runtime in held_by(draft.core, scope) {
         ramp::reopened(draft, &runtime);
     }
-    if draft.core.draining.is_none() {
-        for id in outstanding(draft.core, scope) {
-            let core = &draft.core;
-            let held = core.index.entry(id).is_none_or(|entry| {
-                let covers = |scope: &Scope| scope.covers(&entry.org, entry.flow.as_ref(), &entry.runtime);
-                core.drains.keys().any(covers) || !entry.draining()
-            });
-            if !held {
-                draft.apply(id, &Event::Undrain)?;
-            }
+    for id in outstanding(draft.core, scope) {
+        let core = &draft.core;
+        let held = core.index.entry(id).is_none_or(|entry| {
+            let covers = |scope: &Scope| scope.covers(&entry.org, entry.flow.as_ref(), &entry.runtime);
+            // A stop is for what is dwell's own.
+            let stops = core.draining.is_some() && entry.pull.is_none();
+            stops || core.drains.keys().any(covers) || !entry.draining()
+        });
+        if !held {
+            draft.apply(id, &Event::Undrain)?;
         }
     }
     Ok(Answer::Drain(view(draft.core, drain)))
