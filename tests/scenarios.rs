@@ -369,6 +369,17 @@ fn stopping_lets_the_outstanding_finish_until_the_deadline() {
 }
 
 #[test]
+fn a_drain_is_no_longer_than_the_attempts_own_bound() {
+    check(
+        "submit a              -> a queued, a active/1, start a/1 Original
+         +1h59m                ->
+         drain org:default +1h -> a draining +1m
+         +1m                   -> a queued, stop a/1
+         show a                -> queued/1, 0 in a row",
+    );
+}
+
+#[test]
 fn dispatch_stays_within_concurrency_and_keeps_order() {
     check(
         "submit a      -> a queued, a active/1, start a/1 Original

@@ -78,7 +78,10 @@ pub(super) fn redrive(record: &Record) -> Result<Next, Rejected> {
 /// The outstanding attempt may finish until then; what waits stays as it is, held by the scope.
 pub(super) fn drain(record: &Record, until: Time) -> Result<Next, Rejected> {
     match record.state {
-        State::Active { child, .. } => Ok(Next::to(moved(record, State::Draining { until, child }))),
+        // A drain is no longer than the attempt's own bound.
+        State::Active { ends_at, child, .. } => {
+            Ok(Next::to(moved(record, State::Draining { until: until.min(ends_at), child })))
+        }
         State::Draining { until: earlier, child } => {
             Ok(Next::to(moved(record, State::Draining { until: until.min(earlier), child })))
         }

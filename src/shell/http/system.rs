@@ -145,6 +145,9 @@ pub(super) async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/yaml")], super::OPENAPI).into_response()
 }
 
+/// The furthest a test clock is moved at once: it goes from deadline to deadline, and a schedule may have one a minute.
+const ADVANCE_MAX: Duration = Duration::from_hours(366 * 24);
+
 /// `POST /v1/clock/advance`: `{"by": "31s"}`; there is no such route on the wall clock.
 pub(super) async fn advance(
     State(shared): State<Arc<Shared>>,
@@ -154,6 +157,10 @@ pub(super) async fn advance(
         return Err(Problem::not_found("the clock can be moved only under --test-clock"));
     }
     let by = fields.span("by")?.ok_or_else(|| fields.problem("by", "it is missing"))?;
+    if by > ADVANCE_MAX {
+        let expected = format!("expected at most {}; go on from there", time::format_span(ADVANCE_MAX));
+        return Err(fields.problem("by", &expected));
+    }
     fields.finish()?;
     let handle = shared.handle.clone();
     let advanced = tokio::task::spawn_blocking(move || handle.advance(by)).await;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{Object, moment};
 use crate::engine::{Asked, EnvView, Hold, Rule, Why};
-use crate::model::{Limit, Mode, Name, Runtime, Source, StateName, Time};
+use crate::model::{Cause, Limit, Mode, Name, Runtime, Source, StateName, Time};
 use crate::shell::time;
 
 /// An answer: the rule by name and in words, until when, by whom, and what it counts.
@@ -148,6 +148,11 @@ fn detail(why: &Why) -> String {
                 "an attempt is outstanding on runtime {runtime}, at the longest until {}",
                 time::format(*until)
             )
+        }
+        Rule::Dead(Cause::Invalid) => {
+            "it is dead-lettered, invalid: redrive it once its target takes it; what was invalid \
+                                       as it was submitted is to be submitted anew, or its trigger replayed"
+                .to_owned()
         }
         Rule::Dead(cause) => {
             format!("it is dead-lettered, {cause}, and waits for an operator: dwell redrive")
