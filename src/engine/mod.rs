@@ -3,10 +3,11 @@
 //! Owns: the loop, the derived indexes, dispatch, dedup by name, the runtimes' pauses. Absent on purpose: clocks (`now`
 //! is an argument), processes, sockets, and any wait of a record that is not a deadline in it or in a runtime's row.
 //!
-//! A tick: runtimes that opened unseen begin their ramp; purge; what was found interrupted at open; arrivals in
-//! order; due deadlines, earliest first; records freed by an open window; paced redrives; parked records whose hold
-//! is gone; the burst drainer; fair dispatch; claims; one commit; release. Two events for one record fold into one
-//! write, and what is owed to the outside follows from the record before and after.
+//! A tick: runtimes that opened unseen begin their ramp; purge; what was found interrupted at open; schedules and
+//! debounced runs that are due; arrivals in order; due deadlines, earliest first; records freed by an open window;
+//! parked records whose hold is gone; paced redrives; the burst drainer; fair dispatch; claims; notices; one commit;
+//! release. Two events for one record fold into one write, and what is owed to the outside follows from the record
+//! before and after.
 
 mod answer;
 mod arrivals;
