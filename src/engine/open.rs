@@ -1,5 +1,6 @@
 //! Open: rebuild what is derived, and find what an earlier process left outstanding.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::claims::Claims;
@@ -70,29 +71,17 @@ impl Engine {
             index.set(&record);
             Ok(())
         })?;
-        let mut runtimes = std::collections::BTreeMap::new();
-        each(&*backend, keys::all_runtimes(), |value| {
-            let row = Runtime::decode(value)?;
-            runtimes.insert(row.name.clone(), row);
-            Ok(())
-        })?;
-        let mut drains = std::collections::BTreeMap::new();
-        each(&*backend, keys::all_drains(), |value| {
-            let row = Drain::decode(value)?;
-            drains.insert(row.scope.clone(), row);
-            Ok(())
-        })?;
+        let runtimes = rows(&*backend, keys::all_runtimes())?;
+        let runtimes: BTreeMap<_, _> =
+            runtimes.into_iter().map(|row: Runtime| (row.name.clone(), row)).collect();
+        let drains = rows(&*backend, keys::all_drains())?;
+        let drains = drains.into_iter().map(|row: Drain| (row.scope.clone(), row)).collect();
         let mut debounces = Debounces::default();
-        each(&*backend, keys::all_debounced(), |value| {
-            debounces.set(Debounced::decode(value)?);
-            Ok(())
-        })?;
-        let mut found = Vec::new();
-        each(&*backend, keys::all_schedules(), |value| {
-            found.push(ScheduleRow::decode(value)?);
-            Ok(())
-        })?;
-        let (mut batch, now) = (Batch::default(), now.max(tally.now));
+        for row in rows::<Debounced>(&*backend, keys::all_debounced())? {
+            debounces.set(row);
+        }
+        let mut batch = Batch::default();
+        let found = rows::<ScheduleRow>(&*backend, keys::all_schedules())?;
         let schedules = Schedules::open(found, &settings, now, &mut batch);
         let mut answers = 0;
         each(&*backend, keys::all_answered(), |_| {
@@ -104,19 +93,13 @@ impl Engine {
                 tracing::warn!(runtime = %name, "records wait for a runtime that is not configured");
             }
         }
-        let mut redrives = std::collections::BTreeMap::new();
-        each(&*backend, keys::all_redrives(), |value| {
-            let mut row = Redrive::decode(value)?;
+        let mut redrives = BTreeMap::new();
+        for mut row in rows::<Redrive>(&*backend, keys::all_redrives())? {
             // What was due while nothing ran is not made up for.
             row.forgive(now, Duration::ZERO);
             redrives.insert(row.id, row);
-            Ok(())
-        })?;
-        let mut notices = Vec::new();
-        each(&*backend, keys::all_notices(), |value| {
-            notices.push(Notice::decode(value)?);
-            Ok(())
-        })?;
+        }
+        let notices = rows::<Notice>(&*backend, keys::all_notices())?;
         let held = runtimes.values().filter(|row: &&Runtime| row.held_until(tally.now).is_some());
         let held = held.map(|row| row.name.clone()).collect();
         let core = Core {
@@ -126,7 +109,7 @@ impl Engine {
             settings,
             index,
             runtimes,
-            started: std::collections::BTreeMap::new(),
+            started: BTreeMap::new(),
             drains,
             tally,
             seen: tally.now,
@@ -146,6 +129,16 @@ impl Engine {
         let (writer, survivors) = Writer::open(backend).commit(&batch, survivors)?;
         Ok((Opening { engine: Engine { writer, core } }, survivors))
     }
+}
+
+/// Every row of a kind of which there are not many.
+fn rows<T: Stored>(backend: &dyn Backend, range: (Vec<u8>, Vec<u8>)) -> Result<Vec<T>, EngineError> {
+    let mut rows = Vec::new();
+    each(backend, range, |value| {
+        rows.push(T::decode(value)?);
+        Ok(())
+    })?;
+    Ok(rows)
 }
 
 /// Hands every value of a key range to `take`, a bounded number at a time.
