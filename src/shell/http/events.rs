@@ -261,23 +261,9 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::decode;
     use super::*;
-    use crate::model::Time;
     use crate::store::{Backend as _, Batch, Memory};
-
-    fn decode(bytes: &[u8]) -> Option<Transition> {
-        let [id, attempt] = bytes.try_into().ok()?;
-        Some(Transition {
-            at: Time::ZERO,
-            id: RecordId::session(u128::from(id)),
-            event: "dispatch".to_owned(),
-            from: None,
-            to: StateName::Active,
-            attempt: u32::from(attempt),
-            deadline: None,
-            detail: None,
-        })
-    }
 
     /// Commits of 0, 1, 2, 0, 1, 2, .. transitions; as many as `commits`.
     fn store(commits: u8) -> Memory {

@@ -266,8 +266,9 @@ pub(super) fn show_record(answer: Answer) -> Option<(StatusCode, Value)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::decode;
     use super::*;
-    use crate::model::{Cause, Time};
+    use crate::model::Cause;
     use crate::store::{Backend as _, Batch, Memory};
 
     fn query(pairs: &[(&str, &str)]) -> Fields {
@@ -297,19 +298,6 @@ mod tests {
 
     #[test]
     fn a_record_s_history_is_its_own_and_its_latest() {
-        fn decode(bytes: &[u8]) -> Option<Transition> {
-            let [id, attempt] = bytes.try_into().ok()?;
-            Some(Transition {
-                at: Time::ZERO,
-                id: RecordId::session(u128::from(id)),
-                event: "dispatch".to_owned(),
-                from: None,
-                to: StateName::Active,
-                attempt: u32::from(attempt),
-                deadline: None,
-                detail: None,
-            })
-        }
         let mut store = Memory::new();
         for attempt in 1..=5 {
             let mut batch = Batch::default();

@@ -11,9 +11,24 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::engine::{self, Engine, Released, Settings};
-use crate::model::Time;
+use crate::model::{StateName, Time};
 use crate::shell::time;
 use crate::store::{Backend as _, Memory, Stored as _};
+
+/// A transition of session `id` as two bytes: its id and its attempt.
+pub(super) fn decode(bytes: &[u8]) -> Option<Transition> {
+    let [id, attempt] = bytes.try_into().ok()?;
+    Some(Transition {
+        at: Time::ZERO,
+        id: RecordId::session(u128::from(id)),
+        event: "dispatch".to_owned(),
+        from: None,
+        to: StateName::Active,
+        attempt: u32::from(attempt),
+        deadline: None,
+        detail: None,
+    })
+}
 
 struct Hand(Clock);
 
