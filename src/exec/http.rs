@@ -150,6 +150,8 @@ fn report(attempt: &Attempt, request: &HttpRequest, received: Result<Answer, Err
     for line in format!("{} {}: {said}", request.method, request.url).lines() {
         log.line(line.as_bytes());
     }
+    // Whoever hears of the end may read how it came.
+    log.flush();
     attempt.tell(outcome);
 }
 
