@@ -142,7 +142,7 @@ fn report(attempt: &Attempt, request: &HttpRequest, received: Result<Answer, Err
     let (outcome, said) = match received {
         Ok(answer) => {
             let said = format!("{}\n{}", answer.head.status(), answer.text);
-            (outcome(&answer, (attempt.setup.now)()), said)
+            (outcome(&answer.head, &answer.text, (attempt.setup.now)()), said)
         }
         Err(error) => (unanswered(&error), error.to_string()),
     };
@@ -155,20 +155,17 @@ fn report(attempt: &Attempt, request: &HttpRequest, received: Result<Answer, Err
     attempt.tell(outcome);
 }
 
-/// What a status means for the record.
-fn outcome(answer: &Answer, now: Time) -> Report {
-    let status = answer.head.status();
-    let fault = || Fault::new(&format!("http_{}", status.as_u16()), &format!("{status}: {}", answer.text));
-    if let Some(told) = limits::limit(status.as_u16(), answer.head.headers(), &answer.text, now) {
+/// What an answer means for the record: its status, its headers about limits, and its text.
+pub fn outcome(head: &Response<()>, text: &str, now: Time) -> Report {
+    let status = head.status();
+    let fault = || Fault::new(&format!("http_{}", status.as_u16()), &format!("{status}: {text}"));
+    if let Some(told) = limits::limit(status.as_u16(), head.headers(), text, now) {
         let limit = LimitReport { reset: Reset::At(told.at), ..LimitReport::default() };
-        let message = format!("{status}, until when says {}: {}", told.by, answer.text);
+        let message = format!("{status}, until when says {}: {text}", told.by);
         return Report::RateLimited(limit, Fault::new(code::RATE_LIMITED, &message));
     }
     match status.as_u16() {
-        200..=299 => {
-            let text = answer.text.as_str();
-            Report::Succeeded { result: (!text.is_empty()).then(|| model::bounded(text)) }
-        }
+        200..=299 => Report::Succeeded { result: (!text.is_empty()).then(|| model::bounded(text)) },
         400 | 404 | 410 | 413 | 422 => Report::Invalid(fault()),
         // A 403 that names no limit is about permissions, which do not come by waiting.
         401..=403 => Report::NeedsOperator(fault()),
@@ -207,7 +204,7 @@ mod tests {
         for (name, value) in headers {
             head = head.header(*name, *value);
         }
-        outcome(&Answer { head: head.body(()).unwrap(), text: "said".to_owned() }, Time::ZERO).name()
+        outcome(&head.body(()).unwrap(), "said", Time::ZERO).name()
     }
 
     #[test]
