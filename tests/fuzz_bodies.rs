@@ -13,10 +13,14 @@
 mod agent_stream;
 #[path = "../fuzz/bodies/codec.rs"]
 mod codec;
+#[path = "../fuzz/bodies/engine_ops/mod.rs"]
+mod engine_ops;
 #[path = "../fuzz/bodies/flow_file.rs"]
 mod flow_file;
 #[path = "../fuzz/bodies/journal.rs"]
 mod journal;
+#[path = "../fuzz/bodies/limit_headers.rs"]
+mod limit_headers;
 #[path = "../fuzz/bodies/step.rs"]
 mod step;
 #[path = "../fuzz/bodies/webhook.rs"]
@@ -118,4 +122,14 @@ fn any_delivery_is_proven_or_refused() {
 #[test]
 fn any_output_is_read_into_reports() {
     run("agent_stream", 4_000, agent_stream::check);
+}
+
+#[test]
+fn any_operations_leave_an_engine_in_order() {
+    run("engine_ops", 400, engine_ops::check);
+}
+
+#[test]
+fn any_answer_is_read_into_a_bounded_wait() {
+    run("limit_headers", 4_000, limit_headers::check);
 }
