@@ -311,15 +311,15 @@ fn next(core: &mut Core, queue: &Name, room: &mut Room) -> Option<Name> {
 /// The queues with records or claims, or asked for lately; by name, at most a page.
 pub(super) fn queues(core: &Core) -> Vec<QueueView> {
     let Claims { waiting, asked, .. } = &core.claims;
-    let names: BTreeSet<&Name> =
-        core.index.queues.names().chain(waiting.keys()).chain(asked.keys()).collect();
+    let queued = core.index.queues.waiting();
+    let names: BTreeSet<&Name> = queued.keys().chain(waiting.keys()).chain(asked.keys()).collect();
     let listening = |queue: &Name| {
         let claims = waiting.get(queue).map(BTreeMap::values).into_iter().flatten();
         claims.filter(|waiting| waiting.listens()).count()
     };
     let view = |queue: &Name| QueueView {
         queue: queue.clone(),
-        queued: core.index.queues.len(queue),
+        queued: queued.get(queue).copied().unwrap_or(0),
         claims: listening(queue),
         asked_at: asked.get(queue).copied(),
     };

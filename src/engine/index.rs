@@ -63,6 +63,11 @@ impl Entry {
         matches!(self.state, StateName::Active | StateName::Draining)
     }
 
+    /// The queue of workers it waits in, if it does.
+    pub(super) fn waits_in(&self) -> Option<&Name> {
+        self.pull.as_ref().filter(|_| self.queue.is_some())
+    }
+
     /// Where it takes turns.
     pub(super) fn turns(&self) -> Turns {
         Turns { runtime: self.runtime.clone(), pull: self.pull.clone() }
@@ -174,6 +179,7 @@ impl Index {
         }
         self.groups.insert(record.id, &entry);
         self.envs.insert(&entry, record);
+        self.queues.count(&entry);
         self.entries.insert(record.id, entry);
         self.place(record.id);
     }
@@ -184,6 +190,7 @@ impl Index {
         let entry = self.entries.remove(&id)?;
         self.groups.remove(id, &entry);
         self.envs.remove(&entry);
+        self.queues.discount(&entry);
         if let Some((key, at)) = entry.group() {
             self.letters.remove(key, (at, id));
         }

@@ -1,5 +1,6 @@
 //! The queues that workers claim from: each holds its records by runtime, in fair rotation, and its runtimes take
-//! turns. Derived like the rest of the index; a queue that is empty is not there.
+//! turns. Derived like the rest of the index; a queue that is empty is not there. Beside them it counts every record that
+//! waits in a queue, also those that stand in no rotation: parked ones, and those the burst gate holds.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +8,11 @@ use super::index::Entry;
 use crate::model::{Name, RecordId};
 use crate::pace::Rotation;
 
-/// Every queue with records in it.
+/// Every queue with records in it, and how many wait in each.
 #[derive(Debug, Default)]
 pub(super) struct Queues {
     queues: BTreeMap<Name, Runtimes>,
+    waiting: BTreeMap<Name, u64>,
 }
 
 /// One queue.
@@ -83,12 +85,35 @@ impl Queues {
         names
     }
 
-    /// The queues, by name.
+    /// Counts a record in, if it waits in a queue.
+    pub(super) fn count(&mut self, entry: &Entry) {
+        if let Some(pull) = entry.waits_in() {
+            *self.waiting.entry(pull.clone()).or_default() += 1;
+        }
+    }
+
+    /// Counts it out.
+    pub(super) fn discount(&mut self, entry: &Entry) {
+        let Some(pull) = entry.waits_in() else { return };
+        if let Some(count) = self.waiting.get_mut(pull) {
+            *count -= 1;
+            if *count == 0 {
+                self.waiting.remove(pull);
+            }
+        }
+    }
+
+    /// How many records wait in each queue, in a rotation or not.
+    pub(super) const fn waiting(&self) -> &BTreeMap<Name, u64> {
+        &self.waiting
+    }
+
+    /// The queues with something to claim, by name.
     pub(super) fn names(&self) -> impl ExactSizeIterator<Item = &Name> {
         self.queues.keys()
     }
 
-    /// How many wait in a queue.
+    /// How many of a queue may be claimed.
     pub(super) fn len(&self, queue: &Name) -> u64 {
         self.queues.get(queue).map_or(0, |queue| queue.rotations.values().map(Rotation::len).sum())
     }

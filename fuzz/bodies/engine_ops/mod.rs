@@ -122,7 +122,8 @@ impl Life {
             b'+' => self.now = self.now.after(span(digit(script))),
             b'T' => {
                 let next = self.engine.as_ref().and_then(Engine::next_wake);
-                self.now = self.now.max(next.unwrap_or(self.now));
+                // At the end of time there is no retention any more.
+                self.now = self.now.max(next.filter(|next| *next < Time::MAX).unwrap_or(self.now));
             }
             b'!' => return self.crash(),
             b'l' => return self.disk.fail_next(Fault::Lose),
