@@ -8,8 +8,8 @@ pub(super) const HEADER_BYTES: usize = 16;
 /// The largest body: many times the largest payload, and far from what four bytes can count.
 const BODY_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
-/// The version byte a body begins with.
-const V1: u8 = 1;
+/// The version byte a body begins with, and the newest there is.
+pub(super) const V1: u8 = 1;
 
 /// What stands before a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,11 @@ pub(super) fn encode(seed: u32, sequence: u64, batch: &Batch, frame: &mut Vec<u8
         *header = number.to_be_bytes();
     }
     Ok(())
+}
+
+/// The version of a body, if it is newer than this build.
+pub(super) fn newer(body: &[u8]) -> Option<u8> {
+    body.first().copied().filter(|version| *version > V1)
 }
 
 /// Hands out what a body holds, in order. `None` if it is not a body that [`encode`] writes.

@@ -64,6 +64,10 @@ fn read_segment(
     let bytes = fs::read(&segment.path).map_err(failed("read", &segment.path))?;
     let (mut rest, mut end, mut next) = (bytes.as_slice(), 0, segment.first);
     while let Some((header, body)) = frame::first(seed, rest).filter(|(header, _)| header.sequence == next) {
+        if let Some(found) = frame::newer(body) {
+            let file = segment.path.clone();
+            return Err(StoreError::Format { file, found: found.into(), newest: frame::V1.into() });
+        }
         let nothing = |_: &[u8], _: Option<&[u8]>| {};
         let known = if next > checkpoint {
             frame::decode(body, &mut *apply, |_| {})
