@@ -8,11 +8,12 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "common/golden.rs"]
+mod golden;
+
 use std::collections::BTreeSet;
-use std::fmt::{Debug, Write as _};
+use std::fmt::Debug;
 use std::fs;
-use std::io::Write as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use dwell::model::*;
@@ -20,9 +21,7 @@ use dwell::store::local::Options;
 use dwell::store::{
     Backend as _, Batch, Debounced, Direction, KeptAnswer, Local, ScheduleRow, Stored, Tally, Told, keys,
 };
-
-/// Set to write the golden files that are not there yet. One that is there is never written.
-const WRITE_NEW: &str = "DWELL_GOLDEN_WRITE_NEW";
+use golden::{frozen, hex, path, unhex};
 
 const AT: Time = Time::from_millis(1_790_000_000_123);
 const LATER: Time = Time::from_millis(1_790_000_090_456);
@@ -33,43 +32,12 @@ fn run() -> RecordId {
     RecordId::run_of(TRIGGER, 0)
 }
 
-fn golden(file: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schema/golden").join(file)
-}
-
-/// Sixteen bytes a line, with what is readable beside them.
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for line in bytes.chunks(16) {
-        let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
-        let plain = line.iter().map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '.' });
-        writeln!(text, "{:<47}  {}", hex.join(" "), plain.collect::<String>()).unwrap();
-    }
-    text
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let digits = text.lines().flat_map(|line| line.get(..47).unwrap().split_whitespace());
-    digits.map(|digits| u8::from_str_radix(digits, 16).unwrap()).collect()
-}
-
-/// The bytes of a golden file; where it is missing and new ones may be written, it becomes `fresh`.
-fn frozen(file: &str, fresh: &[u8]) -> Vec<u8> {
-    let path = golden(file);
-    if std::env::var_os(WRITE_NEW).is_some()
-        && let Ok(mut new) = fs::File::create_new(&path)
-    {
-        new.write_all(hex(fresh).as_bytes()).unwrap();
-    }
-    let text = fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}; {WRITE_NEW}=1 writes new ones", path.display()));
-    unhex(&text)
-}
-
 /// An older version of a value: read as what it meant.
 fn check_old<T: Stored + PartialEq + Debug>(seen: &mut BTreeSet<String>, file: &str, value: &T) {
-    let text = fs::read_to_string(golden(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
-    assert_eq!(&T::decode(&unhex(&text)).unwrap(), value, "{file}");
+    let text = fs::read_to_string(path(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let bytes = unhex(&text);
+    assert_eq!(bytes[0], version_of(file));
+    assert_eq!(&T::decode(&bytes).unwrap(), value, "{file}");
     seen.insert(file.to_owned());
 }
 
@@ -77,8 +45,14 @@ fn check_old<T: Stored + PartialEq + Debug>(seen: &mut BTreeSet<String>, file: &
 fn check<T: Stored + PartialEq + Debug>(seen: &mut BTreeSet<String>, file: &str, value: &T) {
     let bytes = frozen(file, &value.encode());
     assert_eq!(hex(&value.encode()), hex(&bytes), "{file}: the layout changed without a new version");
+    assert_eq!(bytes[0], version_of(file));
     assert_eq!(&T::decode(&bytes).unwrap(), value, "{file}");
     seen.insert(file.to_owned());
+}
+
+/// `record-bare.2.hex` is of version 2.
+fn version_of(file: &str) -> u8 {
+    file.split('.').nth(1).unwrap().parse().unwrap()
 }
 
 fn states() -> Vec<State> {
@@ -305,7 +279,7 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
     check(&mut seen, "debounced.1.hex", &debounced);
 
     let there =
-        fs::read_dir(golden("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        fs::read_dir(path("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let there: BTreeSet<String> = there.filter(|file| file.split('.').nth(2) == Some("hex")).collect();
     assert_eq!(there, seen, "a golden file is never removed or left unread");
 }
