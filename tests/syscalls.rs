@@ -1,5 +1,6 @@
 //! Persist before notify, seen from outside: between a commit's write and the reply that follows it there is an
-//! fdatasync. Read from the system calls of a process of its own, under strace.
+//! fdatasync, one that fails is the end, and a checkpoint is marked after its table is on the disk. Read from the system
+//! calls of a process of its own, under strace.
 
 #![allow(
     clippy::unwrap_used,
@@ -69,5 +70,76 @@ fn commit_and_reply(dir: &Path) {
         let mut stdout = std::io::stdout().lock();
         stdout.write_all(format!("reply-{n}\n").as_bytes()).unwrap();
         stdout.flush().unwrap();
+    }
+}
+
+#[test]
+fn a_sync_that_fails_is_no_commit_and_ends_the_store() {
+    if let Some(dir) = std::env::var_os(STORE) {
+        return commit_until_refused(Path::new(&dir));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let refused = Command::new("strace")
+        .args(["-f", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=3", "-o", "/dev/null"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "a_sync_that_fails_is_no_commit_and_ends_the_store", "--test-threads=1"])
+        .env(STORE, dir.path().join("store"))
+        .output()
+        .expect("strace is needed for this test: apt-get install strace");
+    assert!(refused.status.success(), "{}", String::from_utf8_lossy(&refused.stdout));
+}
+
+/// The kernel refuses the third sync, and would take the fourth.
+fn commit_until_refused(dir: &Path) {
+    let mut store = Local::open(dir, Options::default()).unwrap();
+    let mut batch = Batch::default();
+    batch.event(b"step".to_vec());
+    let answers: Vec<String> = (0..4)
+        .map(|_| store.commit(&batch).map_or_else(|error| error.to_string(), |()| "done".to_owned()))
+        .collect();
+    assert_eq!(answers[..2], ["done", "done"]);
+    assert!(answers[2].starts_with("cannot sync") && answers[2].contains("/journal/"), "{answers:?}");
+    assert_eq!(answers[3], dwell::store::StoreError::Poisoned.to_string());
+}
+
+#[test]
+fn a_checkpoint_is_marked_after_its_table_is_synced() {
+    if let Some(dir) = std::env::var_os(STORE) {
+        return commit_and_checkpoint(Path::new(&dir));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let trace = dir.path().join("trace");
+    let traced = Command::new("strace")
+        .args(["-f", "-y", "-e", "trace=fsync,fdatasync,rename,renameat,renameat2,unlink", "-o"])
+        .arg(&trace)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "a_checkpoint_is_marked_after_its_table_is_synced", "--test-threads=1"])
+        .env(STORE, dir.path().join("store"))
+        .output()
+        .expect("strace is needed for this test: apt-get install strace");
+    assert!(traced.status.success(), "{}", String::from_utf8_lossy(&traced.stderr));
+    let trace = std::fs::read_to_string(trace).unwrap();
+    let mut synced = false;
+    let mut marks = 0;
+    for line in trace.lines() {
+        // Where another thread's call is logged in between, its `resumed` line names no file: the first part does.
+        if line.contains("/store/table/db>") && line.contains("sync(") {
+            synced = true;
+        } else if line.contains("rename") && line.contains("/checkpoint\"") {
+            assert!(synced, "marked before its table is synced: {line}\n{trace}");
+            (synced, marks) = (false, marks + 1);
+        }
+    }
+    assert!(marks >= 2, "{marks} checkpoints\n{trace}");
+}
+
+/// Enough for several checkpoints.
+fn commit_and_checkpoint(dir: &Path) {
+    let options = Options { checkpoint_bytes: 300, overlay_bytes_max: 400, ..Options::default() };
+    let mut store = Local::open(dir, options).unwrap();
+    for n in 0..64_u8 {
+        let mut batch = Batch::default();
+        batch.put(vec![b'k', n], vec![n; 32]);
+        store.commit(&batch).unwrap();
     }
 }

@@ -320,3 +320,11 @@ fn the_table_in_the_schema_is_what_the_machine_does() {
     let differs = stored.lines().zip(text.lines()).find(|(stored, new)| stored != new);
     assert!(stored == text, "schema/states.md is not what the machine does; first difference: {differs:#?}");
 }
+
+#[test]
+fn a_redrive_begins_with_streaks_at_zero_whatever_was_stored() {
+    let mut record = in_state(StateName::DeadLettered);
+    record.streaks.add(Streak::Throttled);
+    let next = machine::step(&record, &Event::Command(Command::Redrive), now(), &policy()).unwrap().record;
+    assert_eq!((next.state.name(), next.streaks), (StateName::Queued, Streaks::default()));
+}
