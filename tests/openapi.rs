@@ -201,6 +201,8 @@ impl Checked {
         let kind = response.headers()["content-type"].to_str().unwrap().split(';').next().unwrap().to_owned();
         let text = if kind == "text/event-stream" {
             first_event(response.into_body())
+        } else if kind == "application/octet-stream" {
+            format!("{} bytes", response.body_mut().read_to_vec().unwrap().len())
         } else {
             response.body_mut().read_to_string().unwrap()
         };
@@ -439,6 +441,7 @@ fn the_rest(dwell: &Checked) {
     assert_eq!(dwell.post("/v1/runtimes/{name}/resume", &["shell"], &model).1["models"], Value::Null);
     drains(dwell);
     assert_eq!(dwell.get("/openapi.yaml", &[], ""), OPENAPI);
+    dwell.get("/v1/backup", &[], "");
 }
 
 fn drains(dwell: &Checked) {

@@ -35,6 +35,8 @@ const DOORS: &[(&str, &str, &[&str])] = &[
             "store::History",
             "store::StoreError",
             "store::Stored",
+            // A backup goes from the store to a file, and back into a new store, beside the engine.
+            "store::backup",
             "store::local",
         ],
     ),

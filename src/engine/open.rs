@@ -142,7 +142,7 @@ fn rows<T: Stored>(backend: &dyn Backend, range: (Vec<u8>, Vec<u8>)) -> Result<V
 }
 
 /// Hands every value of a key range to `take`, a bounded number at a time.
-fn each(
+pub(super) fn each(
     backend: &dyn Backend,
     (mut from, to): (Vec<u8>, Vec<u8>),
     mut take: impl FnMut(&[u8]) -> Result<(), EngineError>,

@@ -3,6 +3,7 @@
 //! It talks to the engine through a `Handle` and never to the store. tokio and axum exist in `http` and nowhere else.
 
 pub mod address;
+pub mod backup;
 mod budgets;
 pub mod capabilities;
 pub mod cli;

@@ -142,7 +142,8 @@ impl Running {
         let unusable = |error: anyhow::Error| Failure { exit: exit::CONFIG, message: error.to_string() };
         let sources = super::sources::open(&config.sources).map_err(unusable)?;
         let notify = super::notify::open(&config.notify).map_err(unusable)?;
-        let backend = local::Local::open(&config.data, options(config))?;
+        let backend = local::Local::open(&config.data, store_options(config))?;
+        let backups = http::Backups::of(Arc::new(backend.base()));
         let data = fs::canonicalize(&config.data)?;
         let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
         let address = listener.local_addr()?;
@@ -176,6 +177,7 @@ impl Running {
             clock: clock.clone(),
             ids: Ids::default(),
             feed: Feed::default(),
+            backups,
             logs: logs(&data),
             sources,
             flows: flows.iter().map(row).collect(),
@@ -329,7 +331,8 @@ fn log(transition: &Transition) {
     tracing::info!(record = %id, attempt, event, state = %to, "{detail}");
 }
 
-fn options(config: &Config) -> local::Options {
+/// The bounds of the store.
+pub fn store_options(config: &Config) -> local::Options {
     local::Options { history_age_max: config.history_for, ..local::Options::default() }
 }
 

@@ -1,8 +1,10 @@
 //! The backend for tests: a map. It can lose a commit, or land one without an answer, on request.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::backup::{self, Part};
 use super::{Backend, Batch, Direction, History, Pair, StoreError};
 
 /// What the next commit does instead of succeeding.
@@ -115,6 +117,15 @@ impl Backend for Memory {
 
     fn history(&self) -> Arc<dyn History> {
         Arc::new(self.clone())
+    }
+}
+
+impl backup::Base for Memory {
+    fn hand_out(&self, take: &mut dyn FnMut(Part<'_>) -> ControlFlow<()>) -> Result<Option<u64>, StoreError> {
+        let disk = self.lock();
+        let rows = disk.table.iter().map(|(key, value)| Part::Row(key, value));
+        let mut parts = std::iter::once(Part::Begin { seed: 0, since: disk.sequence }).chain(rows);
+        Ok(parts.all(|part| take(part).is_continue()).then_some(disk.sequence))
     }
 }
 

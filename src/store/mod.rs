@@ -4,6 +4,7 @@
 //! Absent on purpose: any idea of what a record means.
 
 mod backend;
+pub mod backup;
 mod codec;
 #[cfg(test)]
 mod contract;
@@ -124,6 +125,9 @@ pub enum StoreError {
         /// The largest one.
         accepted: usize,
     },
+    /// It was closed while another thread read it.
+    #[error("the store was closed meanwhile")]
+    Closed,
     /// An earlier commit failed; nothing more is written.
     #[error("an earlier commit failed: nothing more is written until the store is opened again")]
     Poisoned,

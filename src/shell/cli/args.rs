@@ -161,6 +161,21 @@ Prints a line for each attempt: its id, number, token and payload; nothing when 
 off makes no run, shadow records the run it would have made, live runs it. It is in force for the next
 trigger; what is queued goes on in any mode. Going live is refused while what a flow needs is missing.")]
     Mode(Mode),
+    /// Copy the store into a file, while it is served or not
+    #[command(after_help = "Examples:
+  dwell backup /backups/dwell-$(date +%F)
+  dwell backup - | ssh elsewhere 'cat > dwell.backup'
+Work goes on meanwhile. The file is the state at one commit, is there whole or not at all, and proves itself when it is
+restored. It holds payloads and prompts as they are; the output of attempts (DIR/logs) is not in it.")]
+    Backup(Backup),
+    /// Make a store of a backup
+    #[command(after_help = "Examples:
+  dwell restore /backups/dwell-2026-11-21 --data ./restored
+  dwell restore FILE --segments /archive --until 2026-11-21T10:00:00Z --data ./restored
+  dwell restore FILE --segments /archive --segments ./dwell-data/journal --data ./rebuilt
+All of it is read and proven before anything is written. Start the restored store only where the one it was made
+from is gone: two servers would carry out the same work.")]
+    Restore(Restore),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -241,6 +256,33 @@ pub struct Run {
     /// Program and arguments
     #[arg(last = true, group = "what")]
     pub argv: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// Where to; - is stdout
+    pub file: PathBuf,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub force: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The backup
+    pub file: PathBuf,
+    /// Go on with the commits after it: an archive (store.archive), or a store's journal; may be given again
+    #[arg(long, value_name = "DIR")]
+    pub segments: Vec<PathBuf>,
+    /// Only up to the last commit at or before this moment: RFC 3339
+    #[arg(long, value_name = "TIME", requires = "segments")]
+    pub until: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod act;
 mod args;
+mod backup;
 mod budget;
 mod claim;
 pub mod client;
@@ -53,6 +54,8 @@ fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Flow(FlowCommand::Schema) => out::line(flow::SCHEMA.trim_end())?,
         Command::Config(ConfigCommand::Check) => config_check(place)?,
         Command::Config(ConfigCommand::Schema) => out::json(&keys::json_schema())?,
+        Command::Backup(args) => backup::backup(place, args)?,
+        Command::Restore(args) => backup::restore(place, args)?,
         Command::Trigger(args) => act::trigger(&client()?, args)?,
         Command::Replay(args) => act::replay(&client()?, args)?,
         Command::Ls(args) => look::ls(&client()?, args)?,

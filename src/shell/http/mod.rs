@@ -3,6 +3,7 @@
 //! A handler reads, asks the engine through its `Handle`, and shows the answer. Absent on purpose: state of its own.
 
 mod ask;
+mod backup;
 mod bulk;
 mod claims;
 mod drains;
@@ -34,6 +35,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+pub use backup::Backups;
 pub use feed::Feed;
 
 use crate::engine::Handle;
@@ -99,6 +101,8 @@ pub struct Shared {
     pub ids: Ids,
     /// Publish every committed transition to it.
     pub feed: Feed,
+    /// What backups are made of.
+    pub backups: Backups,
     /// Where captured output is (`exec::logs`).
     pub logs: PathBuf,
     /// By the name in `/hooks/{source}`.
@@ -221,6 +225,7 @@ pub const ROUTES: &[Route] = &[
     put("/v1/modes/flows/{name}", |method| on(method, modes::flow)),
     delete("/v1/modes/flows/{name}", |method| on(method, modes::clear)),
     get("/v1/upcoming", |method| on(method, system::upcoming)),
+    get("/v1/backup", |method| on(method, backup::backup)),
     get("/v1/status", |method| on(method, system::status)),
     post("/v1/clock/advance", |method| on(method, system::advance)),
     get("/healthz", |method| on(method, system::healthz)),

@@ -63,6 +63,7 @@ fn start() -> Running {
         clock: clock.clone(),
         ids: Ids::default(),
         feed: Feed::default(),
+        backups: Backups::of(Arc::new(store.clone())),
         logs: logs.path().to_owned(),
         sources: BTreeMap::from([("gh".into(), source)]),
         flows: Vec::new(),

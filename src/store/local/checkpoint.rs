@@ -5,8 +5,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
@@ -19,7 +19,7 @@ use crate::store::{StoreError, crash_point};
 
 /// sled's memory follows the size of its batches: 300,000 records in batches of 8,192 left 1.8 GB resident, in
 /// batches of 64 0.2 GB (spec 4.2).
-const WRITES_PER_BATCH_MAX: usize = 64;
+pub(super) const WRITES_PER_BATCH_MAX: usize = 64;
 
 /// A frozen overlay, and the last commit in it.
 struct Frozen {
@@ -31,7 +31,9 @@ struct Frozen {
 pub(super) struct Checkpointer {
     requests: Option<Sender<Frozen>>,
     answers: Receiver<Result<(), StoreError>>,
-    closing: Arc<AtomicBool>,
+    pub(super) closing: Arc<AtomicBool>,
+    /// Whether the table was found whole, once it was read through.
+    pub(super) verified: Arc<OnceLock<bool>>,
     thread: Option<JoinHandle<()>>,
     under_way: bool,
 }
@@ -46,7 +48,14 @@ impl Checkpointer {
         let (requests, inbox) = bounded::<Frozen>(1);
         let (outbox, answers) = bounded(1);
         let closing = Arc::new(AtomicBool::new(false));
-        let thread = Thread { mark: mark_path(dir), table, retention, closing: Arc::clone(&closing) };
+        let verified = Arc::new(OnceLock::new());
+        let thread = Thread {
+            dir: dir.to_owned(),
+            table,
+            retention,
+            closing: Arc::clone(&closing),
+            verified: Arc::clone(&verified),
+        };
         let run = move || {
             let mut answer = thread.verify();
             while outbox.send(answer).is_ok() {
@@ -56,7 +65,7 @@ impl Checkpointer {
         };
         let spawned = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(run);
         let thread = Some(spawned.map_err(failed("start a checkpoint thread for", dir))?);
-        Ok(Checkpointer { requests: Some(requests), answers, closing, thread, under_way: true })
+        Ok(Checkpointer { requests: Some(requests), answers, closing, verified, thread, under_way: true })
     }
 
     pub(super) const fn is_under_way(&self) -> bool {
@@ -105,10 +114,11 @@ impl Drop for Checkpointer {
 }
 
 struct Thread {
-    mark: PathBuf,
+    dir: PathBuf,
     table: Arc<Table>,
     retention: Retention,
     closing: Arc<AtomicBool>,
+    verified: Arc<OnceLock<bool>>,
 }
 
 impl Thread {
@@ -117,6 +127,7 @@ impl Thread {
         if let Err(error) = &verified {
             tracing::error!(%error, "the table is damaged");
         }
+        self.verified.get_or_init(|| verified.is_ok());
         verified
     }
 
@@ -132,7 +143,7 @@ impl Thread {
         }
         self.table.sync(frozen.sequence)?;
         crash_point("checkpoint.after_table");
-        write_mark(&self.mark, frozen.sequence)?;
+        write_mark(&self.dir, frozen.sequence)?;
         crash_point("checkpoint.after_file");
         // Nothing is owed to old history: what cannot be removed now is tried again at the next checkpoint.
         if let Err(error) = self.retention.release(frozen.sequence) {
@@ -147,9 +158,10 @@ fn mark_path(dir: &Path) -> PathBuf {
     dir.join("checkpoint")
 }
 
-fn write_mark(path: &Path, sequence: u64) -> Result<(), StoreError> {
+/// Says that the table in `dir` has all commits up to `sequence`.
+pub(super) fn write_mark(dir: &Path, sequence: u64) -> Result<(), StoreError> {
     let sequence = sequence.to_be_bytes();
-    replace(path, &[&sequence[..], &crc32c::crc32c(&sequence).to_be_bytes()].concat())
+    replace(&mark_path(dir), &[&sequence[..], &crc32c::crc32c(&sequence).to_be_bytes()].concat())
 }
 
 /// The last commit that the table has for certain; 0 before the first checkpoint.

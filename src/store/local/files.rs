@@ -55,7 +55,8 @@ pub(super) fn sync_tree(dir: &Path) -> Result<(), StoreError> {
     sync_dir(dir)
 }
 
-fn sync_parent(path: &Path) -> Result<(), StoreError> {
+/// Makes what happened to the name of `path` survive power loss.
+pub(super) fn sync_parent(path: &Path) -> Result<(), StoreError> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
         Some(_) | None => sync_dir(Path::new(".")),

@@ -72,6 +72,11 @@ impl Journal {
         Ok(sequence)
     }
 
+    /// The first commit of the segment that is written to.
+    pub(super) const fn segment_first(&self) -> u64 {
+        self.segment.first
+    }
+
     fn make_room(&mut self, bytes: u64) -> Result<(), StoreError> {
         if self.end + bytes <= self.room {
             return Ok(());

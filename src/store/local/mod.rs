@@ -13,7 +13,10 @@
 //!
 //! Absent on purpose: retries. Whatever fails, the store is closed and opened again.
 
+mod archive;
+mod base;
 mod checkpoint;
+mod commits;
 mod files;
 mod format;
 mod frame;
@@ -22,6 +25,7 @@ mod journal;
 mod lock;
 mod overlay;
 pub mod replay;
+pub mod restore;
 mod retention;
 mod seal;
 mod segments;
@@ -29,17 +33,19 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use self::archive::Archiver;
+pub use self::base::Base;
 use self::checkpoint::Checkpointer;
 use self::history::Reader;
 use self::journal::Journal;
 use self::lock::Lock;
 use self::overlay::{Merge, Overlay};
-use self::retention::Retention;
+use self::retention::{Holds, Retention};
 use self::table::Table;
 use super::{Backend, Batch, Direction, History, Pair, StoreError};
 
@@ -60,6 +66,8 @@ pub struct Options {
     pub history_bytes_max: u64,
     /// And those whose last commit is this much older than the newest one.
     pub history_age_max: Duration,
+    /// Where segments are kept for good. None is removed before it is there, so the bounds hold only then.
+    pub archive: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -73,6 +81,7 @@ impl Default for Options {
             table_cache_bytes: 32 * MIB,
             history_bytes_max: 1024 * MIB,
             history_age_max: Duration::from_hours(7 * 24),
+            archive: None,
         }
     }
 }
@@ -88,6 +97,8 @@ pub struct Local {
     table: Arc<Table>,
     synced: Arc<AtomicU64>,
     history: Arc<Reader>,
+    archiver: Option<Archiver>,
+    base: Base,
     /// Set by the first failure: nothing is written after it.
     failed: bool,
     _lock: Lock,
@@ -118,12 +129,28 @@ impl Local {
         let synced = Arc::new(AtomicU64::new(tail.next - 1));
         let journal = Journal::resume(journal_dir.clone(), seed, options.segment_bytes, tail)?;
 
+        let holds = Arc::new(Holds::new(checkpoint, options.archive.is_some()));
+        let archiver = options
+            .archive
+            .as_deref()
+            .map(|archive| Archiver::start(&journal_dir, archive, seed, Arc::clone(&holds)))
+            .transpose()?;
         let retention = Retention {
             journal: journal_dir.clone(),
             bytes_max: options.history_bytes_max,
             age_max: options.history_age_max,
+            holds: Arc::clone(&holds),
         };
         let checkpointer = Checkpointer::start(dir, Arc::clone(&table), retention)?;
+        let base = Base {
+            journal: journal_dir.clone(),
+            seed,
+            table: Arc::clone(&table),
+            verified: Arc::clone(&checkpointer.verified),
+            holds,
+            synced: Arc::clone(&synced),
+            closing: Arc::clone(&checkpointer.closing),
+        };
         let history = Arc::new(Reader::new(journal_dir, seed, Arc::clone(&synced)));
         let oldest = (overlay.active_bytes() > 0).then(now);
         Ok(Local {
@@ -135,9 +162,16 @@ impl Local {
             table,
             synced,
             history,
+            archiver,
+            base,
             failed: false,
             _lock: lock,
         })
+    }
+
+    /// What a backup is made of, for other threads, as long as the store is open.
+    pub fn base(&self) -> Base {
+        self.base.clone()
     }
 
     /// Waits until all of the table was read and compared with what was written, which goes on beside the first
@@ -167,12 +201,19 @@ impl Local {
         if self.overlay.bytes() >= self.options.overlay_bytes_max {
             self.settle()?;
         }
+        let segment = self.journal.segment_first();
         let sequence = self.journal.append(batch)?;
+        let sealed = self.journal.segment_first() != segment;
         self.overlay.apply(batch);
         self.synced.store(sequence, Ordering::Release);
-        if self.is_checkpoint_due() && !self.checkpointer.is_under_way() {
+        let begins = self.is_checkpoint_due() && !self.checkpointer.is_under_way();
+        if begins {
             self.oldest = None;
             self.checkpointer.begin(sequence, self.overlay.freeze())?;
+        }
+        // With each checkpoint as well, for what could not be kept before.
+        if let Some(archiver) = self.archiver.as_ref().filter(|_| sealed || begins) {
+            archiver.nudge();
         }
         Ok(())
     }

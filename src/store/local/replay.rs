@@ -103,9 +103,11 @@ fn read_segment(
 
 /// The sequence of a good frame somewhere behind a bad one. What a header may say there is narrow, so hardly any
 /// offset needs a checksum.
-fn later_frame(seed: u32, bytes: &[u8], bad: u64) -> Option<u64> {
+pub(super) fn later_frame(seed: u32, bytes: &[u8], bad: u64) -> Option<u64> {
     let frames_max = (bytes.len() / HEADER_BYTES) as u64;
-    bytes.windows(HEADER_BYTES).enumerate().find_map(|(offset, header)| {
+    // A segment is zeros from its last frame on.
+    let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    bytes.windows(HEADER_BYTES).take(written).enumerate().find_map(|(offset, header)| {
         let header = Header::read(header.try_into().ok()?);
         let plausible = header.sequence > bad && header.sequence - bad <= frames_max;
         plausible

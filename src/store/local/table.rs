@@ -5,7 +5,7 @@
 //! Atomicity over keys is the journal's.
 
 use std::collections::BTreeMap;
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,6 +76,11 @@ impl Table {
         Ok(Table { dir, db, trees: Mutex::new(trees) })
     }
 
+    /// Where it is.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Reads all rows and compares them with what was written, before anything else is; until `closing`.
     pub(super) fn verify(&self, closing: &AtomicBool) -> Result<(), StoreError> {
         let trees = self.trees().clone();
@@ -124,6 +129,26 @@ impl Table {
                 }
             };
             failure.map_or(Ok(taken), Err)
+        })
+    }
+
+    /// The next rows after a key, of all kinds and in order of their keys, until they make up `bytes_max`; at least
+    /// one if there is one. The table may be written to meanwhile.
+    pub(super) fn portion(&self, after: Option<&[u8]>, bytes_max: usize) -> Result<Vec<Row>, StoreError> {
+        let trees: Vec<Tree> =
+            self.trees().range(after.map_or(0, kind)..).map(|(_, tree)| tree.clone()).collect();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        guarded(&self.dir, || {
+            let (mut portion, mut bytes) = (Vec::new(), 0);
+            for row in trees.iter().flat_map(|tree| tree.rows((from, Bound::Unbounded))) {
+                let (key, value) = row?;
+                bytes += key.len() + value.len();
+                portion.push((key.to_vec(), value.to_vec()));
+                if bytes >= bytes_max {
+                    break;
+                }
+            }
+            Ok(portion)
         })
     }
 

@@ -312,8 +312,9 @@ fn history_beyond_its_age_is_removed_but_not_what_recovery_needs() {
         fs::File::create(path).unwrap().set_modified(written).unwrap();
     }
     let kept = |checkpoint, hours| {
-        let retention =
-            Retention { journal: dir.path().to_owned(), bytes_max: u64::MAX, age_max: hour * hours };
+        let journal = dir.path().to_owned();
+        let holds = Arc::new(retention::Holds::default());
+        let retention = Retention { journal, bytes_max: u64::MAX, age_max: hour * hours, holds };
         retention.release(checkpoint).unwrap();
         segments::list(dir.path()).unwrap().iter().map(|segment| segment.first).collect::<Vec<_>>()
     };
