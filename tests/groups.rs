@@ -49,6 +49,18 @@ fn a_bound_above_one_is_kept_over_a_crash() {
 }
 
 #[test]
+fn who_is_queued_anew_takes_no_place_from_one_of_its_group_that_is_before_it() {
+    check(
+        "submit a group=g runtime=shell -> a queued, a active/1, start a/1 Original
+         submit b group=g runtime=shell -> b queued
+         a/1 failed                     -> a backoff +30s, b active/1, stop a/1, start b/1 Original
+         +30s                           -> a queued
+         b/1 timed_out                  -> b queued, a active/2, start a/2 Original, stop b/1
+         a/2 succeeded                  -> a completed, b active/2, stop a/2, start b/2 Original",
+    );
+}
+
+#[test]
 fn who_waits_for_a_deadline_holds_no_place_of_its_group() {
     check(
         "submit a group=g runtime=shell -> a queued, a active/1, start a/1 Original

@@ -73,6 +73,11 @@ impl Parked {
         self.waiting.get(key)?.first_key_value().map(|(_, id)| *id)
     }
 
+    /// The lowest order that waits for `key`.
+    pub(super) fn first_order(&self, key: &HoldKey) -> Option<u64> {
+        self.waiting.get(key)?.first_key_value().map(|(order, _)| *order)
+    }
+
     /// What the parked records of a group wait for, rotation by rotation.
     pub(super) fn of_group(&self, group: &GroupId) -> Vec<HoldKey> {
         let from =

@@ -13,6 +13,11 @@ impl Index {
         // The group counts once the burst gate has had its say.
         if let Some(member) = entry.member.as_ref().filter(|_| queue == Lane::Ready) {
             let turns = entry.turns();
+            let parked = HoldKey::Group { group: member.key.clone(), turns: turns.clone() };
+            if self.parked.first_order(&parked).is_some_and(|first| first < entry.order) {
+                // The place that this one gave back is theirs first; `wake` follows.
+                return self.set_aside(id, Narrow::Group);
+            }
             if !self.groups.room(&member.key, &turns) {
                 match self.groups.behind(&member.key, &turns, entry.order) {
                     // The lower order goes first, also when it comes back from a wait.
