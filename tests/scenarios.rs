@@ -111,6 +111,11 @@ fn what_was_invalid_from_the_start_is_dead_again_when_rerun() {
     let Ok(Answer::Admitted { detail, duplicate: false }) = &answers[0] else { panic!("{answers:?}") };
     assert_eq!(detail.record.last_error, Some(fault));
     assert_eq!(detail.record.rerun_of, Some(world.id("a")));
+    check_in(
+        &mut world,
+        "cancel b  -> b cancelled
+         rerun b c -> c dead_lettered",
+    );
 }
 
 #[test]

@@ -10,8 +10,8 @@ use super::request::Request;
 use super::windows::MODELS_MAX;
 use super::{claims, debounce, drains, envs, groups, index, list, modes, once, paced, redrive, why, windows};
 use crate::model::{
-    Cause, Event, Lane, Measure, Mode, Name, Record, RecordId, Rejected, Report, Runtime, StateName,
-    Submission, Time, Trigger, TriggerId, Work,
+    Event, Fault, Lane, Measure, Mode, Name, Record, RecordId, Rejected, Report, Runtime, StateName,
+    Submission, Time, Trigger, TriggerId, Work, code,
 };
 use crate::pace::Outcome;
 use crate::store::{Stored, Told, keys};
@@ -119,9 +119,9 @@ fn rerun(draft: &mut Draft<'_>, id: RecordId, fresh: RecordId) -> Result<Answer,
     let Detail { record, work } = detail(draft, id)?;
     configured(draft, &record.runtime)?;
     let mode = record.flow.as_ref().map_or(Mode::Live, |flow| draft.core.mode(flow).0);
-    // What could not be carried out when it was admitted still cannot: its work is not whole.
-    let refused = record.shadow || record.state.cause() == Some(Cause::Invalid);
-    let invalid = record.last_error.filter(|_| record.attempt == 0 && refused);
+    // What could not be carried out when it was admitted still cannot: its work is not whole, whatever became of it.
+    let never = |fault: &Fault| record.attempt == 0 && fault.code != code::EXPIRED;
+    let invalid = record.last_error.filter(never);
     let again = Submission {
         id: fresh,
         org: record.org,
