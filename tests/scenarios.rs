@@ -424,6 +424,38 @@ fn finished_records_are_purged_after_retention_and_their_key_is_free() {
 }
 
 #[test]
+fn beyond_their_number_the_oldest_finished_records_go_and_dead_letters_stay() {
+    let mut world = World::new();
+    world.settings.finished_max = 2;
+    world.open();
+    check_in(
+        &mut world,
+        "submit d       -> d queued, d active/1, start d/1 Original
+         d/1 invalid    -> d dead_lettered, stop d/1
+         submit a key=k -> a queued, a active/1, start a/1 Original
+         a/1 succeeded  -> a completed, stop a/1
+         +1s            ->
+         submit b       -> b queued, b active/1, start b/1 Original
+         cancel b       -> b cancelled, stop b/1
+         +1s            ->
+         submit c       -> c queued, c active/1, start c/1 Original
+         c/1 succeeded  -> c completed, stop c/1",
+    );
+    assert_eq!(world.engine.as_ref().unwrap().next_wake(), Some(world.now), "at once, and not in a week");
+    check_in(
+        &mut world,
+        "+1s            -> forget a
+         crash          ->
+         show a         -> rejected not_found
+         submit e key=k -> e queued, e active/1, start e/1 Original
+         show b         -> cancelled/1, 0 in a row
+         show d         -> dead_lettered invalid/1, 0 in a row
+         +1h            ->
+         show c         -> completed/1, 0 in a row",
+    );
+}
+
+#[test]
 fn time_never_goes_back_also_over_a_restart() {
     let mut world = World::new();
     check_in(

@@ -74,6 +74,16 @@ impl Core {
         !lane.queue.is_empty() || lane.claimable > 0 && self.claims.any()
     }
 
+    /// Whether more finished records are there than are kept.
+    pub(super) fn crowded(&self) -> bool {
+        self.oldest.finished.is_some() && self.finished() > u64::from(self.settings.finished_max)
+    }
+
+    /// Finished records there are.
+    pub(super) const fn finished(&self) -> u64 {
+        (self.tally.completed + self.tally.cancelled).saturating_sub(self.tally.purged)
+    }
+
     /// Keeps the tally of what starts, ends and finishes.
     pub(super) fn count(&mut self, before: &Record, after: &Record) {
         let ended =

@@ -1,5 +1,5 @@
-//! Retention: finished records and triggers older than it are dropped, with everything kept for them; and so are answers
-//! kept under idempotency keys, which have a time of their own.
+//! Retention: finished records and triggers older than it are dropped, with everything kept for them; so are the oldest
+//! finished records beyond a number, and answers kept under idempotency keys, which have a time of their own.
 
 use super::core::{EngineError, Oldest};
 use super::draft::Draft;
@@ -28,14 +28,14 @@ fn front(disk: &dyn Backend, (from, to): (Vec<u8>, Vec<u8>), limit: usize) -> Re
 pub(super) fn purge(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     let (retention, now) = (draft.core.settings.retention, draft.now);
     let due = |at: Time| at.after(retention) <= now;
-    let crowded = draft.core.answers > ANSWERS_MAX;
+    let crowded = draft.core.answers > ANSWERS_MAX || draft.core.crowded();
     if !crowded && draft.core.oldest.due_at(retention).is_none_or(|at| at > now) {
         return Ok(());
     }
     draft.core.oldest =
         Oldest { finished: finished(draft, due)?, trigger: triggers(draft, due)?, answer: answers(draft)? };
     draft.core.more |= draft.core.oldest.due_at(retention).is_some_and(|at| at <= now);
-    draft.core.more |= draft.core.answers > ANSWERS_MAX;
+    draft.core.more |= draft.core.answers > ANSWERS_MAX || draft.core.crowded();
     Ok(())
 }
 
@@ -45,7 +45,7 @@ fn finished(draft: &mut Draft<'_>, due: impl Fn(Time) -> bool) -> Result<Option<
         front(draft.disk, keys::all_finished(), PURGES_PER_TICK_MAX + 1)?.iter().enumerate()
     {
         let Some((at, id)) = keys::finished_id(key) else { break };
-        if count == PURGES_PER_TICK_MAX || !due(at) {
+        if count == PURGES_PER_TICK_MAX || !(due(at) || draft.core.crowded()) {
             return Ok(Some(at));
         }
         let record = Record::decode(value)?;

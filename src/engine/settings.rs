@@ -20,6 +20,8 @@ pub struct Settings {
     pub pacing: BTreeMap<Name, Pacing>,
     /// How long finished records and accepted triggers are kept.
     pub retention: Duration,
+    /// Finished records kept; beyond them the oldest go before their time.
+    pub finished_max: u32,
     /// How long what is outstanding may take when its scope is drained.
     pub drain_timeout: Duration,
     /// Records that may be queued in all; beyond them callers are told to come back.
@@ -127,6 +129,7 @@ impl Default for Settings {
             runtimes: BTreeMap::new(),
             pacing: BTreeMap::new(),
             retention: Duration::from_secs(7 * 24 * 3600),
+            finished_max: FINISHED_MAX,
             drain_timeout: Duration::from_secs(30),
             queued_max: QUEUED_MAX,
             burst: Burst::default(),
@@ -143,6 +146,8 @@ impl Default for Settings {
 
 /// Records that may be queued unless configuration says otherwise: ten times what an engine is laid out for.
 pub const QUEUED_MAX: u32 = 10_000_000;
+/// Finished records kept unless configuration says otherwise.
+pub const FINISHED_MAX: u32 = 10_000_000;
 /// Arrivals taken into one tick, and so into one commit.
 pub const ARRIVALS_PER_TICK_MAX: usize = 1024;
 /// A tick takes no more arrivals once it holds this many bytes of payload.

@@ -333,7 +333,11 @@ fn log(transition: &Transition) {
 
 /// The bounds of the store.
 pub fn store_options(config: &Config) -> local::Options {
-    local::Options { history_age_max: config.history_for, ..local::Options::default() }
+    local::Options {
+        history_age_max: config.history_for,
+        archive: config.archive.clone(),
+        ..local::Options::default()
+    }
 }
 
 fn settings(config: &Config, flows: &[Flow], notify: BTreeMap<Name, engine::Notify>) -> engine::Settings {
@@ -343,6 +347,7 @@ fn settings(config: &Config, flows: &[Flow], notify: BTreeMap<Name, engine::Noti
         runtimes: runtimes.collect(),
         pacing: config.runtimes.iter().map(|(name, runtime)| (name.clone(), runtime.pacing)).collect(),
         retention: config.finished_for,
+        finished_max: config.finished_max,
         drain_timeout: config.drain_timeout,
         queued_max: config.queued_max,
         burst: config.burst,

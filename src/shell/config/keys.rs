@@ -58,6 +58,12 @@ const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'stati
 pub const KEYS: &[Key] = &[
     key("server.listen", Kind::Address, "127.0.0.1:7070", "where HTTP is served; loopback only"),
     key("store.url", Kind::StoreUrl, "file:./dwell-data", "where records are kept: file:DIR"),
+    key(
+        "store.archive",
+        Kind::Path,
+        "",
+        "where segments of the journal are kept for good, each before it may be removed; empty: nowhere",
+    ),
     key("flows.dir", Kind::Path, "./flows", "where flow files are read from; the default may be absent"),
     key(
         "flows.mode",
@@ -104,6 +110,12 @@ pub const KEYS: &[Key] = &[
     key("drain.kill_after", Kind::Span, "5s", "between SIGTERM and SIGKILL of an attempt's process group"),
     key("shutdown.timeout", Kind::Span, "40s", "the whole stop; more than drain.timeout + 1s"),
     key("retention.finished", Kind::Span, "7d", "how long finished records are kept"),
+    key(
+        "retention.finished_max",
+        Kind::Number(1),
+        "10000000",
+        "finished records kept; beyond them the oldest go before their time",
+    ),
     key("retention.history", Kind::Span, "7d", "how long transitions are kept"),
     key("retry.attempts", Kind::Number(1), "5", "dead-lettered at this many failures in a row"),
     key("retry.backoff", Kind::Span, "30s", "the wait after the first failure"),

@@ -123,8 +123,12 @@ pub struct Config {
     pub kill_after: Duration,
     /// The whole stop.
     pub shutdown_timeout: Duration,
+    /// Where segments of the journal are kept for good.
+    pub archive: Option<PathBuf>,
     /// How long finished records are kept.
     pub finished_for: Duration,
+    /// Finished records kept.
+    pub finished_max: u32,
     /// How long transitions are kept.
     pub history_for: Duration,
     /// By name; `shell` and `claude` are always among them.
@@ -442,7 +446,11 @@ fn build(values: BTreeMap<String, Setting>) -> Config {
         answer_within: read.span("timeouts.ack"),
         kill_after: read.span("drain.kill_after"),
         shutdown_timeout: read.span("shutdown.timeout"),
+        archive: Some(read.path("store.archive"))
+            .filter(|dir| !dir.as_os_str().is_empty())
+            .map(Path::to_owned),
         finished_for: read.span("retention.finished"),
+        finished_max: read.number("retention.finished_max"),
         history_for: read.span("retention.history"),
         runtimes: settings
             .names("runtimes")
