@@ -7,6 +7,9 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "common/cited.rs"]
+mod cited;
+
 use std::path::Path;
 
 use dwell::shell::config::{Config, Layers};
@@ -55,7 +58,26 @@ fn every_file_it_cites_is_there() {
     let cited: Vec<&str> = cited.collect();
     assert!(cited.len() > 5, "{cited:?}");
     for path in cited {
+        let path = path.split("::").next().unwrap();
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(), "the README cites {path}");
+    }
+}
+
+#[test]
+fn every_guarantee_cites_tests_that_are_there() {
+    let text = readme();
+    let section = text.split("\n## Guarantees\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let (before, table) = section.split_once("| guarantee | proof |\n|---|---|\n").unwrap();
+    let rows: Vec<&str> = table.trim_end().lines().collect();
+    assert!(rows.len() > 20 && !before.contains("\n- "), "what is guaranteed stands in the table");
+    for row in rows {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        assert!(cells.len() == 2 && row.starts_with("| ") && row.ends_with(" |"), "not a row: {row}");
+        let proofs: Vec<&str> = cells[1].split('`').skip(1).step_by(2).collect();
+        assert!(!proofs.is_empty(), "no test is cited: {row}");
+        for proof in proofs {
+            cited::check(proof).unwrap_or_else(|fault| panic!("{fault}"));
+        }
     }
 }
 
