@@ -16,6 +16,7 @@ mod record;
 mod redrive;
 mod runtime;
 mod scope;
+mod space;
 mod start;
 mod state;
 mod time;
@@ -39,6 +40,7 @@ pub use record::{
 pub use redrive::{Pace, Redrive};
 pub use runtime::{MODEL_BYTES_MAX, Runtime};
 pub use scope::{Drain, Scope, ScopeError};
+pub use space::{Size, SizeError, Space};
 pub use start::{Prompt, Start};
 pub use state::{Cause, Lane, State, StateName};
 pub use time::Time;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::StoreError;
+use crate::model::Space;
 
 /// Which end of a range a scan starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,11 @@ pub trait Backend: Send {
 
     /// `Ok` only when the batch survives power loss, whole. After an error nothing more is written.
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// How much room there is where it writes, if it knows. It may use the occasion to make some.
+    fn look(&mut self) -> Result<Option<Space>, StoreError> {
+        Ok(None)
+    }
 
     /// A reader of committed events that other threads may use.
     fn history(&self) -> Arc<dyn History>;

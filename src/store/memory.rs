@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::backup::{self, Part};
 use super::{Backend, Batch, Direction, History, Pair, StoreError};
+use crate::model::Space;
 
 /// What the next commit does instead of succeeding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,7 @@ struct Disk {
     /// Commits whose events are not history any more.
     released: u64,
     fault: Option<Fault>,
+    space: Option<Space>,
 }
 
 /// A map behind the [`Backend`] seam. Clones share it, so a clone kept aside is the disk that survives a crash; after
@@ -57,6 +59,11 @@ impl Memory {
         disk.released = disk.released.max(through.min(disk.sequence));
         let released = disk.released;
         disk.events.retain(|(sequence, _)| *sequence > released);
+    }
+
+    /// Says that there is so much room from now on.
+    pub fn set_space(&self, space: Space) {
+        self.lock().space = Some(space);
     }
 
     /// Takes back a fault that no commit has met yet.
@@ -113,6 +120,10 @@ impl Backend for Memory {
         }
         disk.events.extend(batch.events.iter().map(|event| (sequence, event.clone())));
         if fault == Some(Fault::LandUnanswered) { Err(StoreError::Injected) } else { Ok(()) }
+    }
+
+    fn look(&mut self) -> Result<Option<Space>, StoreError> {
+        Ok(self.lock().space.clone())
     }
 
     fn history(&self) -> Arc<dyn History> {

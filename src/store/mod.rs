@@ -75,6 +75,18 @@ pub enum StoreError {
         /// Its answer.
         cause: std::io::Error,
     },
+    /// The disk has no room left.
+    #[error(
+        "cannot {doing} {}: its disk is full; make room there, or on a small disk set store.segment, \
+         then start dwell again",
+        path.display()
+    )]
+    Full {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file or directory.
+        path: PathBuf,
+    },
     /// Another process has it.
     #[error("store {} is open in process {pid}", dir.display())]
     Locked {
@@ -131,4 +143,30 @@ pub enum StoreError {
     /// An earlier commit failed; nothing more is written.
     #[error("an earlier commit failed: nothing more is written until the store is opened again")]
     Poisoned,
+}
+
+impl StoreError {
+    /// Whether the disk failed, as it does for whoever writes to it next.
+    fn is_of_the_disk(&self) -> bool {
+        let eio = rustix::io::Errno::IO.raw_os_error();
+        match self {
+            StoreError::Full { .. } => true,
+            StoreError::Io { cause, .. } => {
+                cause.kind() == std::io::ErrorKind::ReadOnlyFilesystem || cause.raw_os_error() == Some(eio)
+            }
+            StoreError::Injected
+            | StoreError::Version { .. }
+            | StoreError::Number { .. }
+            | StoreError::Length { .. }
+            | StoreError::Value { .. }
+            | StoreError::Locked { .. }
+            | StoreError::Format { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Table { .. }
+            | StoreError::CheckpointLost
+            | StoreError::Closed
+            | StoreError::BatchTooLarge { .. }
+            | StoreError::Poisoned => false,
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Persist before notify, as a type: what leaves the engine is a [`Durable`], and only a commit makes one.
 
 use super::{Backend, Batch, StoreError};
+use crate::model::Space;
 
 /// Proof that what decided `T` is on stable storage. There is no public constructor and no `map`: a [`Writer`]'s
 /// successful commit is the only maker.
@@ -57,6 +58,11 @@ impl Writer {
     /// The committed bytes.
     pub fn backend(&self) -> &dyn Backend {
         &*self.backend
+    }
+
+    /// How much room there is for more, if that is known.
+    pub fn look(&mut self) -> Result<Option<Space>, StoreError> {
+        self.backend.look()
     }
 
     /// Makes `batch` durable, and with it whatever was `owed` for it. An empty batch needs no write: what it owes

@@ -2,6 +2,7 @@
 //! releases the segments nobody needs for recovery. Done by halves it is simply done again: replay writes whole
 //! values in order.
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use super::files::{failed, replace};
 use super::overlay::Changes;
+use super::reserve::Reserve;
 use super::retention::Retention;
 use super::table::Table;
 use crate::store::{StoreError, crash_point};
@@ -21,15 +23,21 @@ use crate::store::{StoreError, crash_point};
 /// batches of 64 0.2 GB (spec 4.2).
 pub(super) const WRITES_PER_BATCH_MAX: usize = 64;
 
-/// A frozen overlay, and the last commit in it.
-struct Frozen {
-    sequence: u64,
-    changes: Arc<Changes>,
+/// What the thread is asked for.
+enum Request {
+    /// To bring a frozen overlay into the table.
+    Checkpoint {
+        /// The last commit in it.
+        sequence: u64,
+        changes: Arc<Changes>,
+    },
+    /// To make room.
+    Release,
 }
 
 /// The engine's end of the checkpoint thread. At most one checkpoint is under way.
 pub(super) struct Checkpointer {
-    requests: Option<Sender<Frozen>>,
+    requests: Option<Sender<Request>>,
     answers: Receiver<Result<(), StoreError>>,
     pub(super) closing: Arc<AtomicBool>,
     /// Whether the table was found whole, once it was read through.
@@ -44,23 +52,33 @@ impl Checkpointer {
         dir: &Path,
         table: Arc<Table>,
         retention: Retention,
+        reserve: Arc<Reserve>,
     ) -> Result<Checkpointer, StoreError> {
-        let (requests, inbox) = bounded::<Frozen>(1);
+        let (requests, inbox) = bounded::<Request>(1);
         let (outbox, answers) = bounded(1);
         let closing = Arc::new(AtomicBool::new(false));
         let verified = Arc::new(OnceLock::new());
         let thread = Thread {
             dir: dir.to_owned(),
+            done: Cell::new(read_mark(dir)?),
             table,
             retention,
+            reserve,
             closing: Arc::clone(&closing),
             verified: Arc::clone(&verified),
         };
         let run = move || {
+            thread.keep_reserve();
             let mut answer = thread.verify();
             while outbox.send(answer).is_ok() {
-                let Ok(frozen) = inbox.recv() else { break };
-                answer = thread.checkpoint(&frozen);
+                let Ok(request) = inbox.recv() else { break };
+                answer = match request {
+                    Request::Checkpoint { sequence, changes } => thread.checkpoint(sequence, &changes),
+                    Request::Release => Ok(()),
+                };
+                if answer.is_ok() {
+                    thread.make_room();
+                }
             }
         };
         let spawned = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(run);
@@ -74,8 +92,17 @@ impl Checkpointer {
 
     /// Starts bringing `changes` into the table; only while none is under way.
     pub(super) fn begin(&mut self, sequence: u64, changes: Arc<Changes>) -> Result<(), StoreError> {
+        self.ask(Request::Checkpoint { sequence, changes })
+    }
+
+    /// Starts making what room can be made without writing; only while none is under way, and counts as one.
+    pub(super) fn release(&mut self) -> Result<(), StoreError> {
+        self.ask(Request::Release)
+    }
+
+    fn ask(&mut self, request: Request) -> Result<(), StoreError> {
         let requests = self.requests.as_ref().ok_or(StoreError::CheckpointLost)?;
-        requests.send(Frozen { sequence, changes }).map_err(|_| StoreError::CheckpointLost)?;
+        requests.send(request).map_err(|_| StoreError::CheckpointLost)?;
         self.under_way = true;
         Ok(())
     }
@@ -115,8 +142,11 @@ impl Drop for Checkpointer {
 
 struct Thread {
     dir: PathBuf,
+    /// What the mark says.
+    done: Cell<u64>,
     table: Arc<Table>,
     retention: Retention,
+    reserve: Arc<Reserve>,
     closing: Arc<AtomicBool>,
     verified: Arc<OnceLock<bool>>,
 }
@@ -124,16 +154,15 @@ struct Thread {
 impl Thread {
     fn verify(&self) -> Result<(), StoreError> {
         let verified = self.table.verify(&self.closing);
-        if let Err(error) = &verified {
+        if let Err(error @ StoreError::Table { .. }) = &verified {
             tracing::error!(%error, "the table is damaged");
         }
         self.verified.get_or_init(|| verified.is_ok());
         verified
     }
 
-    fn checkpoint(&self, frozen: &Frozen) -> Result<(), StoreError> {
-        let mut changes =
-            frozen.changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).peekable();
+    fn checkpoint(&self, sequence: u64, changes: &Changes) -> Result<(), StoreError> {
+        let mut changes = changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).peekable();
         while changes.peek().is_some() {
             if self.closing.load(Ordering::Relaxed) {
                 return Ok(());
@@ -141,15 +170,26 @@ impl Thread {
             let batch: Vec<_> = changes.by_ref().take(WRITES_PER_BATCH_MAX).collect();
             self.table.write(&batch)?;
         }
-        self.table.sync(frozen.sequence)?;
+        self.table.sync(sequence)?;
         crash_point("checkpoint.after_table");
-        write_mark(&self.dir, frozen.sequence)?;
+        write_mark(&self.dir, sequence)?;
         crash_point("checkpoint.after_file");
-        // Nothing is owed to old history: what cannot be removed now is tried again at the next checkpoint.
-        if let Err(error) = self.retention.release(frozen.sequence) {
+        self.done.set(sequence);
+        Ok(())
+    }
+
+    /// Nothing is owed to old history: what cannot be removed now is tried again next time.
+    fn make_room(&self) {
+        if let Err(error) = self.retention.release(self.done.get()) {
             tracing::warn!("old history stays: {error}");
         }
-        Ok(())
+        self.keep_reserve();
+    }
+
+    fn keep_reserve(&self) {
+        if let Err(error) = self.reserve.make() {
+            tracing::warn!("there is no reserve: {error}");
+        }
     }
 }
 

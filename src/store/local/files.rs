@@ -10,7 +10,13 @@ use crate::store::StoreError;
 /// Turns an I/O error into one that says what was being done to which file.
 pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
-    move |cause| StoreError::Io { doing, path, cause }
+    move |cause| {
+        if matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            StoreError::Full { doing, path }
+        } else {
+            StoreError::Io { doing, path, cause }
+        }
+    }
 }
 
 /// Makes `dir`, for its owner alone, and the directories above it; each survives power loss.

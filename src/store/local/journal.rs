@@ -4,10 +4,12 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::files::failed;
 use super::frame;
 use super::replay::Tail;
+use super::reserve::Reserve;
 use super::segments::Segment;
 use crate::store::{Batch, StoreError, crash_point};
 
@@ -16,6 +18,7 @@ pub(super) struct Journal {
     dir: PathBuf,
     seed: u32,
     segment_bytes: u64,
+    reserve: Arc<Reserve>,
     segment: Segment,
     file: File,
     /// Bytes preallocated.
@@ -34,6 +37,7 @@ impl Journal {
         dir: PathBuf,
         seed: u32,
         segment_bytes: u64,
+        reserve: Arc<Reserve>,
         tail: Tail,
     ) -> Result<Journal, StoreError> {
         let (segment, file) = if let Some(segment) = tail.segment {
@@ -48,10 +52,17 @@ impl Journal {
             let file = segment.create(segment_bytes)?;
             (segment, file)
         };
-        let room = segment_bytes.max(file.metadata().map_err(failed("read", &segment.path))?.len());
-        segment.grow(&file, room)?;
+        let there = file.metadata().map_err(failed("read", &segment.path))?.len();
+        let room = match segment.grow(&file, segment_bytes.max(there)) {
+            // Without more room in this segment the next commit needs another one, for which there is the reserve.
+            Err(StoreError::Full { .. }) => {
+                file.sync_all().map_err(failed("sync", &segment.path))?;
+                there
+            }
+            grown => grown.map(|()| segment_bytes.max(there))?,
+        };
         let (end, next) = (tail.end, tail.next);
-        Ok(Journal { dir, seed, segment_bytes, segment, file, room, end, next, frame: Vec::new() })
+        Ok(Journal { dir, seed, segment_bytes, reserve, segment, file, room, end, next, frame: Vec::new() })
     }
 
     /// Puts `batch` on stable storage and answers its sequence. Not to be called again after an error.
@@ -86,11 +97,24 @@ impl Journal {
             self.segment.grow(&self.file, room)?;
         } else {
             self.segment = Segment::new(&self.dir, self.next);
-            self.file = self.segment.create(room)?;
+            self.file = self.create(bytes, room)?;
             self.end = 0;
         }
-        self.room = room;
+        self.room = self.file.metadata().map_err(failed("read", &self.segment.path))?.len();
         Ok(())
+    }
+
+    /// The file of a new segment: where the disk has no room for one, the reserve.
+    fn create(&self, bytes: u64, room: u64) -> Result<File, StoreError> {
+        match self.segment.create(room) {
+            Err(full @ StoreError::Full { .. }) => {
+                let reserved = self.reserve.take(&self.segment, bytes)?.ok_or(full)?;
+                let path = self.segment.path.display();
+                tracing::error!(segment = %path, "the disk is full: the journal goes on in its reserve");
+                Ok(reserved)
+            }
+            other => other,
+        }
     }
 }
 

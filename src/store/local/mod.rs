@@ -7,6 +7,7 @@
 //! lock         who has it open
 //! format       the version of these files, and the seed of their checksums
 //! journal/     the promise, and the history
+//!   reserve    a spare segment, for when the disk is full
 //! checkpoint   how much of the journal the table has
 //! table/       sled
 //! ```
@@ -25,10 +26,12 @@ mod journal;
 mod lock;
 mod overlay;
 pub mod replay;
+mod reserve;
 pub mod restore;
 mod retention;
 mod seal;
 mod segments;
+mod space;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -45,9 +48,20 @@ use self::history::Reader;
 use self::journal::Journal;
 use self::lock::Lock;
 use self::overlay::{Merge, Overlay};
+use self::reserve::Reserve;
 use self::retention::{Holds, Retention};
+use self::space::Gauge;
+pub use self::space::{Filesystem, Measure};
 use self::table::Table;
 use super::{Backend, Batch, Direction, History, Pair, StoreError};
+use crate::model::Space;
+
+/// What a checkpoint may add to the table for each byte of the overlay, and besides.
+const TABLE_BYTES_PER_BYTE: u64 = 4;
+const TABLE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// While there is too little room, some is made at most this often.
+const RELEASE_EVERY: Duration = Duration::from_secs(1);
 
 /// The bounds of a local store.
 #[derive(Clone, Debug)]
@@ -68,6 +82,11 @@ pub struct Options {
     pub history_age_max: Duration,
     /// Where segments are kept for good. None is removed before it is there, so the bounds hold only then.
     pub archive: Option<PathBuf>,
+    /// New work is to be refused while less is free on the disk, or than a quarter of it if that is less; and history
+    /// goes before its time.
+    pub min_free: u64,
+    /// How the disk is measured.
+    pub measure: Measure,
 }
 
 impl Default for Options {
@@ -82,6 +101,8 @@ impl Default for Options {
             history_bytes_max: 1024 * MIB,
             history_age_max: Duration::from_hours(7 * 24),
             archive: None,
+            min_free: 256 * MIB,
+            measure: Measure::default(),
         }
     }
 }
@@ -94,6 +115,9 @@ pub struct Local {
     /// When the oldest change in the active overlay was committed.
     oldest: Option<Instant>,
     checkpointer: Checkpointer,
+    gauge: Arc<Gauge>,
+    /// When room was made last for want of it.
+    released: Option<Instant>,
     table: Arc<Table>,
     synced: Arc<AtomicU64>,
     history: Arc<Reader>,
@@ -101,6 +125,8 @@ pub struct Local {
     base: Base,
     /// Set by the first failure: nothing is written after it.
     failed: bool,
+    /// Whether that was the disk's doing.
+    disk_failed: bool,
     _lock: Lock,
 }
 
@@ -127,7 +153,10 @@ impl Local {
         let mut overlay = Overlay::default();
         let tail = replay::replay(&journal_dir, seed, checkpoint, |key, value| overlay.set(key, value))?;
         let synced = Arc::new(AtomicU64::new(tail.next - 1));
-        let journal = Journal::resume(journal_dir.clone(), seed, options.segment_bytes, tail)?;
+        let gauge = Arc::new(Gauge::new(dir, options.min_free, options.measure.clone()));
+        let reserve = Arc::new(Reserve::new(&journal_dir, options.segment_bytes, Arc::clone(&gauge)));
+        let journal =
+            Journal::resume(journal_dir.clone(), seed, options.segment_bytes, Arc::clone(&reserve), tail)?;
 
         let holds = Arc::new(Holds::new(checkpoint, options.archive.is_some()));
         let archiver = options
@@ -135,13 +164,15 @@ impl Local {
             .as_deref()
             .map(|archive| Archiver::start(&journal_dir, archive, seed, Arc::clone(&holds)))
             .transpose()?;
+        let (measured, segment_bytes) = (Arc::clone(&gauge), options.segment_bytes);
         let retention = Retention {
             journal: journal_dir.clone(),
             bytes_max: options.history_bytes_max,
             age_max: options.history_age_max,
             holds: Arc::clone(&holds),
+            lacking: Box::new(move || measured.lacking(segment_bytes)),
         };
-        let checkpointer = Checkpointer::start(dir, Arc::clone(&table), retention)?;
+        let checkpointer = Checkpointer::start(dir, Arc::clone(&table), retention, reserve)?;
         let base = Base {
             journal: journal_dir.clone(),
             seed,
@@ -159,12 +190,15 @@ impl Local {
             overlay,
             oldest,
             checkpointer,
+            gauge,
+            released: None,
             table,
             synced,
             history,
             archiver,
             base,
             failed: false,
+            disk_failed: false,
             _lock: lock,
         })
     }
@@ -181,8 +215,16 @@ impl Local {
     /// [`StoreError::Table`] if rows are missing or old.
     pub fn verified(&mut self) -> Result<(), StoreError> {
         let settled = self.settle();
-        self.failed |= settled.is_err();
-        settled
+        self.noted(settled)
+    }
+
+    /// Takes note of a failure, after which nothing is written.
+    fn noted<T>(&mut self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &answer {
+            self.failed = true;
+            self.disk_failed |= error.is_of_the_disk();
+        }
+        answer
     }
 
     /// Waits for the checkpoint under way, if there is one.
@@ -195,21 +237,25 @@ impl Local {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        if self.checkpointer.has_ended()? {
-            self.overlay.thaw();
-        }
+        self.take_ended()?;
         if self.overlay.bytes() >= self.options.overlay_bytes_max {
             self.settle()?;
+        }
+        if self.overlay.bytes() >= self.options.overlay_bytes_max && !self.has_room_for_checkpoint() {
+            return Err(StoreError::Full { doing: "checkpoint", path: self.table.dir().to_owned() });
         }
         let segment = self.journal.segment_first();
         let sequence = self.journal.append(batch)?;
         let sealed = self.journal.segment_first() != segment;
         self.overlay.apply(batch);
         self.synced.store(sequence, Ordering::Release);
-        let begins = self.is_checkpoint_due() && !self.checkpointer.is_under_way();
+        let is_due = self.is_checkpoint_due() && !self.checkpointer.is_under_way();
+        let begins = is_due && self.has_room_for_checkpoint();
         if begins {
             self.oldest = None;
             self.checkpointer.begin(sequence, self.overlay.freeze())?;
+        } else if is_due {
+            self.make_room()?;
         }
         // With each checkpoint as well, for what could not be kept before.
         if let Some(archiver) = self.archiver.as_ref().filter(|_| sealed || begins) {
@@ -218,12 +264,43 @@ impl Local {
         Ok(())
     }
 
+    fn take_ended(&mut self) -> Result<(), StoreError> {
+        if self.checkpointer.has_ended()? {
+            self.overlay.thaw();
+        }
+        Ok(())
+    }
+
+    /// sled has no answer to a full disk, so it is not to meet one.
+    fn has_room_for_checkpoint(&self) -> bool {
+        let overlay = self.overlay.active_bytes() as u64;
+        self.gauge.has(overlay.saturating_mul(TABLE_BYTES_PER_BYTE).saturating_add(TABLE_BYTES))
+    }
+
+    /// Lets go of history that the disk has no room for, unless that was tried a moment ago.
+    fn make_room(&mut self) -> Result<(), StoreError> {
+        if self.checkpointer.is_under_way() || self.released.is_some_and(|at| at.elapsed() < RELEASE_EVERY) {
+            return Ok(());
+        }
+        self.released = Some(now());
+        self.checkpointer.release()
+    }
+
     fn is_checkpoint_due(&mut self) -> bool {
         if self.overlay.active_bytes() == 0 {
             return false;
         }
         let age = self.oldest.get_or_insert_with(now).elapsed();
         self.overlay.active_bytes() >= self.options.checkpoint_bytes || age >= self.options.checkpoint_age_max
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        // sled fails as well then.
+        if self.disk_failed || !self.gauge.has(TABLE_BYTES) {
+            self.table.abandon();
+        }
     }
 }
 
@@ -259,8 +336,16 @@ impl Backend for Local {
             return Err(StoreError::Poisoned);
         }
         let written = self.write(batch);
-        self.failed = written.is_err();
-        written
+        self.noted(written)
+    }
+
+    fn look(&mut self) -> Result<Option<Space>, StoreError> {
+        let space = self.gauge.lately();
+        if !self.failed && space.as_ref().is_some_and(Space::is_short) {
+            let made = self.take_ended().and_then(|()| self.make_room());
+            self.noted(made)?;
+        }
+        Ok(space)
     }
 
     fn history(&self) -> Arc<dyn History> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::files::failed;
-use super::segments;
+use super::segments::{self, Segment};
 use crate::store::{StoreError, crash_point};
 
 /// The bounds of the history beyond what recovery needs.
@@ -16,6 +16,8 @@ pub(super) struct Retention {
     pub(super) bytes_max: u64,
     pub(super) age_max: Duration,
     pub(super) holds: Arc<Holds>,
+    /// Asked how much has to go, whatever the bounds say, for the next segment to leave enough room.
+    pub(super) lacking: Box<dyn Fn() -> u64 + Send>,
 }
 
 /// What holds segments back.
@@ -76,8 +78,9 @@ impl Drop for Hold {
 
 impl Retention {
     /// Removes the oldest segments, as far as every commit in them is at or before `checkpoint`, nothing holds them,
-    /// and the bounds say so. Age is counted from the last write of a segment to the last write of the journal: no clock is asked, and
-    /// an idle store forgets nothing.
+    /// and the bounds say so, or the disk has too little room: to take work in matters more than to remember. Age is
+    /// counted from the last write of a segment to the last write of the journal: no clock is asked, and an idle store
+    /// forgets nothing.
     pub(super) fn release(&self, checkpoint: u64) -> Result<(), StoreError> {
         // Held to the end, so that no backup begins that needs what is being removed.
         let mut held = self.holds.lock();
@@ -85,6 +88,10 @@ impl Retention {
         let needed = held.backups.iter().copied().fold(checkpoint, u64::min);
         let archived = held.archived.unwrap_or(u64::MAX);
         let segments = segments::list(&self.journal)?;
+        let covered = |nth, segment: &Segment| {
+            segment.first < archived
+                && segments.get(nth + 1).is_some_and(|next: &Segment| next.first <= needed + 1)
+        };
         let mut kept_bytes = 0;
         let mut newest = None;
         let mut surplus = 0;
@@ -93,19 +100,29 @@ impl Retention {
             let written = metadata.modified().map_err(failed("read", &segment.path))?;
             kept_bytes += metadata.len();
             let age = age(written, *newest.get_or_insert(written));
-            let covered = segments.get(nth + 1).is_some_and(|next| next.first <= needed + 1);
-            let covered = covered && segment.first < archived;
-            if covered && (kept_bytes > self.bytes_max || age > self.age_max) {
+            if covered(nth, segment) && (kept_bytes > self.bytes_max || age > self.age_max) {
                 surplus = nth + 1;
                 break;
             }
         }
         for segment in segments.iter().take(surplus) {
-            crash_point("checkpoint.before_release");
-            fs::remove_file(&segment.path).map_err(failed("remove", &segment.path))?;
+            remove(segment)?;
+        }
+        for (nth, segment) in segments.iter().enumerate().skip(surplus) {
+            if !covered(nth, segment) || (self.lacking)() == 0 {
+                break;
+            }
+            let path = segment.path.display();
+            tracing::warn!(segment = %path, "the disk is nearly full: history goes before its time");
+            remove(segment)?;
         }
         Ok(())
     }
+}
+
+fn remove(segment: &Segment) -> Result<(), StoreError> {
+    crash_point("checkpoint.before_release");
+    fs::remove_file(&segment.path).map_err(failed("remove", &segment.path))
 }
 
 fn age(written: SystemTime, newest: SystemTime) -> Duration {

@@ -5,19 +5,24 @@
 //! Atomicity over keys is the journal's.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::files::sync_tree;
+use super::files::{failed, sync_tree};
 use super::overlay::Change;
 use super::seal::{Contents, Seal};
 use crate::store::{Direction, StoreError};
 
 /// Keys and values as the table hands them out.
 pub(super) type Row = (Vec<u8>, Vec<u8>);
+
+/// What the operating system calls a full disk, for everybody or for this user.
+const NO_ROOM: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 
 /// The key, in sled's own default tree, of the [`Contents`].
 const CONTENTS: &str = "contents";
@@ -51,6 +56,7 @@ impl Table {
     /// Opens the table in `dir`, which has all commits up to `checkpoint`; a new one has none. Whether it has all
     /// their rows, [`Table::verify`] says.
     pub(super) fn open(dir: PathBuf, cache_bytes: u64, checkpoint: u64) -> Result<Table, StoreError> {
+        remove_unfinished(&dir)?;
         // Without a flusher thread an idle store never wakes up; checkpoints flush.
         let config = sled::Config::new().path(&dir).cache_capacity(cache_bytes).flush_every_ms(None);
         let (db, trees, contents) = guarded(&dir, || {
@@ -79,6 +85,12 @@ impl Table {
     /// Where it is.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Never closes sled: at its end it writes what it holds back, and where it cannot it waits for that for ever. What
+    /// it holds back the journal has. Its file stays locked until the process ends.
+    pub(super) fn abandon(&self) {
+        std::mem::forget((self.db.clone(), self.trees().clone()));
     }
 
     /// Reads all rows and compares them with what was written, before anything else is; until `closing`.
@@ -196,6 +208,22 @@ impl Table {
     }
 }
 
+/// Removes the snapshot that a crash or a full disk left half-written: sled takes the newest name for whole, and
+/// refuses to open for it.
+fn remove_unfinished(dir: &Path) -> Result<(), StoreError> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed("list", dir))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(failed("list", dir))?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(&path).map_err(failed("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
 fn kind(key: &[u8]) -> u8 {
     key.first().copied().unwrap_or(0)
 }
@@ -221,7 +249,13 @@ fn until_failed<'a>(
 
 /// Uses sled; what it answers with an error or a panic comes back as an error of the table.
 fn guarded<T>(dir: &Path, used: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-    let failed = |reason| StoreError::Table { dir: dir.to_owned(), reason };
+    let failed = |reason: String| {
+        // A panic has nothing but its text.
+        if NO_ROOM.iter().any(|words| reason.contains(words)) {
+            return StoreError::Full { doing: "write to", path: dir.to_owned() };
+        }
+        StoreError::Table { dir: dir.to_owned(), reason }
+    };
     match catch_unwind(AssertUnwindSafe(used)) {
         Ok(answer) => answer.map_err(|error| failed(error.to_string())),
         Err(panic) => {

@@ -312,9 +312,7 @@ fn history_beyond_its_age_is_removed_but_not_what_recovery_needs() {
         fs::File::create(path).unwrap().set_modified(written).unwrap();
     }
     let kept = |checkpoint, hours| {
-        let journal = dir.path().to_owned();
-        let holds = Arc::new(retention::Holds::default());
-        let retention = Retention { journal, bytes_max: u64::MAX, age_max: hour * hours, holds };
+        let retention = Retention { age_max: hour * hours, ..keeping(dir.path()) };
         retention.release(checkpoint).unwrap();
         segments::list(dir.path()).unwrap().iter().map(|segment| segment.first).collect::<Vec<_>>()
     };
@@ -323,4 +321,117 @@ fn history_beyond_its_age_is_removed_but_not_what_recovery_needs() {
     assert_eq!(kept(18, 0), [10, 20, 30], "commit 19 is not in the table");
     assert_eq!(kept(19, 4), [20, 30]);
     assert_eq!(kept(u64::MAX - 1, 0), [30], "the newest segment is written to");
+}
+
+/// All of it.
+fn keeping(journal: &Path) -> Retention {
+    Retention {
+        journal: journal.to_owned(),
+        bytes_max: u64::MAX,
+        age_max: Duration::MAX,
+        holds: Arc::new(retention::Holds::default()),
+        lacking: Box::new(|| 0),
+    }
+}
+
+#[test]
+fn history_that_the_disk_has_no_room_for_goes_oldest_first_but_not_what_recovery_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = |checkpoint, lacking: u64| {
+        for first in [1, 10, 20, 30] {
+            fs::write(segments::Segment::new(dir.path(), first).path, [0; 10]).unwrap();
+        }
+        let journal = dir.path().to_owned();
+        let gone = move || 10 * (4 - segments::list(&journal).unwrap().len() as u64);
+        let retention =
+            Retention { lacking: Box::new(move || lacking.saturating_sub(gone())), ..keeping(dir.path()) };
+        retention.release(checkpoint).unwrap();
+        segments::list(dir.path()).unwrap().iter().map(|segment| segment.first).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(35, 0), [1, 10, 20, 30]);
+    assert_eq!(kept(35, 11), [20, 30]);
+    assert_eq!(kept(35, 1_000), [30], "the newest segment is written to");
+    assert_eq!(kept(18, 1_000), [10, 20, 30], "commit 19 is not in the table");
+}
+
+/// A store whose disk has as much free as the answered number says.
+fn measured(options: Options) -> (Options, Arc<AtomicU64>) {
+    let free = Arc::new(AtomicU64::new(u64::MAX));
+    let said = Arc::clone(&free);
+    let measure =
+        Measure::new(move |_| Ok(Filesystem { free: said.load(Ordering::Relaxed), size: u64::MAX }));
+    (Options { measure, ..options }, free)
+}
+
+/// Waits for the checkpoint thread.
+fn settled(store: &mut Local) {
+    store.settle().unwrap();
+}
+
+#[test]
+fn a_reserve_is_kept_while_there_is_room_for_it_and_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let reserve = dir.path().join("journal/reserve");
+    let (options, free) = measured(Options { min_free: 10_000, ..journal_only() });
+    free.store(8_191, Ordering::Relaxed);
+    let mut store = Local::open(dir.path(), options.clone()).unwrap();
+    settled(&mut store);
+    assert!(!reserve.exists(), "less than two segments are free");
+    free.store(8_192, Ordering::Relaxed);
+    assert!(store.look().unwrap().unwrap().is_short());
+    settled(&mut store);
+    assert_eq!(fs::metadata(&reserve).unwrap().len(), 4_096);
+    drop(store);
+    fs::write(&reserve, "of another size").unwrap();
+    fs::write(dir.path().join("journal/reserve.new"), "left by a crash").unwrap();
+    settled(&mut Local::open(dir.path(), options).unwrap());
+    assert_eq!(fs::metadata(&reserve).unwrap().len(), 4_096);
+}
+
+#[test]
+fn the_reserve_becomes_the_next_segment_with_all_that_was_acknowledged_before() {
+    let dir = tempfile::tempdir().unwrap();
+    three_commits(dir.path());
+    let gauge = Arc::new(Gauge::new(dir.path(), 0, Measure::default()));
+    let reserve = Reserve::new(&dir.path().join("journal"), 4_096, gauge);
+    reserve.make().unwrap();
+    let next = segments::Segment::new(&dir.path().join("journal"), 4);
+    assert!(reserve.take(&next, 4_097).unwrap().is_none(), "it is too small");
+    fs::write(&next.path, "as far as it came before the disk was full").unwrap();
+    assert!(reserve.take(&next, 4_096).unwrap().is_some());
+    assert!(reserve.take(&next, 1).unwrap().is_none(), "there was one");
+    let mut store = Local::open(dir.path(), journal_only()).unwrap();
+    put(&mut store, 4);
+    drop(store);
+    check(&Local::open(dir.path(), journal_only()).unwrap(), 4);
+}
+
+#[test]
+fn a_checkpoint_waits_for_room_and_the_overlay_stays_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (options, free) = measured(tiny());
+    let mut store = Local::open(dir.path(), options).unwrap();
+    settled(&mut store);
+    free.store(TABLE_BYTES - 1, Ordering::Relaxed);
+    let mut batch = Batch::default();
+    batch.put(b"k".to_vec(), vec![1; 3_000]);
+    store.commit(&batch).unwrap();
+    settled(&mut store);
+    assert_eq!(checkpoint::read_mark(dir.path()).unwrap(), 0);
+    let full = store.commit(&batch).unwrap_err().to_string();
+    assert!(full.contains("table: its disk is full; make room there"), "{full}");
+    drop(store);
+    let mut store = Local::open(dir.path(), tiny()).unwrap();
+    assert_eq!(store.get(b"k").unwrap(), Some(vec![1; 3_000]));
+    store.commit(&batch).unwrap();
+    settled(&mut store);
+    assert_eq!(checkpoint::read_mark(dir.path()).unwrap(), 2, "there is room again");
+}
+
+#[test]
+fn a_snapshot_that_sled_left_half_written_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    three_commits(dir.path());
+    fs::write(dir.path().join("table/snap.FFFFFFFFFFFFFFFF.generating"), "sn").unwrap();
+    check(&Local::open(dir.path(), journal_only()).unwrap(), 3);
 }
