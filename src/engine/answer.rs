@@ -9,7 +9,7 @@ use super::hold::Hold;
 use super::why::Why;
 use crate::model::{
     Cause, Drain, Fingerprint, Meter, Missing, Mode, Name, Origin, Record, RecordId, Redrive, RedriveId,
-    Rejected, Runtime, Standing, StateName, Time, Trigger, TriggerId, Work,
+    Rejected, Runtime, Space, Standing, StateName, Time, Trigger, TriggerId, Work,
 };
 use crate::pace::{Outcome, Reason};
 use crate::store::{Debounced, ScheduleRow};
@@ -281,6 +281,8 @@ pub struct Status {
     pub ticks: u64,
     /// Commits since open.
     pub commits: u64,
+    /// Room on the store's disk, if it is known.
+    pub space: Option<Space>,
     /// The burst gate and its drainer.
     pub burst: BurstStatus,
 }

@@ -8,7 +8,9 @@ use super::gate;
 use super::modes::Sorted;
 use super::request::Request;
 use super::windows::MODELS_MAX;
-use super::{claims, debounce, drains, envs, groups, index, list, modes, once, paced, redrive, why, windows};
+use super::{
+    claims, debounce, drains, envs, groups, index, list, modes, once, paced, redrive, space, why, windows,
+};
 use crate::model::{
     Event, Fault, Lane, Measure, Mode, Name, Record, RecordId, Rejected, Report, Runtime, StateName,
     Submission, Time, Trigger, TriggerId, Work, code,
@@ -105,6 +107,7 @@ fn submit(draft: &mut Draft<'_>, submission: Submission) -> Result<Answer, Fail>
         return Ok(Answer::Admitted { detail: Box::new(detail(draft, first)?), duplicate: true });
     }
     configured(draft, &submission.runtime)?;
+    space::room(draft.core)?;
     room(draft, [&submission])?;
     let work = submission.work.clone();
     let record = draft.admit(submission, Lane::Ready);
@@ -118,6 +121,7 @@ fn submit(draft: &mut Draft<'_>, submission: Submission) -> Result<Answer, Fail>
 fn rerun(draft: &mut Draft<'_>, id: RecordId, fresh: RecordId) -> Result<Answer, Fail> {
     let Detail { record, work } = detail(draft, id)?;
     configured(draft, &record.runtime)?;
+    space::room(draft.core)?;
     let mode = record.flow.as_ref().map_or(Mode::Live, |flow| draft.core.mode(flow).0);
     // What could not be carried out when it was admitted still cannot: its work is not whole, whatever became of it.
     let never = |fault: &Fault| record.attempt == 0 && fault.code != code::EXPIRED;
@@ -219,6 +223,7 @@ pub(super) fn trigger_runs(
         };
         return Ok(Answer::Triggered(first));
     }
+    space::room(draft.core)?;
     let asked = runs.iter().filter_map(|run| run.flow.clone()).collect();
     let Sorted { mut live, mut shadow, off } = modes::sort(draft.core, runs);
     if !spool {
@@ -316,6 +321,7 @@ fn status(draft: &Draft<'_>) -> Status {
         drains: core.drains.values().cloned().collect(),
         ticks: core.ticks,
         commits: core.commits,
+        space: core.space.clone(),
         burst: BurstStatus {
             decisions: core.gate.decisions.clone(),
             queued: core.index.lanes().map(|(_, lane)| lane.diverted()).sum(),

@@ -11,7 +11,10 @@ use super::modes::Modes;
 use super::notices::Notices;
 use super::schedule::Schedules;
 use super::settings::{ANSWERED_FOR, Settings};
-use crate::model::{Drain, Name, Record, RecordId, Redrive, RedriveId, Runtime, Scope, StateName, Time};
+use super::space;
+use crate::model::{
+    Drain, Name, Record, RecordId, Redrive, RedriveId, Runtime, Scope, Space, StateName, Time,
+};
 use crate::pace::Started;
 use crate::store::{StoreError, Tally};
 
@@ -57,6 +60,8 @@ pub(super) struct Core {
     pub(super) schedules: Schedules,
     /// Runs that wait for the end of their triggers.
     pub(super) debounces: Debounces,
+    /// Room on the store's disk, if it is known.
+    pub(super) space: Option<Space>,
     /// A pass reached its limit; the rest is done next tick.
     pub(super) more: bool,
     pub(super) ticks: u64,
@@ -101,7 +106,9 @@ impl Core {
 impl Core {
     /// The next moment at which time alone admits something.
     pub(super) fn next_upcoming(&self) -> Option<Time> {
-        [self.schedules.first(), self.debounces.first()].into_iter().flatten().min()
+        // A schedule's time waits for room.
+        let schedules = self.schedules.first().filter(|_| space::short(self).is_none());
+        [schedules, self.debounces.first()].into_iter().flatten().min()
     }
 }
 

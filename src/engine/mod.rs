@@ -42,6 +42,7 @@ mod request;
 mod run;
 mod schedule;
 mod settings;
+mod space;
 mod stalls;
 mod tick;
 mod why;

@@ -122,6 +122,7 @@ impl Engine {
             answers,
             schedules,
             debounces,
+            space: None,
             more: false,
             ticks: 0,
             commits: 0,

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
-use super::arrivals;
 use super::core::EngineError;
 use super::draft::{Draft, Fail};
 use super::settings::{SCHEDULES_PER_TICK_MAX, Settings};
+use super::{arrivals, space};
 use crate::model::{Name, Submission, Time, Trigger};
 use crate::store::{Batch, ScheduleRow, Stored, keys};
 
@@ -85,6 +85,9 @@ fn row(flow: &Name, table: &dyn Timetable, now: Time) -> ScheduleRow {
 
 /// Fires what is due, the earliest first. It goes before what arrives, so that what was due first comes first.
 pub(super) fn fire(draft: &mut Draft<'_>) -> Result<(), EngineError> {
+    if space::short(draft.core).is_some() {
+        return Ok(());
+    }
     for _ in 0..SCHEDULES_PER_TICK_MAX {
         let Some((due, flow)) = draft.core.schedules.due.first().cloned() else { return Ok(()) };
         if due > draft.now {

@@ -7,7 +7,9 @@ use super::request::{Arrival, Reply, Request};
 use super::settings::{
     CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX,
 };
-use super::{arrivals, burst, claims, debounce, hold, modes, notices, paced, purge, ramp, schedule, windows};
+use super::{
+    arrivals, burst, claims, debounce, hold, modes, notices, paced, purge, ramp, schedule, space, windows,
+};
 use crate::model::{Effect, Event, Name, RecordId, Rejected, Time, Transition};
 use crate::store::{Durable, Writer};
 
@@ -64,15 +66,17 @@ impl Engine {
         let claims = core.claims.first_deadline();
         let notices = notices::next_at(core);
         let upcoming = core.next_upcoming();
-        let all = [deadline, reopened, opened, ramped, claims, redrives, notices, purge, upcoming];
+        let looked = space::next_at(core);
+        let all = [deadline, reopened, opened, ramped, claims, redrives, notices, purge, upcoming, looked];
         all.into_iter().flatten().min()
     }
 
     /// Decides what `arrivals` and the time make of things, commits it, and hands out what may now leave. An error
     /// consumes the engine: nothing of the tick is released and nobody can write any more.
     pub fn tick(self, now: Time, arrivals: Vec<Arrival>) -> Result<(Engine, Released), EngineError> {
-        let Engine { writer, mut core } = self;
+        let Engine { mut writer, mut core } = self;
         core.now = core.now.max(now);
+        space::look(&mut core, writer.look()?);
         let seen = std::mem::replace(&mut core.seen, core.now);
         core.ticks += 1;
         core.more = false;

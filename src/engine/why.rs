@@ -9,8 +9,9 @@ use super::core::Core;
 use super::draft::{Draft, Fail};
 use super::hold::{self, Hold};
 use super::index::Entry;
+use super::space;
 use crate::model::{
-    Cause, Mode, Name, Origin, Record, RecordId, Rejected, Scope, Source, State, StateName, Time,
+    Cause, Mode, Name, Origin, Record, RecordId, Rejected, Scope, Source, Space, State, StateName, Time,
 };
 
 /// Records named by one answer.
@@ -52,6 +53,8 @@ pub enum Rule {
     Finished,
     /// The flow does not act.
     Mode(Mode, Origin),
+    /// Nothing holds the scope, but the store's disk has too little room for new work.
+    StoreFull(Space),
     /// Nothing holds the scope.
     Open,
 }
@@ -156,7 +159,7 @@ fn of_scope(core: &Core, scope: Scope) -> Result<Why, Rejected> {
     let rule = match (hold::everything(core).or(held), mode) {
         (Some(hold), _) => Rule::Held(hold),
         (None, Some((mode, origin))) => Rule::Mode(mode, origin),
-        (None, None) => Rule::Open,
+        (None, None) => space::short(core).cloned().map_or(Rule::Open, Rule::StoreFull),
     };
     let none = Name::default();
     let named = runtime.as_ref().unwrap_or(&none);
@@ -230,6 +233,7 @@ fn earliest(core: &Core, rule: &Rule, runtime: &Name) -> Option<Time> {
         | Rule::Dead(_)
         | Rule::Finished
         | Rule::Mode(..)
+        | Rule::StoreFull(_)
         | Rule::Open => None,
     };
     at.filter(|at| *at < Time::MAX)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Early, Measure, Missing, Name, RecordId, RedriveId, Report, Scope, StateName, Time};
+use super::{Early, Measure, Missing, Name, RecordId, RedriveId, Report, Scope, Space, StateName, Time};
 
 /// What an operator or client asks of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +189,8 @@ pub enum Rejected {
         /// As many as may be.
         limit: u64,
     },
+    /// The store's disk has too little room for new work.
+    StoreFull(Space),
     /// No flow of that name is loaded.
     UnknownFlow {
         /// What was named.
@@ -235,6 +237,7 @@ impl Rejected {
             Rejected::DrainsFull { .. } => "drains_full",
             Rejected::ModelsFull { .. } => "models_full",
             Rejected::QueueFull { .. } => "queue_full",
+            Rejected::StoreFull(_) => "store_full",
             Rejected::UnknownFlow { .. } => "unknown_flow",
             Rejected::FlowOff { .. } => "flow_off",
             Rejected::CapabilitiesMissing { .. } => "capabilities_missing",
@@ -281,6 +284,7 @@ impl std::fmt::Display for Rejected {
             Rejected::QueueFull { scope, queued, limit } => {
                 write!(f, "{queued} of {limit} records are queued in {scope}; come back later")
             }
+            Rejected::StoreFull(space) => write!(f, "{space}"),
             Rejected::UnknownFlow { name } => write!(f, "no flow {name} is loaded"),
             Rejected::FlowOff { name } => write!(f, "flow {name} is off: no run of it is admitted"),
             Rejected::CapabilitiesMissing { missing } => {

@@ -76,6 +76,7 @@ const fn title(status: u16) -> &'static str {
         422 => "cannot be carried out",
         429 => "too many",
         503 => "not now",
+        507 => "no room",
         _ => "internal error",
     }
 }
@@ -100,6 +101,7 @@ impl From<Rejected> for Problem {
             | Rejected::ClaimsFull { .. }
             | Rejected::TooManyRedrives { .. } => 429,
             Rejected::Stopping => 503,
+            Rejected::StoreFull(_) => 507,
         };
         let problem = Problem::new(status, rejected.code(), rejected.to_string());
         match rejected {
@@ -114,6 +116,9 @@ impl From<Rejected> for Problem {
             }
             Rejected::QueueFull { scope, queued, limit } => {
                 problem.with("scope", json!(scope)).with("queued", json!(queued)).with("limit", json!(limit))
+            }
+            Rejected::StoreFull(space) => {
+                problem.with("free", json!(space.free)).with("min_free", json!(space.min_free))
             }
             Rejected::CapabilitiesMissing { missing } => {
                 problem.with("missing", missing.iter().map(view::missing).collect())
@@ -157,7 +162,19 @@ impl From<Closed> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Measure, Missing, RecordId, StateName, Time};
+    use crate::model::{Measure, Missing, RecordId, Space, StateName, Time};
+
+    fn full() -> Space {
+        Space { store: "./dwell-data".into(), free: 12 << 20, min_free: 256 << 20 }
+    }
+
+    #[test]
+    fn a_full_store_says_how_full_it_is() {
+        let document = Problem::from(Rejected::StoreFull(full())).document();
+        let detail = "store ./dwell-data has 12 MiB free, store.min_free is 256 MiB: new work is refused until there is room";
+        assert_eq!(document["detail"], detail);
+        assert_eq!((&document["free"], &document["min_free"]), (&json!(12 << 20), &json!(256 << 20)));
+    }
 
     #[test]
     fn every_refusal_has_its_status_and_its_words() {
@@ -184,6 +201,7 @@ mod tests {
             (Rejected::UnknownRedrive { id: crate::model::RedriveId(1) }, 404, "not_found"),
             (Rejected::TooManyRedrives { limit: 16 }, 429, "too_many_redrives"),
             (Rejected::QueueFull { scope: "o/e".to_owned(), queued: 2, limit: 2 }, 429, "queue_full"),
+            (Rejected::StoreFull(full()), 507, "store_full"),
             (Rejected::UnknownFlow { name: "x".into() }, 404, "unknown_flow"),
             (Rejected::FlowOff { name: "x".into() }, 409, "flow_off"),
             (Rejected::CapabilitiesMissing { missing: vec![missing] }, 409, "capabilities_missing"),

@@ -243,10 +243,12 @@ impl Running {
         self.exec.shutdown(self.kill_after);
         self.handle.close();
         let ended = self.engine.join().map_err(|_| anyhow!("the engine panicked; see the log"))?;
-        address::remove(&self.data)?;
+        let removed = address::remove(&self.data);
+        // Why the engine ended says more than what its end left behind.
         ended
             .map(Engine::close_at_exit)
-            .context("the engine stopped; nothing acknowledged is lost, start dwell again")
+            .context("the engine stopped; nothing acknowledged is lost, start dwell again")?;
+        Ok(removed?)
     }
 }
 
@@ -333,10 +335,16 @@ fn log(transition: &Transition) {
 
 /// The bounds of the store.
 pub fn store_options(config: &Config) -> local::Options {
+    let defaults = local::Options::default();
+    // On a small disk a checkpoint must not need more than what is to stay free.
+    let checkpoint_bytes = usize::try_from(config.segment_bytes / 2).unwrap_or(usize::MAX);
     local::Options {
+        segment_bytes: config.segment_bytes,
+        checkpoint_bytes: checkpoint_bytes.min(defaults.checkpoint_bytes),
         history_age_max: config.history_for,
         archive: config.archive.clone(),
-        ..local::Options::default()
+        min_free: config.min_free,
+        ..defaults
     }
 }
 

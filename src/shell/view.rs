@@ -14,7 +14,7 @@ use crate::engine::{
 };
 use crate::model::{
     Action, Budget, Cause, Fault, HttpRequest, Lane, Measure, Meter, Missing, Record, Redrive, Runtime,
-    Source, State, StateName, Streak, Time, Transition, Trigger,
+    Source, Space, State, StateName, Streak, Time, Transition, Trigger,
 };
 
 pub use claims::{claimed, queue};
@@ -404,7 +404,13 @@ pub fn status(status: &Status) -> Json {
         .with("ticks", status.ticks)
         .with("commits", status.commits)
         .with("burst", burst(&status.burst))
+        .maybe("disk", status.space.as_ref().map(disk))
         .done()
+}
+
+/// Bytes, and whether new work is refused for want of them.
+fn disk(space: &Space) -> Json {
+    json!({ "free": space.free, "min_free": space.min_free, "full": space.is_short() })
 }
 
 /// The gate's decisions by outcome and reason, as the counters of a metric would be.

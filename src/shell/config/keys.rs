@@ -36,6 +36,8 @@ pub enum Kind {
     Flag,
     /// A humantime duration, or whole seconds.
     Span,
+    /// A number of bytes from the first to the second.
+    Size(u64, u64),
     /// A duration, or `off`.
     SpanOrOff,
     /// `10%`, or 10.
@@ -63,6 +65,18 @@ pub const KEYS: &[Key] = &[
         Kind::Path,
         "",
         "where segments of the journal are kept for good, each before it may be removed; empty: nowhere",
+    ),
+    key(
+        "store.min_free",
+        Kind::Size(0, u64::MAX),
+        "256MiB",
+        "while the disk has less than this free (or a quarter of it, if that is less) new work is refused",
+    ),
+    key(
+        "store.segment",
+        Kind::Size(1 << 20, 1 << 30),
+        "64MiB",
+        "size of a journal file; the store keeps one in use and one in reserve",
     ),
     key("flows.dir", Kind::Path, "./flows", "where flow files are read from; the default may be absent"),
     key(
@@ -294,7 +308,7 @@ fn key_schema(key: &Key) -> Json {
             json!({ "description": doc, "default": default, "type": "integer", "minimum": min })
         }
         Kind::Flag => json!({ "description": doc, "default": default == "true", "type": "boolean" }),
-        Kind::Span | Kind::SpanOrOff | Kind::Percent => {
+        Kind::Span | Kind::SpanOrOff | Kind::Percent | Kind::Size(..) => {
             json!({ "description": doc, "default": default, "type": ["string", "integer"] })
         }
         Kind::Factor => json!({ "description": doc, "default": default, "type": ["string", "number"] }),

@@ -103,6 +103,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The store's directory.
     pub data: PathBuf,
+    /// New work is refused while the disk has less than this free.
+    pub min_free: u64,
+    /// Bytes of a journal file.
+    pub segment_bytes: u64,
     /// Where flow files are; `None`: nobody named one and `./flows` is not there.
     pub flows: Option<PathBuf>,
     /// The mode of flows until somebody names one.
@@ -298,6 +302,11 @@ impl<'a> Read<'a> {
         *number
     }
 
+    fn size(&self, path: &str) -> u64 {
+        let Value::Size(bytes) = self.value(path) else { unreachable!("{path} is not a size") };
+        *bytes
+    }
+
     fn flag(&self, path: &str) -> bool {
         let Value::Flag(flag) = self.value(path) else { unreachable!("{path} is not a flag") };
         *flag
@@ -436,6 +445,8 @@ fn build(values: BTreeMap<String, Setting>) -> Config {
     Config {
         listen: *listen,
         data: read.path("store.url").to_owned(),
+        min_free: read.size("store.min_free"),
+        segment_bytes: read.size("store.segment"),
         flows,
         mode: read.mode(),
         min_shadow: read.maybe_span("cutover.min_shadow").unwrap_or_default(),

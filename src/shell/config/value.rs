@@ -10,6 +10,7 @@ use toml::de::DeValue;
 
 use super::keys::Kind;
 use super::secret::SecretRef;
+use crate::model::{Size, SizeError};
 use crate::shell::time;
 
 /// A value, checked by its [`Kind`].
@@ -27,6 +28,8 @@ pub enum Value {
     Flag(bool),
     /// Of `Span`, and of `SpanOrOff`, where `None` is off.
     Span(Option<Duration>),
+    /// Of `Size`, in bytes.
+    Size(u64),
     /// Of `Texts`.
     Texts(Vec<String>),
     /// Of `Table`.
@@ -58,6 +61,13 @@ pub fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
         Kind::SpanOrOff if text == "off" => Ok(Value::Span(None)),
         Kind::Span | Kind::SpanOrOff => {
             time::parse_span(text).map(|span| Value::Span(Some(span))).map_err(|error| error.to_string())
+        }
+        Kind::Size(min, max) => {
+            let size: Size = text.parse().map_err(|error: SizeError| error.to_string())?;
+            if (min..=max).contains(&size.0) {
+                return Ok(Value::Size(size.0));
+            }
+            Err(format!("{text:?} is not accepted here: expected {} to {}", Size(min), Size(max)))
         }
         Kind::Percent => {
             let number =
@@ -91,16 +101,16 @@ pub fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
             });
             pairs.collect::<Result<_, _>>().map(Value::Table)
         }
+        (
+            Kind::Number(_) | Kind::Span | Kind::SpanOrOff | Kind::Percent | Kind::Factor | Kind::Size(..),
+            DeValue::Integer(number),
+        ) => from_text(kind, number.as_str()),
         (Kind::Texts | Kind::Secrets, _) => Err(mismatch("an array of strings")),
         (Kind::Table, _) => Err(mismatch("a table of strings")),
-        (Kind::Number(_), DeValue::Integer(number)) => from_text(kind, number.as_str()),
         (Kind::Number(_), _) => Err(mismatch("an integer")),
         (Kind::Flag, DeValue::Boolean(flag)) => Ok(Value::Flag(*flag)),
         (Kind::Flag, _) => Err(mismatch("true or false")),
         (_, DeValue::String(text)) => from_text(kind, text),
-        (Kind::Span | Kind::SpanOrOff | Kind::Percent | Kind::Factor, DeValue::Integer(number)) => {
-            from_text(kind, number.as_str())
-        }
         (Kind::Factor, DeValue::Float(number)) => from_text(kind, number.as_str()),
         (_, _) => Err(mismatch("a string")),
     }
@@ -151,6 +161,7 @@ impl fmt::Display for Shown<'_> {
             (_, Value::Flag(flag)) => write!(f, "{flag}"),
             (_, Value::Span(None)) => f.write_str("\"off\""),
             (_, Value::Span(Some(span))) => write!(f, "\"{}\"", time::format_span(*span)),
+            (_, Value::Size(bytes)) => write!(f, "\"{:#}\"", Size(*bytes)),
             (_, Value::Texts(texts)) => write!(f, "{texts:?}"),
             (_, Value::Table(table)) => {
                 // Names only: an attempt's environment is where people put tokens.

@@ -73,6 +73,10 @@ impl IntoResponse for Problem {
         if status == StatusCode::SERVICE_UNAVAILABLE || ["queue_full", "claims_full"].contains(&self.code) {
             headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
         }
+        if status == StatusCode::INSUFFICIENT_STORAGE {
+            // It is for somebody to make room, which takes its time.
+            headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("30"));
+        }
         response
     }
 }
@@ -127,13 +131,15 @@ pub(super) fn answer(status: StatusCode, document: Value) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Rejected;
+    use crate::model::{Rejected, Space};
 
     #[test]
     fn who_may_come_back_is_told_when() {
         let full = Rejected::QueueFull { scope: "o/e".to_owned(), queued: 2, limit: 2 };
         let spent = Rejected::BudgetExhausted { used: 2, limit: 2 };
+        let space = Space { store: "x".into(), free: 0, min_free: 1 };
         for (problem, status, after) in [
+            (Problem::from(Rejected::StoreFull(space)), 507, Some("30")),
             (Problem::from(full), 429, Some("1")),
             (Problem::from(Closed::Full), 503, Some("1")),
             (Problem::from(Rejected::ClaimsFull { limit: 2 }), 429, Some("1")),

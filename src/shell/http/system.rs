@@ -111,11 +111,13 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
         Err(_) => format!("the engine does not answer within {}", time::format_span(READY_WITHIN)),
         Ok(Err::<_, Problem>(problem)) => problem.detail,
         Ok(Ok((status, standings))) => {
-            let Some(until) = status.draining_until else {
+            let full = status.space.as_ref().filter(|space| space.is_short()).map(ToString::to_string);
+            let draining = |until| format!("draining until {}", time::format(until));
+            let Some(reason) = status.draining_until.map(draining).or(full) else {
                 let reasons = [held(&status), blocked(&standings)].concat();
                 return answer(StatusCode::OK, json!({ "ready": true, "reasons": reasons }));
             };
-            format!("draining until {}", time::format(until))
+            reason
         }
     };
     answer(StatusCode::SERVICE_UNAVAILABLE, json!({ "ready": false, "reasons": [reason] }))

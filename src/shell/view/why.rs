@@ -62,6 +62,7 @@ const fn rule(rule: &Rule) -> &'static str {
         Rule::Dead(_) => "dead_lettered",
         Rule::Finished => "finished",
         Rule::Mode(..) => "mode",
+        Rule::StoreFull(_) => "store_full",
         Rule::Open => "open",
     }
 }
@@ -85,6 +86,7 @@ fn until(rule: &Rule) -> Option<Time> {
         | Rule::Dead(_)
         | Rule::Finished
         | Rule::Mode(..)
+        | Rule::StoreFull(_)
         | Rule::Open => None,
     }
 }
@@ -105,6 +107,7 @@ fn source(rule: &Rule) -> Option<Source> {
         | Rule::Dead(_)
         | Rule::Finished
         | Rule::Mode(..)
+        | Rule::StoreFull(_)
         | Rule::Open => None,
     }
 }
@@ -127,6 +130,7 @@ fn counters(why: &Why) -> Vec<(&'static str, u64)> {
         | Rule::Dead(_)
         | Rule::Finished
         | Rule::Mode(..)
+        | Rule::StoreFull(_)
         | Rule::Open => {}
     }
     counters
@@ -164,6 +168,7 @@ fn detail(why: &Why) -> String {
         Rule::Mode(mode, origin) => {
             format!("the flow is in {mode} (by {origin}): its runs are recorded and do not start")
         }
+        Rule::StoreFull(space) => format!("nothing holds it, but {space}"),
         Rule::Open => "nothing holds it".to_owned(),
     }
 }
