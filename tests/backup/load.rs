@@ -7,7 +7,7 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, bounded};
 use dwell::model::Time;
-use dwell::store::backup::{self, Base, Part};
+use dwell::store::backup::{self, BackupError, Base, Part};
 use dwell::store::local::{Local, Options, restore};
 use dwell::store::{Backend, Batch, Direction, StoreError};
 
@@ -85,8 +85,9 @@ fn a_backup_under_load_is_the_state_at_a_commit() {
     }
     let enough = AtomicBool::new(false);
     let (committed, commits) = bounded(1);
-    let taken: Vec<Vec<u8>> = thread::scope(|scope| {
-        scope.spawn(|| {
+    let taken: Vec<Result<Vec<u8>, BackupError>> = thread::scope(|scope| {
+        let (store, enough) = (&mut store, &enough);
+        scope.spawn(move || {
             let mut n = KEYS;
             while !enough.load(Ordering::Relaxed) {
                 n += 1;
@@ -97,8 +98,7 @@ fn a_backup_under_load_is_the_state_at_a_commit() {
         });
         let taken = (0..backups()).map(|_| {
             let mut file = Vec::new();
-            backup::write(&Slowed(&base, &commits), Time::ZERO, "", &mut file).unwrap();
-            file
+            backup::write(&Slowed(&base, &commits), Time::ZERO, "", &mut file).map(|_| file)
         });
         let taken = taken.collect();
         enough.store(true, Ordering::Relaxed);
@@ -107,6 +107,7 @@ fn a_backup_under_load_is_the_state_at_a_commit() {
     let seed = std::fs::read_dir(&archive).unwrap().next().unwrap().unwrap().path();
     assert!(store.history().oldest().unwrap() > 1, "no segment was ever released");
     drop(store);
+    let taken: Vec<Vec<u8>> = taken.into_iter().map(Result::unwrap).collect();
     let mut last = 0;
     for (nth, file) in taken.iter().enumerate() {
         let (rows, about) = unpacked(file);
