@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::files::failed;
+use super::files::{failed, sync_dir};
 use super::segments::{self, Segment};
 use crate::store::{StoreError, crash_point};
 
@@ -106,7 +106,7 @@ impl Retention {
             }
         }
         for segment in segments.iter().take(surplus) {
-            remove(segment)?;
+            self.remove(segment)?;
         }
         for (nth, segment) in segments.iter().enumerate().skip(surplus) {
             if !covered(nth, segment) || (self.lacking)() == 0 {
@@ -114,15 +114,17 @@ impl Retention {
             }
             let path = segment.path.display();
             tracing::warn!(segment = %path, "the disk is nearly full: history goes before its time");
-            remove(segment)?;
+            self.remove(segment)?;
         }
         Ok(())
     }
-}
 
-fn remove(segment: &Segment) -> Result<(), StoreError> {
-    crash_point("checkpoint.before_release");
-    fs::remove_file(&segment.path).map_err(failed("remove", &segment.path))
+    fn remove(&self, segment: &Segment) -> Result<(), StoreError> {
+        crash_point("checkpoint.before_release");
+        fs::remove_file(&segment.path).map_err(failed("remove", &segment.path))?;
+        // One after another on any disk, so that a power cut leaves no gap in the history.
+        sync_dir(&self.journal)
+    }
 }
 
 fn age(written: SystemTime, newest: SystemTime) -> Duration {
