@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+
 use crate::store::StoreError;
 
 /// Turns an I/O error into one that says what was being done to which file.
@@ -59,6 +61,18 @@ pub(super) fn sync_tree(dir: &Path) -> Result<(), StoreError> {
         }
     }
     sync_dir(dir)
+}
+
+/// From now on a write to the file at `path` is on stable storage when it returns; if it is a directory, so is a
+/// change of its names, and what is made in it is like it (`chattr +S`; ext4, XFS). Answers whether the file system
+/// can do that.
+pub(super) fn write_through(path: &Path) -> Result<bool, StoreError> {
+    let file = File::open(path).map_err(failed("open", path))?;
+    let set = || {
+        let flags = ioctl_getflags(&file)?;
+        ioctl_setflags(&file, flags | IFlags::SYNC)
+    };
+    Ok(set().is_ok())
 }
 
 /// Makes what happened to the name of `path` survive power loss.

@@ -1,19 +1,19 @@
 //! sled, behind the journal: where everything older than the overlay is read from. The one file that knows sled.
 //!
 //! Nothing is asked of it that it does not keep. Its `flush` is `sync_file_range` on Linux, which is no promise to
-//! survive power loss, so its files are synced here. It panics on damaged files, so every use of it is caught.
+//! survive power loss, so its files are synced here; and it relies on the order of its writes, so they are made to
+//! write through. It panics on damaged files, so every use of it is caught.
 //! Atomicity over keys is the journal's.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::files::{failed, sync_tree};
+use super::files::{failed, make_dir, sync_tree, write_through};
 use super::overlay::Change;
 use super::seal::{Contents, Seal};
 use crate::store::{Direction, StoreError};
@@ -56,7 +56,8 @@ impl Table {
     /// Opens the table in `dir`, which has all commits up to `checkpoint`; a new one has none. Whether it has all
     /// their rows, [`Table::verify`] says.
     pub(super) fn open(dir: PathBuf, cache_bytes: u64, checkpoint: u64) -> Result<Table, StoreError> {
-        remove_unfinished(&dir)?;
+        make_dir(&dir)?;
+        prepare(&dir)?;
         // Without a flusher thread an idle store never wakes up; checkpoints flush.
         let config = sled::Config::new().path(&dir).cache_capacity(cache_bytes).flush_every_ms(None);
         let (db, trees, contents) = guarded(&dir, || {
@@ -208,18 +209,23 @@ impl Table {
     }
 }
 
-/// Removes the snapshot that a crash or a full disk left half-written: sled takes the newest name for whole, and
-/// refuses to open for it.
-fn remove_unfinished(dir: &Path) -> Result<(), StoreError> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(failed("list", dir))?,
-    };
-    for entry in entries {
+/// Makes what is in `dir` ready for sled: it writes through, and a snapshot that sled did not finish is gone. sled
+/// would take that for a whole one that is damaged, and needs none.
+fn prepare(dir: &Path) -> Result<(), StoreError> {
+    let mut writes_through = write_through(dir)?;
+    for entry in fs::read_dir(dir).map_err(failed("list", dir))? {
         let path = entry.map_err(failed("list", dir))?.path();
         if path.extension().is_some_and(|extension| extension == "generating") {
             fs::remove_file(&path).map_err(failed("remove", &path))?;
+        } else {
+            writes_through &= write_through(&path)?;
         }
+    }
+    if !writes_through {
+        tracing::warn!(
+            dir = %dir.display(),
+            "the file system cannot write through: a power cut during a checkpoint may damage the table"
+        );
     }
     Ok(())
 }
