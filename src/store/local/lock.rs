@@ -61,7 +61,7 @@ fn is_alive(pid: &str) -> bool {
 }
 
 /// The locked file, unless somebody holds it for longer than an orphan can.
-fn wait(file: File) -> io::Result<Option<File>> {
+pub(super) fn wait(file: File) -> io::Result<Option<File>> {
     let (locked, taken) = bounded(1);
     thread::Builder::new().name("lock".to_owned()).spawn(move || {
         // Nobody may be waiting any more; then the file is closed, and the lock with it.

@@ -6,7 +6,7 @@
 //! Atomicity over keys is the journal's.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::ops::{Bound, RangeBounds};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::files::{failed, make_dir, sync_tree, write_through};
+use super::lock;
 use super::overlay::Change;
 use super::seal::{Contents, Seal};
 use crate::store::{Direction, StoreError};
@@ -220,6 +221,10 @@ fn prepare(dir: &Path) -> Result<(), StoreError> {
         } else {
             writes_through &= write_through(&path)?;
         }
+    }
+    // Who has the store's lock has this one too; but sled's threads may outlive a table by a moment.
+    if let Ok(db) = File::open(dir.join("db")) {
+        lock::wait(db).map_err(failed("lock", dir))?;
     }
     if !writes_through {
         tracing::warn!(

@@ -1,6 +1,7 @@
 //! What only this backend can be asked: damage, crashes, and its bounds.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use super::*;
@@ -434,4 +435,22 @@ fn a_snapshot_that_sled_left_half_written_is_none() {
     three_commits(dir.path());
     fs::write(dir.path().join("table/snap.FFFFFFFFFFFFFFFF.generating"), "sn").unwrap();
     check(&Local::open(dir.path(), journal_only()).unwrap(), 3);
+}
+
+#[test]
+fn a_table_that_is_let_go_late_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Local::open(dir.path(), tiny()).unwrap());
+    let held = fs::File::open(dir.path().join("table/db")).unwrap();
+    held.lock().unwrap();
+    let waits = format!(":{} ", held.metadata().unwrap().ino());
+    let store = dir.path().to_owned();
+    let opening = std::thread::spawn(move || Local::open(&store, tiny()));
+    let is_waiting = || {
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        locks.lines().any(|lock| lock.contains("->") && lock.contains(&waits))
+    };
+    while !is_waiting() && !opening.is_finished() {}
+    drop(held);
+    opening.join().unwrap().unwrap();
 }
