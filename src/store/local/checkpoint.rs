@@ -3,8 +3,6 @@
 //! values in order.
 
 use std::cell::Cell;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,7 +10,8 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
-use super::files::{failed, replace};
+use super::files::failed;
+use super::mark;
 use super::overlay::Changes;
 use super::reserve::Reserve;
 use super::retention::Retention;
@@ -194,30 +193,16 @@ impl Thread {
 }
 
 /// The file that holds the last checkpoint's sequence.
-fn mark_path(dir: &Path) -> PathBuf {
+pub(super) fn mark_path(dir: &Path) -> PathBuf {
     dir.join("checkpoint")
 }
 
 /// Says that the table in `dir` has all commits up to `sequence`.
 pub(super) fn write_mark(dir: &Path, sequence: u64) -> Result<(), StoreError> {
-    let sequence = sequence.to_be_bytes();
-    replace(&mark_path(dir), &[&sequence[..], &crc32c::crc32c(&sequence).to_be_bytes()].concat())
+    mark::write(&mark_path(dir), sequence)
 }
 
 /// The last commit that the table has for certain; 0 before the first checkpoint.
 pub(super) fn read_mark(dir: &Path) -> Result<u64, StoreError> {
-    let path = mark_path(dir);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(failed("read", &path)(error)),
-    };
-    let good = bytes
-        .split_first_chunk()
-        .filter(|(sequence, checksum)| crc32c::crc32c(&sequence[..]).to_be_bytes() == **checksum);
-    let Some((sequence, _)) = good else {
-        let reason = "it is not a sequence and its checksum".to_owned();
-        return Err(StoreError::Corrupt { file: path, offset: 0, reason });
-    };
-    Ok(u64::from_be_bytes(*sequence))
+    mark::read(&mark_path(dir))
 }

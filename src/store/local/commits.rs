@@ -78,7 +78,7 @@ impl Commits {
     pub(super) fn later(&self) -> Result<Option<u64>, StoreError> {
         let mut rest = vec![0; usize::try_from(self.bytes.saturating_sub(self.offset)).unwrap_or(usize::MAX)];
         self.file.read_exact_at(&mut rest, self.offset).map_err(failed("read", &self.path))?;
-        Ok(replay::later_frame(self.seed, &rest, self.next))
+        Ok(replay::later_frame(self.seed, &rest, self.next).map(|(_, sequence)| sequence))
     }
 
     /// What is wrong where it stands.

@@ -15,19 +15,30 @@ const FORMAT: u32 = 1;
 /// Every frame's checksum starts from the seed, so bytes that were not written as a frame of this very store (a
 /// payload that looks like one, a segment of another store) are not taken for one.
 pub(super) fn seed(dir: &Path) -> Result<u32, StoreError> {
+    if let Some(seed) = read(dir)? {
+        return Ok(seed);
+    }
     let path = dir.join("format");
-    match fs::read_to_string(&path) {
-        Ok(text) => parse(&path, &text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if let Some(left) = ["journal", "table", "checkpoint"].iter().find(|left| dir.join(left).exists())
-            {
-                let reason = format!("it is missing, but {left} is there");
-                return Err(StoreError::Corrupt { file: path, offset: 0, reason });
-            }
-            let (seed, ..) = uuid::Uuid::new_v4().as_fields();
-            replace(&path, text(seed).as_bytes())?;
-            Ok(seed)
-        }
+    if let Some(left) = left(dir) {
+        let reason = format!("it is missing, but {left} is there");
+        return Err(StoreError::Corrupt { file: path, offset: 0, reason });
+    }
+    let (seed, ..) = uuid::Uuid::new_v4().as_fields();
+    replace(&path, text(seed).as_bytes())?;
+    Ok(seed)
+}
+
+/// What of a store is in `dir` beside its format.
+pub(super) fn left(dir: &Path) -> Option<&'static str> {
+    ["journal", "table", "checkpoint"].into_iter().find(|left| dir.join(left).exists())
+}
+
+/// The seed of the store in `dir`; `None` if there is no such file.
+pub(super) fn read(dir: &Path) -> Result<Option<u32>, StoreError> {
+    let path = dir.join("format");
+    match fs::read(&path) {
+        Ok(bytes) => parse(&path, &String::from_utf8_lossy(&bytes)).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed("read", &path)(error)),
     }
 }

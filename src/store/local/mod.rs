@@ -8,6 +8,7 @@
 //! format       the version of these files, and the seed of their checksums
 //! journal/     the promise, and the history
 //!   reserve    a spare segment, for when the disk is full
+//! acknowledged a commit up to which the journal reaches at least
 //! checkpoint   how much of the journal the table has
 //! table/       sled
 //! ```
@@ -24,6 +25,7 @@ mod frame;
 mod history;
 mod journal;
 mod lock;
+mod mark;
 mod overlay;
 pub mod replay;
 mod reserve;
@@ -123,6 +125,8 @@ pub struct Local {
     history: Arc<Reader>,
     archiver: Option<Archiver>,
     base: Base,
+    /// The file that says how far the journal reaches at least.
+    promise: PathBuf,
     /// Set by the first failure: nothing is written after it.
     failed: bool,
     /// Whether that was the disk's doing.
@@ -152,11 +156,18 @@ impl Local {
         files::sync_dir(&journal_dir)?;
         let mut overlay = Overlay::default();
         let tail = replay::replay(&journal_dir, seed, checkpoint, |key, value| overlay.set(key, value))?;
-        let synced = Arc::new(AtomicU64::new(tail.next - 1));
+        let promise = mark::acknowledged(dir);
+        let acknowledged = mark::read(&promise)?;
+        let tail = tail.up_to(acknowledged, &journal_dir)?;
+        let newest = tail.next - 1;
+        let synced = Arc::new(AtomicU64::new(newest));
         let gauge = Arc::new(Gauge::new(dir, options.min_free, options.measure.clone()));
         let reserve = Arc::new(Reserve::new(&journal_dir, options.segment_bytes, Arc::clone(&gauge)));
         let journal =
             Journal::resume(journal_dir.clone(), seed, options.segment_bytes, Arc::clone(&reserve), tail)?;
+        if newest > acknowledged {
+            promised(&promise, newest);
+        }
 
         let holds = Arc::new(Holds::new(checkpoint, options.archive.is_some()));
         let archiver = options
@@ -197,6 +208,7 @@ impl Local {
             history,
             archiver,
             base,
+            promise,
             failed: false,
             disk_failed: false,
             _lock: lock,
@@ -249,6 +261,9 @@ impl Local {
         let sealed = self.journal.segment_first() != segment;
         self.overlay.apply(batch);
         self.synced.store(sequence, Ordering::Release);
+        if self.journal.segment_first() == sequence {
+            promised(&self.promise, sequence);
+        }
         let is_due = self.is_checkpoint_due() && !self.checkpointer.is_under_way();
         let begins = is_due && self.has_room_for_checkpoint();
         if begins {
@@ -296,7 +311,11 @@ impl Local {
 }
 
 impl Drop for Local {
+    /// Whoever closes it knows where it ends: a journal that ends earlier when it is opened was damaged since.
     fn drop(&mut self) {
+        if !self.failed {
+            promised(&self.promise, self.synced.load(Ordering::Acquire));
+        }
         // sled fails as well then.
         if self.disk_failed || !self.gauge.has(TABLE_BYTES) {
             self.table.abandon();
@@ -319,16 +338,7 @@ impl Backend for Local {
         direction: Direction,
         limit: usize,
     ) -> Result<Vec<Pair>, StoreError> {
-        if from >= to {
-            return Ok(Vec::new());
-        }
-        let changes = self.overlay.range(from, to, direction);
-        let changes = changes.map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec)));
-        self.table.scan(from, to, direction, |rows| {
-            let rows = rows.map(|(key, value)| (key, Some(value)));
-            let merged = Merge::new(changes, rows, direction);
-            merged.filter_map(|(key, value)| Some((key, value?))).take(limit).collect()
-        })
+        scan(&self.overlay, &self.table, (from, to), direction, limit)
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
@@ -350,6 +360,33 @@ impl Backend for Local {
 
     fn history(&self) -> Arc<dyn History> {
         Arc::clone(&self.history) as Arc<dyn History>
+    }
+}
+
+/// The rows of a table as the overlay changes them.
+fn scan(
+    overlay: &Overlay,
+    table: &Table,
+    (from, to): (&[u8], &[u8]),
+    direction: Direction,
+    limit: usize,
+) -> Result<Vec<Pair>, StoreError> {
+    if from >= to {
+        return Ok(Vec::new());
+    }
+    let changes = overlay.range(from, to, direction);
+    let changes = changes.map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec)));
+    table.scan(from, to, direction, |rows| {
+        let rows = rows.map(|(key, value)| (key, Some(value)));
+        let merged = Merge::new(changes, rows, direction);
+        merged.filter_map(|(key, value)| Some((key, value?))).take(limit).collect()
+    })
+}
+
+/// Writes down what is acknowledged. It is a bound from below, so an older one will do where the disk is full.
+fn promised(path: &Path, sequence: u64) {
+    if let Err(error) = mark::write(path, sequence) {
+        tracing::warn!("what is acknowledged is not written down: {error}");
     }
 }
 

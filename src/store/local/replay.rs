@@ -86,7 +86,7 @@ fn read_segment(
     }
     let torn = rest.iter().any(|byte| *byte != 0);
     if torn {
-        if let Some(sequence) = later_frame(seed, rest, next) {
+        if let Some((_, sequence)) = later_frame(seed, rest, next) {
             return Err(corrupt(
                 segment,
                 end,
@@ -101,9 +101,9 @@ fn read_segment(
     Ok(Tail { segment: Some(segment.clone()), end, next, torn })
 }
 
-/// The sequence of a good frame somewhere behind a bad one. What a header may say there is narrow, so hardly any
-/// offset needs a checksum.
-pub(super) fn later_frame(seed: u32, bytes: &[u8], bad: u64) -> Option<u64> {
+/// Where a good frame is somewhere behind a bad one, and its sequence. What a header may say there is narrow, so hardly
+/// any offset needs a checksum.
+pub(super) fn later_frame(seed: u32, bytes: &[u8], bad: u64) -> Option<(usize, u64)> {
     let frames_max = (bytes.len() / HEADER_BYTES) as u64;
     // A segment is zeros from its last frame on.
     let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
@@ -113,8 +113,24 @@ pub(super) fn later_frame(seed: u32, bytes: &[u8], bad: u64) -> Option<u64> {
         plausible
             .then(|| frame::first(seed, bytes.get(offset..)?))
             .flatten()
-            .map(|(header, _)| header.sequence)
+            .map(|(header, _)| (offset, header.sequence))
     })
+}
+
+impl Tail {
+    /// Refuses a journal that ends before a commit that is known to have been acknowledged: its end is not torn, but
+    /// damaged, cut off or gone.
+    pub(super) fn up_to(self, acknowledged: u64, journal: &Path) -> Result<Tail, StoreError> {
+        if self.next > acknowledged {
+            return Ok(self);
+        }
+        let reason = format!(
+            "commit {} is bad or missing, but all up to commit {acknowledged} were acknowledged",
+            self.next
+        );
+        let segment = self.segment.unwrap_or_else(|| Segment::new(journal, self.next));
+        Err(corrupt(&segment, self.end, reason))
+    }
 }
 
 fn corrupt(segment: &Segment, offset: u64, reason: String) -> StoreError {

@@ -63,7 +63,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A closed store with three commits in one segment, and where each frame ends.
+/// Makes a closed store look as if its process had been killed: nobody wrote down where it ends.
+fn as_after_a_crash(dir: &Path) {
+    fs::remove_file(mark::acknowledged(dir)).unwrap();
+}
+
+/// A store with three commits in one segment whose process was killed, and where each frame ends.
 fn three_commits(dir: &Path) -> Vec<usize> {
     let mut store = Local::open(dir, journal_only()).unwrap();
     let mut ends = vec![0];
@@ -72,6 +77,8 @@ fn three_commits(dir: &Path) -> Vec<usize> {
         let bytes = fs::read(segment(dir, 1)).unwrap();
         ends.push(bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1);
     }
+    drop(store);
+    as_after_a_crash(dir);
     ends
 }
 
@@ -119,6 +126,32 @@ fn a_tail_torn_at_any_byte_is_cut_off_and_the_store_goes_on() {
 }
 
 #[test]
+fn what_was_acknowledged_is_no_torn_tail() {
+    let whole = tempfile::tempdir().unwrap();
+    let ends = three_commits(whole.path());
+    drop(Local::open(whole.path(), journal_only()).unwrap());
+    let bytes = fs::read(segment(whole.path(), 1)).unwrap();
+    for (at, place) in [(ends[2], ends[2]), (ends[3] - 1, ends[2]), (ends[1], ends[1]), (0, 0)] {
+        let dir = tempfile::tempdir().unwrap();
+        copy(whole.path(), dir.path());
+        fs::write(segment(dir.path(), 1), &bytes[..at]).unwrap();
+        let refusal = refusal(dir.path());
+        let expected = format!("at byte {place}: commit");
+        let why = "is bad or missing, but all up to commit 3 were acknowledged";
+        assert!(refusal.contains(&expected) && refusal.contains(why), "cut at {at}: {refusal}");
+    }
+}
+
+#[test]
+fn a_segment_is_known_of_from_its_first_commit_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Local::open(dir.path(), tiny()).unwrap();
+    (1..=30).for_each(|n| put(&mut store, n));
+    let last = segments::list(&dir.path().join("journal")).unwrap().pop().unwrap();
+    assert_eq!(mark::read(&mark::acknowledged(dir.path())).unwrap(), last.first);
+}
+
+#[test]
 fn a_flipped_byte_before_a_good_commit_is_refused_with_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let ends = three_commits(dir.path());
@@ -152,6 +185,7 @@ fn a_payload_that_looks_like_a_commit_is_not_taken_for_one() {
     put(&mut store, 1);
     store.commit(&batch).unwrap();
     drop(store);
+    as_after_a_crash(dir.path());
     let path = segment(dir.path(), 1);
     let mut bytes = fs::read(&path).unwrap();
     let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
