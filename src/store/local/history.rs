@@ -105,7 +105,7 @@ impl History for Reader {
             return Ok(found);
         }
         let segments = segments::list(&self.journal)?;
-        let mut next = after + 1;
+        let (mut next, mut reached) = (after + 1, None);
         let start = segments.partition_point(|segment| segment.first <= after + 1).saturating_sub(1);
         for segment in segments.iter().skip(start).take_while(|segment| segment.first <= synced) {
             let file = match File::open(&segment.path) {
@@ -114,6 +114,9 @@ impl History for Reader {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(failed("open", &segment.path)(error)),
             };
+            if reached.is_some_and(|reached: Place| reached.sequence != segment.first) {
+                break;
+            }
             let mut place = self.start(segment, after + 1);
             while place.sequence <= synced && found.len() < limit {
                 let wanted = place.sequence > after;
@@ -123,6 +126,7 @@ impl History for Reader {
                 place.sequence += 1;
             }
             next = place.sequence;
+            reached = Some(place);
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
             if found.len() >= limit {
                 return Ok(found);
@@ -130,7 +134,11 @@ impl History for Reader {
         }
         if next <= synced {
             let reason = format!("commit {next} is missing, but {synced} was acknowledged");
-            return Err(StoreError::Corrupt { file: self.journal.clone(), offset: 0, reason });
+            let (file, offset) = match reached {
+                Some(at) => (Segment::new(&self.journal, at.segment).path, at.offset),
+                None => (self.journal.clone(), 0),
+            };
+            return Err(StoreError::Corrupt { file, offset, reason });
         }
         Ok(found)
     }
