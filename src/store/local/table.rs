@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::ops::{Bound, RangeBounds};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 
 use super::files::{failed, make_dir, sync_tree, write_through};
 use super::lock;
@@ -51,6 +51,8 @@ pub(super) struct Table {
     dir: PathBuf,
     db: sled::Db,
     trees: Mutex<BTreeMap<u8, Tree>>,
+    /// The last commit it had when it was opened, by its own account.
+    sequence: u64,
 }
 
 impl Table {
@@ -81,7 +83,12 @@ impl Table {
                 format!("rows are missing from it: it falls behind the checkpoint at commit {checkpoint}");
             return Err(StoreError::Table { dir, reason });
         }
-        Ok(Table { dir, db, trees: Mutex::new(trees) })
+        Ok(Table { dir, db, trees: Mutex::new(trees), sequence: contents.sequence })
+    }
+
+    /// The last commit that it said it had when it was opened; at or after the checkpoint it was opened for.
+    pub(super) const fn sequence(&self) -> u64 {
+        self.sequence
     }
 
     /// Where it is.
@@ -260,6 +267,8 @@ fn until_failed<'a>(
 
 /// Uses sled; what it answers with an error or a panic comes back as an error of the table.
 fn guarded<T>(dir: &Path, used: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(quieten);
     let failed = |reason: String| {
         // A panic has nothing but its text.
         if NO_ROOM.iter().any(|words| reason.contains(words)) {
@@ -275,4 +284,17 @@ fn guarded<T>(dir: &Path, used: impl FnOnce() -> sled::Result<T>) -> Result<T, S
             Err(failed(format!("panicked: {}", text.unwrap_or("without a message"))))
         }
     }
+}
+
+/// Keeps what sled says while it panics from people: it comes to them as an error. Its own threads panic as well.
+fn quieten() {
+    let others = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic: &PanicHookInfo<'_>| {
+        let inside = panic.location().is_some_and(|at| at.file().contains("/sled-"));
+        if inside {
+            tracing::debug!("{panic}");
+        } else {
+            others(panic);
+        }
+    }));
 }
