@@ -13,6 +13,7 @@ mod answer;
 mod arrivals;
 mod budget;
 mod burst;
+pub mod check;
 mod claims;
 mod core;
 mod debounce;

@@ -17,10 +17,10 @@ use crate::model::{
 use crate::store::{Backend, Direction, Stored, keys};
 
 /// The setting of the mode for all flows.
-const GLOBAL: &str = "mode";
+pub(super) const GLOBAL: &str = "mode";
 
 /// The settings of single flows begin with this; the rest is the flow's name.
-const FLOW: &str = "mode:";
+pub(super) const FLOW: &str = "mode:";
 
 /// What the rows say.
 #[derive(Default)]

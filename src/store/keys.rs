@@ -27,6 +27,25 @@ const ANSWER: u8 = b'a';
 const SCHEDULE: u8 = b'k';
 const DEBOUNCE: u8 = b'b';
 
+/// Every kind byte, and what stands under it.
+pub const KINDS: [(u8, &str); 15] = [
+    (LIVE, "live record"),
+    (FINISHED, "finished record"),
+    (POINTER, "pointer to the finished record"),
+    (WORK, "work of"),
+    (NAME, "name"),
+    (TRIGGER, "trigger"),
+    (RUNTIME, "runtime"),
+    (SETTING, "setting"),
+    (META, "meta row"),
+    (REDRIVE, "redrive"),
+    (TOLD, "meter of"),
+    (NOTICE, "notice"),
+    (ANSWER, "kept answer"),
+    (SCHEDULE, "schedule"),
+    (DEBOUNCE, "debounced run"),
+];
+
 /// What the settings that are drained scopes begin with.
 const DRAIN: &str = "drain:";
 
@@ -96,6 +115,11 @@ pub fn drain(scope: &Scope) -> Vec<u8> {
 /// Which setting a key names; `None` for any other key.
 pub fn setting_name(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.strip_prefix(&[SETTING])?).ok()
+}
+
+/// Whether a key is that of a drained scope.
+pub fn is_drain(key: &[u8]) -> bool {
+    setting_name(key).is_some_and(|name| name.starts_with(DRAIN))
 }
 
 /// Every setting whose name begins like this, by name.
@@ -183,6 +207,48 @@ pub fn trigger_id(key: &[u8]) -> Option<TriggerId> {
     Some(TriggerId(u128::from_be_bytes(key.strip_prefix(&[TRIGGER])?.try_into().ok()?)))
 }
 
+/// Whose work or meter a key names; `None` for any other key.
+pub fn owner_id(key: &[u8]) -> Option<RecordId> {
+    id_from(key.strip_prefix(&[WORK]).or_else(|| key.strip_prefix(&[TOLD]))?).ok()
+}
+
+/// The name of a kept answer; `None` for any other key.
+pub fn answer_name(key: &[u8]) -> Option<[u8; 32]> {
+    key.strip_prefix(&[ANSWER, ANSWER_BY_NAME])?.try_into().ok()
+}
+
+/// A key in words: what stands under it, and whose it is.
+pub fn words(key: &[u8]) -> String {
+    let Some((kind, rest)) = key.split_first() else { return "the empty key".to_owned() };
+    let id = live_id(key).or_else(|| pointer_id(key)).or_else(|| owner_id(key));
+    let id = id.or_else(|| finished_id(key).map(|(_, id)| id)).map(|id| id.to_string());
+    let id = id.or_else(|| trigger_id(key).map(|id| id.to_string()));
+    let text =
+        || texts(rest).unwrap_or_else(|| rest.escape_ascii().take(WORDS_BYTES_MAX).map(char::from).collect());
+    match KINDS.iter().find(|(known, _)| known == kind) {
+        Some((_, words)) => format!("{words} {}", id.unwrap_or_else(text)),
+        None => format!("row of the unknown kind {:?}: {}", char::from(*kind), text()),
+    }
+}
+
+/// The texts of [`fields`], as far as it is those.
+fn texts(rest: &[u8]) -> Option<String> {
+    let mut found = Vec::new();
+    // Most stand behind a byte that says which of several they are.
+    let mut rest =
+        if rest.first()? <= &DEBOUNCED_WORK && rest.get(1) <= Some(&0) { rest.get(1..)? } else { rest };
+    while !rest.is_empty() {
+        let (length, behind) = rest.split_first_chunk()?;
+        let (text, behind) = behind.split_at_checked(u16::from_be_bytes(*length).into())?;
+        found.push(std::str::from_utf8(text).ok()?);
+        rest = behind;
+    }
+    Some(found.join("/"))
+}
+
+/// The most of a key that is shown.
+const WORDS_BYTES_MAX: usize = 200;
+
 /// Every live record, by id.
 pub fn all_live() -> Range {
     all(LIVE)
@@ -201,6 +267,58 @@ pub fn all_pointers() -> Range {
 /// Every accepted trigger, by id.
 pub fn all_triggers() -> Range {
     all(TRIGGER)
+}
+
+/// What was asked of every record, by id.
+pub fn all_work() -> Range {
+    all(WORK)
+}
+
+/// What meters showed, by record.
+pub fn all_told() -> Range {
+    all(TOLD)
+}
+
+/// Every caller's own name of a record.
+pub fn all_names() -> Range {
+    (vec![NAME, NAME_OF_RECORD], vec![NAME, NAME_OF_DELIVERY])
+}
+
+/// Every delivery of a source.
+pub fn all_deliveries() -> Range {
+    (vec![NAME, NAME_OF_DELIVERY], vec![NAME, NAME_OF_DELIVERY + 1])
+}
+
+/// Every setting, by name.
+pub fn all_settings() -> Range {
+    all(SETTING)
+}
+
+/// Everything the engine knows of itself.
+pub fn all_meta() -> Range {
+    all(META)
+}
+
+/// Every kept answer, by name.
+pub fn all_answers() -> Range {
+    (vec![ANSWER, ANSWER_BY_NAME], vec![ANSWER, ANSWER_BY_TIME])
+}
+
+/// The record of every run that waits for the end of its triggers.
+pub fn all_debounced_records() -> Range {
+    (vec![DEBOUNCE, DEBOUNCED_RECORD], vec![DEBOUNCE, DEBOUNCED_WORK])
+}
+
+/// The work of every run that waits for the end of its triggers.
+pub fn all_debounced_work() -> Range {
+    (vec![DEBOUNCE, DEBOUNCED_WORK], vec![DEBOUNCE, DEBOUNCED_WORK + 1])
+}
+
+/// What no build before this one wrote: keys that begin with none of [`KINDS`].
+pub fn all_unknown() -> Vec<Range> {
+    let known = |byte: u8| KINDS.iter().any(|(kind, _)| *kind == byte);
+    let unknown = (0..u8::MAX).filter(|byte| !known(*byte)).map(|byte| (vec![byte], vec![byte + 1]));
+    unknown.chain([(vec![u8::MAX], vec![u8::MAX; 64])]).collect()
 }
 
 /// Everything that somebody was told, and is to be told.
@@ -334,10 +452,7 @@ mod tests {
 
     #[test]
     fn no_two_kinds_share_a_byte() {
-        let mut kinds = [
-            LIVE, FINISHED, POINTER, WORK, NAME, TRIGGER, RUNTIME, SETTING, META, REDRIVE, TOLD, NOTICE,
-            ANSWER, SCHEDULE, DEBOUNCE,
-        ];
+        let mut kinds = KINDS.map(|(kind, _)| kind);
         kinds.sort_unstable();
         assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]), "{kinds:?}");
     }

@@ -9,6 +9,7 @@ mod codec;
 #[cfg(test)]
 mod contract;
 mod crash_point;
+pub mod finding;
 pub mod keys;
 pub mod local;
 pub mod memory;
@@ -17,6 +18,7 @@ mod writer;
 pub use backend::{Backend, Batch, Direction, History, Pair};
 pub use codec::{Debounced, KeptAnswer, ScheduleRow, Stored, Tally, Told};
 pub use crash_point::{CRASH_AT, CRASH_POINTS, crash_point};
+pub use finding::{Finding, Findings, Fix, Place, Severity};
 pub use local::Local;
 pub use memory::Memory;
 pub use writer::{Durable, Writer};
@@ -140,6 +142,9 @@ pub enum StoreError {
     /// It was closed while another thread read it.
     #[error("the store was closed meanwhile")]
     Closed,
+    /// A view of a stopped store.
+    #[error("a view of a stopped store is only read")]
+    ReadOnly,
     /// An earlier commit failed; nothing more is written.
     #[error("an earlier commit failed: nothing more is written until the store is opened again")]
     Poisoned,

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -29,19 +30,7 @@ impl Lock {
         let path = dir.join("lock");
         let mut options = File::options();
         let opened = options.create(true).read(true).write(true).truncate(false).open(&path);
-        let mut file = opened.map_err(failed("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                file.read_to_string(&mut pid).map_err(failed("read", &path))?;
-                let pid = pid.trim().to_owned();
-                let orphaned = !is_alive(&pid);
-                let waited = if orphaned { wait(file).map_err(failed("lock", &path))? } else { None };
-                file = waited.ok_or(StoreError::Locked { dir: dir.to_owned(), pid })?;
-            }
-            Err(TryLockError::Error(cause)) => return Err(failed("lock", &path)(cause)),
-        }
+        let mut file = locked(opened.map_err(failed("open", &path))?, dir)?;
         let pid = format!("{}\n", std::process::id());
         let write = |file: &mut File| {
             file.set_len(0)?;
@@ -51,6 +40,49 @@ impl Lock {
         write(&mut file).map_err(failed("write", &path))?;
         Ok(Lock { _file: file })
     }
+
+    /// The same without leaving a trace. `None`: nobody ever had the store open.
+    pub(super) fn look(dir: &Path) -> Result<Option<Lock>, StoreError> {
+        let path = dir.join("lock");
+        match File::open(&path) {
+            Ok(file) => Ok(Some(Lock { _file: locked(file, dir)? })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("open", &path)(error)),
+        }
+    }
+}
+
+/// The file, locked; or who has it.
+fn locked(mut file: File, dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join("lock");
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            file.read_to_string(&mut pid).map_err(failed("read", &path))?;
+            let pid = pid.trim().to_owned();
+            if is_alive(&pid) {
+                return Err(StoreError::Locked { dir: dir.to_owned(), pid });
+            }
+            let inode = file.metadata().map_err(failed("read", &path))?.ino();
+            let waited = wait(file).map_err(failed("lock", &path))?;
+            // Whoever only looks at a store does not write itself down.
+            waited
+                .ok_or_else(|| StoreError::Locked { dir: dir.to_owned(), pid: holder(inode).unwrap_or(pid) })
+        }
+        Err(TryLockError::Error(cause)) => Err(failed("lock", &path)(cause)),
+    }
+}
+
+/// Who holds a lock on the file of this inode, by the kernel's own list.
+fn holder(inode: u64) -> Option<String> {
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    // `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`
+    locks.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, place, ..] = words.as_slice() else { return None };
+        place.ends_with(&format!(":{inode}")).then(|| (*pid).to_owned())
+    })
 }
 
 /// Whether a process of that number runs; one that has ended and is not reaped yet does not.

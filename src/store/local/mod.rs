@@ -17,6 +17,7 @@
 
 mod archive;
 mod base;
+pub mod check;
 mod checkpoint;
 mod commits;
 mod files;
