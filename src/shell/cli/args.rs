@@ -182,6 +182,14 @@ from is gone: two servers would carry out the same work.")]
     /// Look at flow files
     #[command(subcommand)]
     Flow(FlowCommand),
+    /// Say whether a stopped store is whole, and what can be put right
+    #[command(after_help = "Examples:
+  dwell check --data /var/lib/dwell
+  dwell check --repair                only what loses nothing
+Reads every byte and writes none without --repair. The table is read in a copy: the directory for temporary files
+($TMPDIR) needs as much room as DIR/table has.
+--repair puts what it takes out into DIR/repair-<time>/ and says each thing it does. Exits 0 if the store is whole, else 1.")]
+    Check(Check),
     /// See it work: a webhook, a limit, a kill -9, the resume; 20 seconds
     Demo,
     /// Play the demo's scripted agent
@@ -662,6 +670,19 @@ pub enum FlowCommand {
     /// List what flows in shadow would have run, newest first
     #[command(after_help = "Example:\n  dwell flow diff review-on-request --json")]
     Diff(Diff),
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Put right what can be without losing anything
+    #[arg(long)]
+    pub repair: bool,
+    /// With --repair, where commits are damaged that the state needs: go on without them and all after them
+    #[arg(long, requires = "repair")]
+    pub cut: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ mod act;
 mod args;
 mod backup;
 mod budget;
+mod check;
 mod claim;
 pub mod client;
 pub mod exit;
@@ -44,6 +45,7 @@ fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => return start(place, args),
         Command::Run(args) => return Ok(ExitCode::from(run::run(place, args)?)),
         Command::Demo => return demo::run(),
+        Command::Check(args) => return Ok(ExitCode::from(check::check(place, args)?)),
         Command::DemoAgent { argv } => demo_agent::run(argv)?,
         Command::Hold { argv } => {
             let not_run = exec::hold(argv);
