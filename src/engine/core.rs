@@ -25,7 +25,7 @@ pub enum EngineError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The store holds something that cannot be.
-    #[error("record {0} is inconsistent: {1}; stop dwell and restore the backup")]
+    #[error("record {0} is inconsistent: {1}; see what `dwell check` finds, or restore the backup")]
     Inconsistent(RecordId, &'static str),
 }
 

@@ -109,7 +109,7 @@ pub enum StoreError {
     },
     /// A file is not as it was written.
     #[error(
-        "{} is damaged at byte {offset}: {reason}; restore the last backup, or see what `dwell check --repair` can save",
+        "{} is damaged at byte {offset}: {reason}; see what `dwell check --repair` can save, or restore the last backup",
         file.display()
     )]
     Corrupt {
@@ -121,7 +121,7 @@ pub enum StoreError {
         reason: String,
     },
     /// The table (sled) failed or panicked.
-    #[error("table {}: {reason}; it can be rebuilt from the last backup and the journal", dir.display())]
+    #[error("table {}: {reason}; see what `dwell check --repair` can save, or restore the last backup", dir.display())]
     Table {
         /// Its directory.
         dir: PathBuf,

@@ -11,7 +11,7 @@ mod view;
 pub use repair::put_right;
 pub use view::View;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -271,7 +271,10 @@ fn copy_tree(from: &Path, to: &Path) -> Result<u64, StoreError> {
         if path.is_dir() {
             bytes += copy_tree(&path, &target)?;
         } else {
-            bytes += fs::copy(&path, &target).map_err(failed("copy", &path))?;
+            // Not its permissions: a copy is written to.
+            let copied =
+                File::open(&path).and_then(|mut from| io::copy(&mut from, &mut File::create(&target)?));
+            bytes += copied.map_err(failed("copy", &path))?;
         }
     }
     Ok(bytes)
