@@ -13,6 +13,8 @@
 mod agent_stream;
 #[path = "../fuzz/bodies/codec.rs"]
 mod codec;
+#[path = "../fuzz/bodies/config_file.rs"]
+mod config_file;
 #[path = "../fuzz/bodies/engine_ops/mod.rs"]
 mod engine_ops;
 #[path = "../fuzz/bodies/flow_file.rs"]
@@ -132,4 +134,9 @@ fn any_operations_leave_an_engine_in_order() {
 #[test]
 fn any_answer_is_read_into_a_bounded_wait() {
     run("limit_headers", 4_000, limit_headers::check);
+}
+
+#[test]
+fn any_text_is_a_configuration_or_has_problems() {
+    run("config_file", 2_000, config_file::check);
 }

@@ -2,8 +2,11 @@
 
 use std::fmt::Debug;
 
-use dwell::model::{Record, RecordId, Runtime, Time, Transition, Trigger, TriggerId, Work};
-use dwell::store::{Stored, Tally, Told, keys};
+use dwell::model::{
+    Drain, Mode, Notice, Record, RecordId, Redrive, Runtime, Standing, Time, Transition, Trigger, TriggerId,
+    Work,
+};
+use dwell::store::{Debounced, KeptAnswer, ScheduleRow, Stored, Tally, Told, keys};
 
 pub fn check(bytes: &[u8]) {
     value::<Record>(bytes);
@@ -16,11 +19,20 @@ pub fn check(bytes: &[u8]) {
     value::<RecordId>(bytes);
     value::<TriggerId>(bytes);
     value::<Time>(bytes);
+    value::<Drain>(bytes);
+    value::<Mode>(bytes);
+    value::<Standing>(bytes);
+    value::<Redrive>(bytes);
+    value::<Notice>(bytes);
+    value::<KeptAnswer>(bytes);
+    value::<ScheduleRow>(bytes);
+    value::<Debounced>(bytes);
 
     key(bytes, keys::live_id, |id| keys::live(*id));
     key(bytes, keys::pointer_id, |id| keys::pointer(*id));
     key(bytes, keys::finished_id, |(at, id)| keys::finished(*at, *id));
     key(bytes, keys::trigger_id, |id| keys::trigger(*id));
+    key(bytes, keys::answered_name, |(at, name)| keys::answered(*at, name));
 }
 
 fn value<T: Stored + PartialEq + Debug>(bytes: &[u8]) {
