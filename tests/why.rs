@@ -67,6 +67,7 @@ fn name(rule: &Rule) -> &'static str {
         Rule::Dead(_) => "dead",
         Rule::Finished => "finished",
         Rule::Mode(..) => "mode",
+        Rule::StoreFull(_) => "store_full",
         Rule::Open => "open",
     }
 }
@@ -292,6 +293,7 @@ impl Life {
             | Rule::Dead(_)
             | Rule::Finished
             | Rule::Mode(..)
+            | Rule::StoreFull(_)
             | Rule::Open => panic!("{why:?}"),
         };
         self.settle(vec![request])

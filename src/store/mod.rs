@@ -170,6 +170,7 @@ impl StoreError {
             | StoreError::Table { .. }
             | StoreError::CheckpointLost
             | StoreError::Closed
+            | StoreError::ReadOnly
             | StoreError::BatchTooLarge { .. }
             | StoreError::Poisoned => false,
         }
