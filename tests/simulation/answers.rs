@@ -1,6 +1,6 @@
-//! Requests, as the model follows them: whether each is accepted, what it then leads to, and what is answered.
+//! Requests, as the model follows them: what an accepted one leads to, and what is answered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use dwell::engine::Answer;
 use dwell::model::*;
@@ -9,17 +9,9 @@ use crate::asks::Ask;
 use crate::model::{Calm, Held, Model, Paced, Violation, must};
 use crate::rules::{Rec, resolved};
 use crate::ticks::Steps;
+use crate::verdicts::{again, redrivable};
 
-type Verdict = Result<(), &'static str>;
 type Heard<'a> = Option<&'a Result<Answer, Rejected>>;
-
-const NOT_FOUND: &str = "not_found";
-const ILLEGAL: &str = "illegal_transition";
-
-/// Whether a dead letter can be given another life.
-fn redrivable(rec: &Rec) -> bool {
-    rec.state == StateName::DeadLettered && (rec.attempt > 0 || rec.cause != Some(Cause::Invalid))
-}
 
 impl Model {
     /// One request: judged, compared with its answer if there was one, and carried out if it is accepted.
@@ -93,101 +85,6 @@ impl Model {
             Ask::Charge { id, .. } => Err(*id),
             _ => Ok("done".to_owned()),
         }
-    }
-
-    fn first_of(&self, of: &Submission) -> Option<RecordId> {
-        let key = of.key.clone()?;
-        self.keys.get(&(of.org.clone(), of.env.clone(), key)).copied()
-    }
-
-    /// A record, or one that this tick purges: it is shown until the tick is over, and nothing moves it any more.
-    fn known(&self, id: RecordId) -> Option<&Rec> {
-        self.records.get(&id).or_else(|| self.forgotten.get(&id))
-    }
-
-    fn fence(&self, id: RecordId, attempt: u32) -> Result<&Rec, &'static str> {
-        let rec = self.known(id).ok_or(NOT_FOUND)?;
-        if rec.outstanding() && rec.attempt == attempt { Ok(rec) } else { Err("stale_attempt") }
-    }
-
-    fn room<'s>(&self, more: impl Iterator<Item = &'s Submission>) -> Verdict {
-        let mut envs: BTreeMap<(&Name, &Name), u64> = BTreeMap::new();
-        for of in more.filter(|of| of.invalid.is_none()) {
-            *envs.entry((&of.org, &of.env)).or_default() += 1;
-        }
-        let full = |(place, more): (&(&Name, &Name), &u64)| {
-            self.queued(Some(*place)) + more > self.rules.env_queued_max
-        };
-        let all: u64 = envs.values().sum();
-        let crowded = all > 0 && self.queued(None) + all > self.rules.queued_max;
-        if crowded || envs.iter().any(full) { Err("queue_full") } else { Ok(()) }
-    }
-
-    fn verdict(&self, ask: &Ask) -> Verdict {
-        match ask {
-            Ask::Submit(of) if self.first_of(of).is_some() => Ok(()),
-            Ask::Submit(of) => self.room(std::iter::once(&**of)),
-            Ask::Trigger { trigger, runs, spool } => {
-                let live = runs
-                    .iter()
-                    .filter(|run| run.flow.as_ref().is_none_or(|flow| self.mode(flow) == Mode::Live));
-                if *spool || self.first_delivery(trigger).is_some() {
-                    return Ok(());
-                }
-                self.room(live.filter(|run| run.debounce.is_none()))
-            }
-            Ask::Command { id, command } => {
-                let rec = self.known(*id).ok_or(NOT_FOUND)?;
-                let legal = match command {
-                    Command::Cancel => !rec.finished(),
-                    Command::ResumeNow => [StateName::RateLimited, StateName::Backoff].contains(&rec.state),
-                    Command::Redrive => redrivable(rec),
-                };
-                if legal { Ok(()) } else { Err(ILLEGAL) }
-            }
-            Ask::Report { id, attempt, report } => {
-                let rec = self.fence(*id, *attempt)?;
-                if matches!(report, Report::Spawned { .. }) && rec.child { Err(ILLEGAL) } else { Ok(()) }
-            }
-            Ask::Charge { id, attempt, calls } => {
-                let meter = self.fence(*id, *attempt)?.budget.of(Measure::Calls);
-                let over =
-                    |meter: Meter| meter.limit.is_some_and(|limit| meter.used + u64::from(*calls) > limit);
-                if meter.is_some_and(over) { Err("budget_exhausted") } else { Ok(()) }
-            }
-            Ask::TopUp { id, measure, .. } => {
-                let rec = self.known(*id).ok_or(NOT_FOUND)?;
-                let bounded = rec.budget.of(*measure).is_some_and(|meter| meter.limit.is_some());
-                if rec.finished() {
-                    return Err(ILLEGAL);
-                }
-                if bounded { Ok(()) } else { Err("no_limit") }
-            }
-            Ask::Rerun { id, fresh } => {
-                let rec = self.known(*id).ok_or(NOT_FOUND)?;
-                match rec.flow.as_ref().map_or(Mode::Live, |flow| self.mode(flow)) {
-                    Mode::Off => Err("flow_off"),
-                    Mode::Shadow => Ok(()),
-                    Mode::Live => self.room(std::iter::once(&again(rec, *id, *fresh))),
-                }
-            }
-            Ask::Undrain { scope } if !self.holds.drains.contains(scope) => Err("not_drained"),
-            Ask::Pause { .. }
-            | Ask::Resume { .. }
-            | Ask::Stop { .. }
-            | Ask::Drain { .. }
-            | Ask::Undrain { .. }
-            | Ask::Mode { .. }
-            | Ask::RedriveAll { .. }
-            | Ask::Pace { .. }
-            | Ask::StopPace { .. }
-            | Ask::Once { .. } => Ok(()),
-        }
-    }
-
-    fn first_delivery(&self, trigger: &Trigger) -> Option<TriggerId> {
-        let key = (trigger.source.clone(), trigger.dedup.clone()?);
-        self.deliveries.get(&key).map(|(id, _)| *id)
     }
 
     fn carry_out(&mut self, ask: &Ask, answer: Option<&Answer>, steps: &mut Steps) -> Held {
@@ -463,39 +360,13 @@ fn topped_up(rec: &mut Rec, measure: Measure, amount: u64, now: Time) {
     let meter = rec.budget.of(measure).unwrap_or_default();
     let limit = meter.limit.map(|limit| limit + amount);
     rec.budget = rec.budget.with(measure, Meter { limit, ..meter });
+    let enough = !rec.exhausted() && (measure == Measure::Calls || !for_calls);
     match rec.state {
-        StateName::DeadLettered if rec.cause == Some(Cause::BudgetExhausted) => {
-            if !rec.exhausted() && (measure == Measure::Calls || !for_calls) {
-                rec.streaks = Default::default();
-                rec.to(StateName::Queued, None);
-            }
+        StateName::DeadLettered if rec.cause == Some(Cause::BudgetExhausted) && enough => {
+            rec.streaks = [0; Streak::ALL.len()];
+            rec.to(StateName::Queued, None);
         }
         StateName::Active if measure == Measure::Wall => rec.prolong(now),
         _ => {}
-    }
-}
-
-/// The same once more, as it was asked for.
-fn again(rec: &Rec, id: RecordId, fresh: RecordId) -> Submission {
-    let action = match &rec.queue {
-        Some(queue) => Action::Worker { queue: queue.clone() },
-        None => Action::Command { argv: Vec::new(), cwd: None },
-    };
-    let on_dead_letter = rec.tells_of_death.then(crate::flows::obituary);
-    Submission {
-        org: rec.org.clone(),
-        env: rec.env.clone(),
-        flow: rec.flow.clone(),
-        trigger: rec.trigger,
-        rerun_of: Some(id),
-        budget: rec.budget,
-        retry: Some(rec.retry),
-        timeouts: Some(rec.timeouts),
-        model: rec.model.clone(),
-        group: rec.group.clone(),
-        about: rec.about,
-        // What could not be carried out when it was admitted still cannot.
-        invalid: (rec.invalid && rec.attempt == 0).then(|| Fault::new("template", "not whole")),
-        ..Submission::of(fresh, rec.runtime.clone(), Work { on_dead_letter, ..Work::of(action) })
     }
 }

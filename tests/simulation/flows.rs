@@ -1,5 +1,6 @@
 //! The flows of every life: real files, read by the product, and what their triggers carry.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use dwell::engine::Timetable;
@@ -155,7 +156,7 @@ impl Delivery {
 
 /// What is sent when somebody dies.
 pub fn obituary() -> HttpRequest {
-    HttpRequest { url: "http://told".to_owned(), method: "POST".to_owned(), headers: Default::default() }
+    HttpRequest { url: "http://told".to_owned(), method: "POST".to_owned(), headers: BTreeMap::new() }
 }
 
 /// Starts so many milliseconds apart.

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use dwell::engine::{Answer, Burst, Claim, Filter, Flow, NOTIFY, Org, Pacing, Rate, Request, Settings};
+use dwell::engine::{Answer, Claim, Engine, Filter, Request};
 use dwell::model::*;
 use dwell::store::local::Options;
 
-use crate::asks::{Ask, Row};
+use crate::asked::settings;
+use crate::asks::Ask;
 use crate::common::T0;
-use crate::flows;
 use crate::model::{Held, Model, Rules, Violation, Waiting, must};
 use crate::rig::{DiskFault, Rig};
 use crate::rough::Rough;
@@ -18,8 +18,6 @@ use crate::script::{Setup, Step, Who};
 use crate::ticks::Told;
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// Rounds in which everything must come to an end once nothing is in its way.
-const ROUNDS_MAX: usize = 2_000;
 
 /// A life, up to where it is.
 pub struct Life {
@@ -28,14 +26,14 @@ pub struct Life {
     pub rough: Rough,
     /// The steps taken, each about somebody who is named.
     pub trail: Vec<Step>,
-    names: BTreeMap<RecordId, String>,
-    asks: Vec<Ask>,
+    pub names: BTreeMap<RecordId, String>,
+    pub asks: Vec<Ask>,
     claims: Vec<(String, Request)>,
     key: Option<u8>,
     unreadable: Option<u32>,
     /// Nothing was done yet since it was opened.
     fresh: bool,
-    policy: Policy,
+    pub policy: Policy,
 }
 
 /// Lives a script to its end, and to the end of everything in it. `Err`: what must not be, and the steps up to it.
@@ -61,41 +59,6 @@ pub fn live(
         Ok(()) => Ok(life.rough),
         Err(violation) => Err((violation, life.trail)),
     }
-}
-
-fn settings(setup: &Setup) -> (Settings, Rules) {
-    let mut settings = Settings::default();
-    let runtimes = [("claude", 2), ("shell", 4), (NOTIFY, 2)];
-    settings.runtimes = runtimes.map(|(name, max)| (name.into(), max)).into();
-    let pacing = Pacing { ramp: setup.ramp, by_model: setup.by_model };
-    settings.pacing = runtimes.map(|(name, _)| (name.into(), pacing)).into();
-    settings.retention = HOUR * u32::try_from(setup.retention_hours).unwrap();
-    settings.policy.limits.jitter = Duration::from_secs(setup.limits_jitter_seconds);
-    settings.queued_max = setup.queued_max;
-    settings.mode = setup.mode;
-    settings.flows = flows::NAMES.map(|name| (name.into(), Flow { mode: None })).into();
-    let rate = Rate { window: Duration::from_millis(200), threshold: 2, hold: Duration::from_millis(500) };
-    settings.burst = Burst { rate, drain_batch: 1, drain_concurrency: 3, ..Burst::default() };
-    let org = |burst, weight| Org { burst, weight, queued_max: setup.env_queued_max };
-    let orgs = [("o0", setup.burst, 1), ("o1", setup.burst, 1), ("o2", false, 2), ("o3", false, 1)];
-    settings.orgs = orgs.map(|(name, burst, weight)| (name.into(), org(burst, weight))).into();
-    let period = setup.period_hours * 3_600_000;
-    settings.schedules = [flows::Every::shared("clock", period)].into();
-    let rules = Rules {
-        concurrency: settings.runtimes.clone(),
-        by_model: setup.by_model,
-        ramp: setup.ramp,
-        retention: settings.retention,
-        limits_jitter: settings.policy.limits.jitter,
-        queued_max: setup.queued_max.into(),
-        env_queued_max: setup.env_queued_max.into(),
-        burst_orgs: orgs.iter().filter(|(_, burst, _)| *burst).map(|(name, ..)| (*name).into()).collect(),
-        weights: orgs.map(|(name, _, weight)| (name.into(), weight)).into(),
-        periods: [("clock".into(), period)].into(),
-        mode: setup.mode,
-        never: None,
-    };
-    (settings, rules)
 }
 
 impl Life {
@@ -158,7 +121,7 @@ impl Life {
             }
             Step::ToNext { early } => {
                 self.rough.note("to the deadline");
-                let next = self.rig.engine.as_ref().and_then(|engine| engine.next_wake());
+                let next = self.rig.engine.as_ref().and_then(Engine::next_wake);
                 let limit = self.rig.clock.after(HOUR * 24 * 9);
                 if let Some(next) = next.filter(|next| *next <= limit) {
                     let next = Time::from_millis(next.millis() - u64::from(*early));
@@ -205,7 +168,7 @@ impl Life {
         }
     }
 
-    fn claim(&mut self, worker: &str, queue: &str, max: usize, wait: Duration, lease: Duration) {
+    pub fn claim(&mut self, worker: &str, queue: &str, max: usize, wait: Duration, lease: Duration) {
         let listener = self.rig.listener(worker);
         self.claims.retain(|(other, _)| other != worker);
         let claim = Claim { worker: worker.to_owned(), queue: queue.into(), max, wait, lease, listener };
@@ -225,70 +188,8 @@ impl Life {
         Ok(())
     }
 
-    fn asked(&mut self, step: &Step, who: Option<RecordId>) -> Result<Ask, Violation> {
-        let now = self.rig.clock.max(self.model.now);
-        let id = who.unwrap_or(RecordId::session(0));
-        let attempt = |late: bool| {
-            let latest = self.model.records.get(&id).map_or(1, |rec| rec.attempt);
-            latest.saturating_sub(u32::from(late))
-        };
-        let row = |row: &str| match Runtime::model_of(row) {
-            Some((runtime, model)) => Row { runtime: runtime.into(), model: Some(model.into()) },
-            None => Row { runtime: row.into(), model: None },
-        };
-        Ok(match step {
-            Step::Submit(session) => {
-                let submission = session.submission();
-                self.names.insert(submission.id, format!("s{}", session.number));
-                Ask::Submit(Box::new(submission))
-            }
-            Step::Deliver(delivery) => {
-                let id = TriggerId((u128::from(T0) << 80) | (1 << 70) | u128::from(delivery.number));
-                let (trigger, runs) = delivery.trigger(id, now, &self.policy);
-                let wanted = delivery.wanted();
-                must!(runs.len() == wanted, "flows make the runs asked for", "{} of {wanted}", runs.len());
-                for (nth, run) in runs.iter().enumerate() {
-                    self.names.insert(run.id, format!("t{}.{nth}", delivery.number));
-                }
-                let corrupt = delivery.corrupt != flows::Corrupt::Not;
-                self.rough.note(if corrupt { "corrupt trigger" } else { "trigger" });
-                Ask::Trigger { trigger: Box::new(trigger), runs, spool: delivery.spool }
-            }
-            Step::Report { late, say, .. } => {
-                Ask::Report { id, attempt: attempt(*late), report: say.report(now) }
-            }
-            Step::Charge { late, calls, .. } => Ask::Charge { id, attempt: attempt(*late), calls: *calls },
-            Step::Command { command, .. } => Ask::Command { id, command: *command },
-            Step::TopUp { measure, amount, .. } => Ask::TopUp { id, measure: *measure, amount: *amount },
-            Step::Rerun { number, .. } => {
-                let fresh = RecordId { kind: id.kind, ulid: (u128::from(T0) << 80) | u128::from(*number) };
-                self.names.insert(fresh, format!("s{number}"));
-                Ask::Rerun { id, fresh }
-            }
-            Step::Pause { row: name, seconds } => {
-                let until = seconds.map_or(Time::MAX, |seconds| now.after(Duration::from_secs(seconds)));
-                Ask::Pause { row: row(name), until }
-            }
-            Step::Resume { row: name } => Ask::Resume { row: row(name) },
-            Step::Stop { seconds } => Ask::Stop { until: now.after(Duration::from_secs(*seconds)) },
-            Step::Drain { scope, seconds } => {
-                Ask::Drain { scope: scope.parse().unwrap(), timeout: Duration::from_secs(*seconds) }
-            }
-            Step::Undrain { scope } => Ask::Undrain { scope: scope.parse().unwrap() },
-            Step::Mode { flow, mode } => Ask::Mode { flow: flow.map(Name::from), mode: *mode },
-            Step::RedriveAll { cause } => Ask::RedriveAll { cause: *cause },
-            Step::Pace { number, cause, per_minute } => Ask::Pace {
-                id: RedriveId(u128::from(*number)),
-                cause: *cause,
-                pace: Pace { count: *per_minute, period: Duration::from_secs(60) },
-            },
-            Step::StopPace { number } => Ask::StopPace { id: RedriveId(u128::from(*number)) },
-            other => panic!("{other} is no request"),
-        })
-    }
-
     /// Hands in what waits, and follows what comes of it.
-    fn tick(&mut self) -> Held {
+    pub fn tick(&mut self) -> Held {
         let asks = std::mem::take(&mut self.asks);
         let mut requests: Vec<Request> = asks.iter().map(Ask::request).collect();
         let now = self.rig.clock.max(self.model.now);
@@ -349,7 +250,7 @@ impl Life {
     }
 
     /// dwell is gone; if a commit failed, the disk says whether it landed.
-    fn reopen(&mut self, failed: Option<(Vec<Ask>, Time)>) -> Held {
+    pub fn reopen(&mut self, failed: Option<(Vec<Ask>, Time)>) -> Held {
         self.rig.crash();
         let mut opened = Err("closed".to_owned());
         if let Some(reads) = self.unreadable.take() {
@@ -389,7 +290,7 @@ impl Life {
     }
 
     /// The records and counts of the engine, against the model.
-    fn look(&mut self) -> Held {
+    pub fn look(&mut self) -> Held {
         self.rig.heal();
         // What a crash left to do comes first; a look shows what was done.
         if std::mem::take(&mut self.fresh) || self.rig.clock > self.model.now {
@@ -420,55 +321,12 @@ impl Life {
     /// The engine will wake up in time.
     fn wakes(&self) -> Held {
         let now = self.model.now;
-        let wake = self.rig.engine.as_ref().and_then(|engine| engine.next_wake());
+        let wake = self.rig.engine.as_ref().and_then(Engine::next_wake);
         let moment = self.model.next_moment();
         let idle = self.model.idle().map(|_| now.after(Duration::from_secs(1)));
         let needed = [moment, idle].into_iter().flatten().min();
         let right = needed.is_none_or(|needed| wake.is_some_and(|wake| wake <= needed));
         must!(right, "it wakes in time", "at {wake:?}, and something is due at {needed:?}; it is {now:?}");
         Ok(())
-    }
-
-    /// Once nothing is in its way, everything comes to an end: nothing waits for what never comes.
-    fn settle(&mut self) -> Held {
-        self.rig.heal();
-        if self.model.holds.stopping {
-            self.reopen(None)?;
-        }
-        self.asks =
-            self.model.holds.drains.iter().map(|scope| Ask::Undrain { scope: scope.clone() }).collect();
-        let rows = self.model.holds.windows.iter().filter(|(_, window)| window.paused.is_some());
-        let rows = rows.map(|(name, _)| match Runtime::model_of(name) {
-            Some((runtime, model)) => Row { runtime: runtime.into(), model: Some(model.into()) },
-            None => Row { runtime: name.clone(), model: None },
-        });
-        self.asks.extend(rows.map(|row| Ask::Resume { row }));
-        for round in 0..ROUNDS_MAX {
-            let done = |(id, rec): (RecordId, &crate::rules::Rec)| {
-                let report = Report::Succeeded { result: None };
-                Ask::Report { id, attempt: rec.attempt, report }
-            };
-            let ended: Vec<Ask> = self.model.outstanding().map(done).collect();
-            if ended.is_empty() && round > 1 {
-                let over = |rec: &crate::rules::Rec| rec.finished() || rec.state == StateName::DeadLettered;
-                if self.model.records.values().all(over) && self.model.calm.is_empty() {
-                    return Ok(());
-                }
-                let step = self.model.now.after(Duration::from_secs(1));
-                let next = if self.model.idle().is_some() { Some(step) } else { self.model.next_change() };
-                let next = next.unwrap_or(step);
-                self.rig.clock = self.rig.clock.max(next);
-            }
-            self.asks.extend(ended);
-            for queue in ["q1", "q2"] {
-                self.claim(queue, queue, 9, HOUR * 10, HOUR);
-            }
-            self.tick()?;
-            if round % 8 == 0 {
-                self.look()?;
-            }
-        }
-        let left: Vec<_> = self.model.records.iter().filter(|(_, rec)| !rec.finished()).collect();
-        Err(Violation { rule: "everything comes to an end", words: format!("{left:?}") })
     }
 }

@@ -12,6 +12,7 @@
 )]
 
 mod answers;
+mod asked;
 mod asks;
 #[path = "../common/mod.rs"]
 mod common;
@@ -24,8 +25,10 @@ mod rig;
 mod rough;
 mod rules;
 mod script;
+mod settle;
 mod shrink;
 mod ticks;
+mod verdicts;
 
 use std::cell::Cell;
 use std::sync::Mutex;

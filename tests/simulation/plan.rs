@@ -115,10 +115,9 @@ impl Planner {
     fn faults(&mut self) {
         let torn = self.setup.local == Some(false);
         let fault = match self.roll(16) {
-            0 if torn => DiskFault::Torn { at: self.roll(1 << 20), garbage: self.one_in(2) },
+            0 | 2 if torn => DiskFault::Torn { at: self.roll(1 << 20), garbage: self.one_in(2) },
             0 => DiskFault::Lost,
             1 => DiskFault::Landed,
-            2 if torn => DiskFault::Torn { at: self.roll(1 << 20), garbage: self.one_in(2) },
             _ => return,
         };
         self.steps.push(Step::Disk(fault));
@@ -157,7 +156,7 @@ impl Planner {
         let org = self.of(&ORGS);
         for _ in 0..6 {
             let delivery = Delivery { org, items: 1, dedup: u32::MAX, ..self.delivery() };
-            self.deliver(delivery);
+            self.deliver(&delivery);
         }
     }
 
@@ -169,7 +168,7 @@ impl Planner {
             0..9 => Step::Submit(self.session()),
             9..17 => {
                 let delivery = self.delivery();
-                return self.deliver(delivery);
+                return self.deliver(&delivery);
             }
             17..40 => Step::Report { who: self.whose(), late: self.one_in(9), say: self.says() },
             40..46 => {
@@ -314,10 +313,10 @@ impl Planner {
         }
     }
 
-    fn deliver(&mut self, delivery: Delivery) {
+    fn deliver(&mut self, delivery: &Delivery) {
         let number = u32::try_from(self.deliveries.len()).unwrap();
         let dedup = if delivery.dedup == u32::MAX { number } else { delivery.dedup };
-        let delivery = Delivery { number, dedup, ..delivery };
+        let delivery = Delivery { number, dedup, ..delivery.clone() };
         self.deliveries.push(delivery.clone());
         self.steps.push(Step::Deliver(delivery));
     }

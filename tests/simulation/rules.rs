@@ -74,6 +74,7 @@ pub const ESTIMATE: Duration = Duration::from_secs(3600);
 pub const MAX_WAIT: Duration = Duration::from_secs(8 * 24 * 3600);
 
 /// What the model holds of one record.
+#[allow(clippy::struct_excessive_bools, reason = "facts that are told one by one")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rec {
     pub state: StateName,

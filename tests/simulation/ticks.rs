@@ -61,7 +61,7 @@ impl Model {
         for (nth, ask) in told.asks.iter().enumerate() {
             self.ask(ask, told.answers.map(|answers| &answers[nth]), &mut steps)?;
         }
-        while let Some(step) = steps.rest.next() {
+        for step in steps.rest.by_ref() {
             self.unasked(&step)?;
         }
         self.hear_claims(told.answers.is_some(), told.claims)?;
