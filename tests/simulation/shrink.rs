@@ -7,7 +7,7 @@ use crate::model::Violation;
 use crate::script::{Setup, Step};
 
 /// Lives that may be lived to find it.
-const TRIES_MAX: usize = 3_000;
+const TRIES_MAX: usize = 1_500;
 
 /// A failure and the shortest script that was found for it.
 pub struct Story {
