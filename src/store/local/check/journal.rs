@@ -112,7 +112,7 @@ pub(super) fn survey(
         let place = (nth, segment.first, nth + 1 == count);
         next = Some(read(place, acknowledged, &bytes, seed, &mut survey, &mut |sequence, event| {
             watch.event(sequence, event, findings);
-        }));
+        })?);
     }
     Ok(survey)
 }
@@ -125,7 +125,7 @@ fn read(
     seed: u32,
     survey: &mut Survey,
     event: &mut dyn FnMut(u64, &[u8]),
-) -> u64 {
+) -> Result<u64, StoreError> {
     let (mut rest, mut start) = (bytes, 0);
     loop {
         let mut run = Run { segment: nth, first: next, next, start, end: start };
@@ -133,6 +133,10 @@ fn read(
         while let Some((header, body)) =
             frame::first(seed, rest).filter(|(header, _)| header.sequence == run.next)
         {
+            if let Some(found) = frame::newer(body) {
+                let file = survey.segments.get(nth).map(|segment| segment.path.clone()).unwrap_or_default();
+                return Err(StoreError::Format { file, found: found.into(), newest: frame::V1.into() });
+            }
             if frame::decode(body, |_, _| {}, |bytes| event(run.next, bytes)).is_none() {
                 strange = true;
                 break;
@@ -150,10 +154,10 @@ fn read(
         if strange {
             let what = format!("commit {next} is of a layout this build does not know");
             survey.breaks.push(broken(what, false));
-            return next;
+            return Ok(next);
         }
         if rest.iter().all(|byte| *byte == 0) {
-            return next;
+            return Ok(next);
         }
         if let Some((offset, sequence)) = later_frame(seed, rest, next) {
             let what = format!("commit {next} is bad, but commit {sequence} after it is good");
@@ -171,7 +175,7 @@ fn read(
             (format!("commit {next} is bad, but all up to commit {acknowledged} were acknowledged"), false)
         };
         survey.breaks.push(broken(what, torn));
-        return next;
+        return Ok(next);
     }
 }
 
