@@ -27,16 +27,24 @@ pub fn read(
     from: &mut dyn Read,
     see: &mut dyn FnMut(Part<'_>) -> Result<(), BackupError>,
 ) -> Result<Contents, BackupError> {
-    let mut moment = None;
+    let (mut moment, mut unknown) = (None, None);
     let about = backup::read(from, &mut |part| {
         match part {
             Part::Begin { .. } => {}
             Part::Row(key, value) => moment = Moment::of(key, Some(value)).or(moment),
-            Part::Commit(_, frame) => moment = moment_of(frame).or(moment),
+            Part::Commit(commit, frame) => {
+                if !restore::writes(frame, |key, value| moment = Moment::of(key, value).or(moment)) {
+                    unknown.get_or_insert(commit);
+                    return Ok(());
+                }
+            }
         }
         see(part)
     })?;
-    Ok(Contents { about, moment })
+    match unknown {
+        Some(commit) => Err(BackupError::Layout { commit, version: about.version }),
+        None => Ok(Contents { about, moment }),
+    }
 }
 
 /// When a commit was decided, if it says so.
@@ -147,5 +155,62 @@ impl Drop for NewFile {
             // What cannot be removed is written over by the next one.
             fs::remove_file(&self.partial).unwrap_or_default();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::model::Time;
+    use crate::store::StoreError;
+    use crate::store::backup::Base;
+
+    /// A store whose only commit is this.
+    struct One(&'static [u8]);
+
+    impl Base for One {
+        fn hand_out(
+            &self,
+            take: &mut dyn FnMut(Part<'_>) -> ControlFlow<()>,
+        ) -> Result<Option<u64>, StoreError> {
+            let parts = [Part::Begin { seed: 1, since: 6 }, Part::Commit(7, self.0)];
+            Ok(parts.into_iter().all(|part| take(part).is_continue()).then_some(7))
+        }
+    }
+
+    fn taken(frame: &'static [u8]) -> anyhow::Result<Contents> {
+        let mut file = Vec::new();
+        backup::write(&One(frame), Time::ZERO, "9.9.9", &mut file)?;
+        let mut copied = Vec::new();
+        let contents = copy(&mut file.as_slice(), &mut copied, |_, _| {})?;
+        assert_eq!(copied, file);
+        Ok(contents)
+    }
+
+    #[test]
+    fn a_commit_of_a_newer_build_is_refused_by_who_wrote_it() {
+        assert_eq!(taken(&[1, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap().about.commit, 7);
+        let refused = taken(&[2, 0, 0]).unwrap_err().to_string();
+        let expected = "commit 7 is of a layout this build does not know: it was written by dwell 9.9.9";
+        assert_eq!(refused, expected);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_that() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut file = Vec::new();
+        backup::write(&One(&[1, 0, 0, 0, 0, 0, 0, 0, 0]), Time::ZERO, "", &mut file).unwrap();
+        let error = copy(&mut file.as_slice(), &mut Full, |_, _| {}).unwrap_err();
+        assert_eq!(format!("{error:#}"), "cannot write the backup: no storage space");
     }
 }

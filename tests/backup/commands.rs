@@ -1,7 +1,7 @@
 //! `dwell backup` and `dwell restore`, the real binary: what they leave behind, and what they refuse.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -171,7 +171,8 @@ fn stuck(bytes: Vec<u8>, go_on: crossbeam_channel::Receiver<()>) -> String {
     let url = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        stream.read(&mut [0; 4096]).unwrap();
+        let asked = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+        asked.take_while(|line| !line.is_empty()).for_each(drop);
         let length = bytes.len() * 2;
         write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").unwrap();
         stream.write_all(&bytes).unwrap();
@@ -197,7 +198,7 @@ fn a_backup_that_breaks_off_leaves_no_file_under_its_name() {
 
     // kill -9, when half of it has come.
     let (hang_up, go_on) = crossbeam_channel::bounded(1);
-    let many = [7; 1 << 16];
+    let many = vec![7; 1 << 16];
     let url = stuck([&whole[..whole.len() / 2], &many].concat(), go_on);
     let mut child: Child = Command::new(DWELL)
         .args(["backup", "file", "--server", &url])

@@ -37,7 +37,7 @@ fn unpacked(mut file: &[u8]) -> (Rows, About) {
             Part::Begin { .. } => {}
             Part::Row(key, value) => write(&mut rows, key, Some(value)),
             Part::Commit(_, frame) => {
-                assert!(restore::writes(frame, |key, value| write(&mut rows, key, value)))
+                assert!(restore::writes(frame, |key, value| write(&mut rows, key, value)));
             }
         }
         Ok(())

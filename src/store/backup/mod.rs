@@ -81,6 +81,14 @@ pub enum BackupError {
         /// Its format.
         found: u32,
     },
+    /// A newer build wrote its commits otherwise.
+    #[error("commit {commit} is of a layout this build does not know: it was written by dwell {version}")]
+    Layout {
+        /// Which.
+        commit: u64,
+        /// Who wrote it.
+        version: String,
+    },
     /// It is not as it was written.
     #[error("it is damaged at byte {offset}: {reason}")]
     Damaged {

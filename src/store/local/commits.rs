@@ -65,6 +65,10 @@ impl Commits {
         if !header.vouches_for(self.seed, &self.body) {
             return Ok(Found::Bad);
         }
+        if let Some(found) = frame::newer(&self.body) {
+            let file = self.path.clone();
+            return Err(StoreError::Format { file, found: found.into(), newest: frame::V1.into() });
+        }
         if frame::decode(&self.body, |_, _| {}, |_| {}).is_none() {
             let reason = format!("commit {} is of a layout this build does not know", self.next);
             return Err(self.corrupt(reason));
