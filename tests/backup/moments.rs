@@ -78,6 +78,8 @@ fn a_store_whose_table_is_damaged_comes_back_from_its_backup_and_its_journal() {
         (&document["states"], &document["at"]),
         (&json!({"queued": 4}), &json!("2026-11-21T10:03:00.000Z"))
     );
+    let checked = dwell(dir.path(), &["check", "--data", "rebuilt"]);
+    assert!(checked.status.success(), "{checked:?}");
     let server = Server::start(dir.path(), &["--data", "rebuilt", "--test-clock", "2026-11-21T10:00:00Z"]);
     assert_eq!(server.get("/v1/sessions").body["items"].as_array().unwrap().len(), 4);
     assert_eq!(server.get("/v1/sessions?key=3").body["items"].as_array().unwrap().len(), 1);

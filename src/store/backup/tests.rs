@@ -1,3 +1,5 @@
+//! The file itself: whole, cut, changed, foreign.
+
 use super::*;
 
 /// Hands out what it was made of.
