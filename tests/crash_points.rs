@@ -44,7 +44,11 @@ fn a_crash_at_any_point_loses_nothing_acknowledged() {
     if let Some(dir) = std::env::var_os(STORE) {
         return commit_until_killed(Path::new(&dir));
     }
-    for point in CRASH_POINTS {
+    // The others are passed by a whole server alone: `tests/crash.rs`.
+    let of_a_store = |point: &&str| {
+        ["segment.", "open.", "journal.", "checkpoint."].iter().any(|place| point.starts_with(place))
+    };
+    for point in CRASH_POINTS.into_iter().filter(of_a_store) {
         let dir = tempfile::tempdir().unwrap();
         let store = dir.path().join("store");
         // Each round starts from what the crash before left.

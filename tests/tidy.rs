@@ -19,12 +19,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("engine", &["model", "machine", "pace", "store"]),
     ("exec", &["model", "store"]),
     ("shell", &["model", "flow", "store", "engine", "exec"]),
+    ("fixture", &["store"]),
 ];
 
 /// What may be seen of a layer by another that is let in only through one door.
 const DOORS: &[(&str, &str, &[&str])] = &[
-    // Executors see that something is durable, never bytes.
-    ("exec", "store", &["store::Durable"]),
+    // Executors see that something is durable, never bytes; a test may end the process in them.
+    ("exec", "store", &["store::Durable", "store::crash_point"]),
     // The shell opens the store and hands it to the engine; from then on it talks to the handle.
     (
         "shell",
@@ -37,9 +38,12 @@ const DOORS: &[(&str, &str, &[&str])] = &[
             "store::Stored",
             // A backup goes from the store to a file, and back into a new store, beside the engine.
             "store::backup",
+            "store::crash_point",
             "store::local",
         ],
     ),
+    // The fixture knows dwell as anybody does: a process that speaks HTTP.
+    ("fixture", "store", &["store::CRASH_AT", "store::CRASH_POINTS"]),
 ];
 
 /// What occurs nowhere: every wait is a durable deadline, or blocks on what it waits for.

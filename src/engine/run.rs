@@ -8,6 +8,7 @@ use super::request::Arrival;
 use super::settings::ARRIVALS_PER_TICK_MAX;
 use super::tick::{Engine, Released};
 use crate::model::Time;
+use crate::store::crash_point;
 
 /// Time as the loop needs it.
 pub trait Clock {
@@ -33,6 +34,7 @@ pub fn run(
 ) -> Result<Engine, EngineError> {
     let mut tick = |engine: Engine, arrivals: Vec<Arrival>| -> Result<(Engine, u64), EngineError> {
         let (engine, released) = engine.tick(clock.now(), arrivals)?;
+        crash_point("engine.after_commit");
         let transitions = released.transitions.get().len() as u64;
         release(released);
         Ok((engine, transitions))

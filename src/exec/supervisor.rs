@@ -21,6 +21,7 @@ use super::lines::{self, Output, Stream};
 use super::logs::Log;
 use super::{held, process};
 use crate::model::Report;
+use crate::store::crash_point;
 
 /// Lines read and not yet looked at, of both streams; a child that writes faster waits in its pipe.
 const LINES_QUEUED_MAX: usize = 64;
@@ -78,6 +79,7 @@ impl<'a> Supervisor<'a> {
                 return Err(error);
             }
         };
+        crash_point("exec.after_spawn");
         let gate = child.stdin.take();
         let supervisor = Supervisor {
             attempt,
@@ -178,6 +180,7 @@ impl<'a> Supervisor<'a> {
     /// of its own, because the child may read it late or never.
     fn release(&mut self) {
         let Some(mut stdin) = self.gate.take() else { return };
+        crash_point("exec.before_gate");
         let mut bytes = held::GATE.to_vec();
         bytes.append(&mut self.payload);
         let fits = bytes.len() <= PIPE_BYTES_MIN;
@@ -188,6 +191,7 @@ impl<'a> Supervisor<'a> {
         self.phase = Phase::Running;
         if fits {
             write();
+            crash_point("exec.after_gate");
         } else if let Err(error) = thread::Builder::new().name("payload".to_owned()).spawn(write) {
             self.reader = None;
             self.attempt.tell(not_spawned(&error));

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::store::crash_point;
+
 /// The header by which a client that found the address in a store says which store that was.
 pub const STORE_HEADER: &str = "dwell-store";
 
@@ -16,6 +18,7 @@ pub fn store_header(data: &Path) -> String {
 pub fn write(data: &Path, url: &str) -> io::Result<()> {
     let partial = data.join("address.new");
     std::fs::write(&partial, format!("{url}\n"))?;
+    crash_point("address.before_rename");
     std::fs::rename(partial, file(data))
 }
 

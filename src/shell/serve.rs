@@ -27,7 +27,7 @@ use crate::engine::{self, Answer, Engine, EngineError, Flipped, Handle, Inbox, R
 use crate::exec::{self, Exec};
 use crate::flow::Flow;
 use crate::model::{Missing, Name, Scope, Time, Transition};
-use crate::store::{Stored as _, local};
+use crate::store::{Stored as _, crash_point, local};
 
 /// How long answers under way may take once the engine has stopped.
 const HTTP_GRACE: Duration = Duration::from_secs(2);
@@ -240,9 +240,11 @@ impl Running {
         if let Some(http) = self.http {
             http.stop(HTTP_GRACE);
         }
+        crash_point("stop.after_http");
         self.exec.shutdown(self.kill_after);
         self.handle.close();
         let ended = self.engine.join().map_err(|_| anyhow!("the engine panicked; see the log"))?;
+        crash_point("stop.after_close");
         let removed = address::remove(&self.data);
         // Why the engine ended says more than what its end left behind.
         ended
@@ -289,6 +291,7 @@ impl Thread {
             }
             reply.into_inner()(answer);
         }
+        crash_point("release.after_replies");
         for effect in released.effects.each() {
             self.exec.carry_out(effect);
         }

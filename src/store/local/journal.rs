@@ -61,6 +61,7 @@ impl Journal {
             }
             grown => grown.map(|()| segment_bytes.max(there))?,
         };
+        crash_point("open.after_cut");
         let (end, next) = (tail.end, tail.next);
         Ok(Journal { dir, seed, segment_bytes, reserve, segment, file, room, end, next, frame: Vec::new() })
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FallocateFlags;
 
 use super::files::{failed, sync_dir};
-use crate::store::StoreError;
+use crate::store::{StoreError, crash_point};
 
 /// A segment file by the sequence its first frame has, or will have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +29,7 @@ impl Segment {
             .write(true)
             .open(&self.path)
             .map_err(failed("create", &self.path))?;
+        crash_point("segment.after_create");
         self.grow(&file, bytes)?;
         sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
         Ok(file)
