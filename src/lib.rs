@@ -13,6 +13,8 @@
 //! - [`exec`]    L3 carries attempts out: child processes, agents' streams, http requests, captured logs
 //! - [`shell`]   L4 the world: command line, configuration, clock, signals, HTTP
 //!
+//! Beside them, only with the feature of its name: `fixture`, which kills a server and looks what is left.
+//!
 //! `tests/tidy.rs` holds the layers as data and fails on a new edge.
 //!
 //! What must always be true is listed in `schema/states.md` (generated from [`machine`]) and in the README's
@@ -20,6 +22,8 @@
 
 pub mod engine;
 pub mod exec;
+#[cfg(feature = "fixture")]
+pub mod fixture;
 pub mod flow;
 pub mod machine;
 pub mod model;
