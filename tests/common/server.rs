@@ -1,20 +1,29 @@
 //! The real binary as a server on a real store, spoken to over HTTP.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
+use dwell::fixture;
+pub use dwell::fixture::{Answer, client};
 use serde_json::Value;
 
 pub const DWELL: &str = env!("CARGO_BIN_EXE_dwell");
 
-/// A running `dwell serve`; killed with SIGKILL when dropped.
-pub struct Server {
-    pub child: Child,
-    pub url: String,
-    /// Open as long as the server runs, as a terminal would be.
-    _stdout: ChildStdout,
+/// The fixture's server, whose every request must be answered.
+pub struct Server(fixture::Server);
+
+impl Deref for Server {
+    type Target = fixture::Server;
+    fn deref(&self) -> &fixture::Server {
+        &self.0
+    }
+}
+
+impl DerefMut for Server {
+    fn deref_mut(&mut self) -> &mut fixture::Server {
+        &mut self.0
+    }
 }
 
 impl Server {
@@ -25,37 +34,28 @@ impl Server {
 
     /// As [`Server::start`], with what it logs at the end of `<dir>/log`.
     pub fn logged(dir: &Path, args: &[&str]) -> Server {
-        let log = File::options().create(true).append(true).open(dir.join("log")).unwrap();
-        Server::spawn(Server::command(dir, args).stderr(log))
+        Server::spawn(&mut fixture::Server::logged(Server::command(dir, args), dir).unwrap())
     }
 
     /// How one is started, on a free port.
     pub fn command(dir: &Path, args: &[&str]) -> Command {
-        let mut command = Command::new(DWELL);
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(args).current_dir(dir);
+        let mut command = fixture::Server::command(Path::new(DWELL), dir);
+        command.args(args);
         command
     }
 
     pub fn spawn(command: &mut Command) -> Server {
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let at = line.find("http://127.0.0.1:").expect("the server says where it listens");
-        let url = line[at..].split_whitespace().next().unwrap().trim_end_matches([',', '/']).to_owned();
-        Server { child, url, _stdout: stdout.into_inner() }
+        Server(fixture::Server::spawn(command).expect("the server says where it listens"))
     }
 
     /// SIGKILL, and gone.
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.0.kill().unwrap();
     }
 
     /// SIGTERM, without waiting for what comes of it.
     pub fn ask_to_stop(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.0.ask_to_stop().unwrap();
     }
 
     /// SIGTERM, and its exit.
@@ -124,24 +124,9 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-/// A status and a JSON body (null when there is none).
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub body: Value,
-}
-
 /// One request; `None` when the server is not there (any more).
 pub fn request(method: &str, url: &str, body: Option<&Value>) -> Option<Answer> {
-    let bytes = body.map(Value::to_string).unwrap_or_default();
-    send(method, url, &[("content-type", "application/json")], bytes.as_bytes())
+    fixture::request(method, url, body).ok()
 }
 
 /// One request with its headers and raw body.
@@ -149,14 +134,7 @@ pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> O
     send_by(&client(), method, url, headers, body)
 }
 
-/// A client that keeps its connection, for who has many requests.
-pub fn client() -> ureq::Agent {
-    let config = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(std::time::Duration::from_secs(60)));
-    config.build().into()
-}
-
+/// As [`send`], on a client that keeps its connection.
 pub fn send_by(
     agent: &ureq::Agent,
     method: &str,
@@ -164,14 +142,7 @@ pub fn send_by(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Option<Answer> {
-    let mut request = ureq::http::Request::builder().method(method).uri(url);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let mut response = agent.run(request.body(body.to_vec()).unwrap()).ok()?;
-    let status = response.status().as_u16();
-    let text = response.body_mut().read_to_string().ok()?;
-    Some(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
+    fixture::send(agent, method, url, headers, body).ok()
 }
 
 /// A directory with a `dwell.toml`, removed when dropped.
