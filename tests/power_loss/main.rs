@@ -42,7 +42,7 @@ const COMMITS: &str = "DWELL_TEST_COMMITS";
 const COMMITS_OF_FIRST_LIFE: u64 = 160;
 const COMMITS_OF_SECOND_LIFE: u64 = 40;
 
-const IMAGES: u64 = 300;
+const IMAGES: u64 = 160;
 
 /// Of one kind of cut.
 const FAILURES_SHOWN_MAX: usize = 10;
@@ -251,7 +251,8 @@ fn torn_tail(story: &Story, recording: &Recording, seed: u64) -> (Tree, u64) {
         let [synced, written, torn] =
             [Cut::Synced, Cut::Written, Cut::Ordered].map(|cut| replay.disk.image(cut, &mut random));
         if journal(&torn) != journal(&synced) && journal(&torn) != journal(&written) {
-            let found = examine(story, &torn, replay.acknowledged.unwrap_or_default()).unwrap();
+            let found = examine(story, &torn, replay.acknowledged.unwrap_or_default());
+            let found = found.unwrap_or_else(|fault| panic!("the journal is torn: {fault}"));
             return (torn, found);
         }
     }
