@@ -57,7 +57,7 @@ fn new_work_is_refused_and_what_was_taken_in_goes_on() {
          a/3 succeeded -> a completed, stop a/3",
     );
     free(&world, 256);
-    check_in(&mut world, "submit d -> d queued, d active/1, start d/1 Original");
+    check_in(&mut world, "submit d runtime=shell -> d queued, d active/1, start d/1 Original");
 }
 
 #[test]
