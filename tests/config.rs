@@ -148,6 +148,21 @@ fn a_drain_that_fills_the_stop_is_refused() {
 }
 
 #[test]
+fn sizes_have_units_and_bounds() {
+    assert_eq!(
+        problems("[store]\nmin_free = \"much\"\nsegment = \"2GiB\"\n"),
+        [
+            "dwell.toml:2: store.min_free: \"much\" is not a size: expected a whole number of KiB, MiB, GiB or TiB, like 64MiB",
+            "dwell.toml:3: store.segment: \"2GiB\" is not accepted here: expected 1 MiB to 1 GiB",
+        ]
+    );
+    let (_file, layers) = in_file("[store]\nmin_free = 0\nsegment = \"4MiB\"\n");
+    let config = Config::load(&layers).unwrap();
+    assert_eq!((config.min_free, config.segment_bytes), (0, 4 << 20));
+    assert!(config.describe().contains("store.segment = \"4MiB\""), "{}", config.describe());
+}
+
+#[test]
 fn a_named_flow_directory_must_be_there() {
     assert_eq!(
         problems("[flows]\ndir = \"/nowhere/at/all\"\n"),
