@@ -67,3 +67,34 @@ pub fn admit_held(record: Record, order: u64, now: Time) -> Record {
     let expires_at = record.expires_at.map(|at| at.after(waited));
     Record { order, created_at: now, updated_at: now, expires_at, state, ..record }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::testing::queued;
+    use super::*;
+
+    fn at(minutes: u64) -> Time {
+        Time::from_millis(1_000_000_000_000).after(Duration::from_mins(minutes))
+    }
+
+    #[test]
+    fn in_shadow_a_record_is_over_at_once_and_says_so() {
+        let shown = shadow(queued(), at(1));
+        assert_eq!(shown, Record { state: State::Completed { at: at(1) }, shadow: true, ..queued() });
+    }
+
+    #[test]
+    fn what_was_held_is_admitted_as_if_it_were_made_then() {
+        let waiting = Record { expires_at: Some(at(60)), ..queued() };
+        let admitted = admit_held(waiting, 7, at(5));
+        let moments = (admitted.created_at, admitted.updated_at, admitted.expires_at);
+        assert_eq!(moments, (at(5), at(5), Some(at(65))));
+        assert_eq!((admitted.order, admitted.state), (7, queued().state));
+
+        let invalid = Record { state: State::DeadLettered { at: at(0), cause: Cause::Invalid }, ..queued() };
+        let dead = admit_held(invalid, 7, at(5)).state;
+        assert_eq!(dead, State::DeadLettered { at: at(5), cause: Cause::Invalid });
+    }
+}

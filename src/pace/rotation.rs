@@ -180,6 +180,19 @@ mod tests {
     }
 
     #[test]
+    fn each_place_is_counted_once_and_knows_what_stands_before_it() {
+        let mut rotation = filled(&[("a", "x", 3), ("a", "y", 1), ("b", "e", 1)]);
+        let (org, env) = (Name::from("a"), Name::from("x"));
+        assert_eq!((rotation.len(), rotation.is_empty()), (5, false));
+        assert_eq!((rotation.place(&org, &env, 3, 9), rotation.place(&org, &env, 3, 1)), ((2, 2), (1, 2)));
+        rotation.insert(&org, &env, 2, RecordId::session(2));
+        assert_eq!(rotation.len(), 5, "it stands there already");
+        rotation.remove(&org, &env, 2);
+        rotation.remove(&org, &env, 2);
+        assert_eq!((rotation.len(), rotation.place(&org, &env, 3, 9)), (4, (1, 2)));
+    }
+
+    #[test]
     fn envs_of_an_org_take_turns_within_its_turns() {
         let mut rotation = filled(&[("a", "x", 2), ("a", "y", 2), ("b", "e", 2)]);
         assert_eq!(take(&mut rotation, 9), [1, 5, 3, 6, 2, 4]);
