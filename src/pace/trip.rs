@@ -147,6 +147,11 @@ mod tests {
     fn a_trip_is_held_for_its_time_and_no_longer() {
         let mut trip = Trip::new(Rate::default());
         assert_eq!(burst(&mut trip, "e", 0, 101), Some(101));
+        let held = |trip: &Trip, millis| trip.held_until(&"o".into(), &"e".into(), at(millis));
+        assert_eq!(
+            (held(&trip, 0), held(&trip, 499), held(&trip, 500)),
+            (Some(at(500)), Some(at(500)), None)
+        );
         assert_eq!(burst(&mut trip, "e", 499, 1), Some(1));
         assert_eq!(burst(&mut trip, "e", 500, 1), None);
     }
