@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dwell::engine::{DrainView, RuntimeView};
 use dwell::model::*;
 
 use crate::model::{Held, Model, must};
 use crate::rules::Rec;
 
 /// One row of a runtime or a model there.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window {
     /// Until when, and whether the provider told.
     pub limited: Option<(Time, bool)>,
@@ -19,6 +20,14 @@ pub struct Window {
 impl Window {
     pub fn holds(self, now: Time) -> bool {
         self.limited.is_some_and(|(until, _)| until > now) || self.paused.is_some_and(|until| until > now)
+    }
+
+    /// What of it holds something now.
+    fn at(self, now: Time) -> Window {
+        Window {
+            limited: self.limited.filter(|(until, _)| *until > now),
+            paused: self.paused.filter(|until| *until > now),
+        }
     }
 
     /// A limit is reported: a told window replaces an estimate, never the reverse; of two alike the longer stays.
@@ -100,6 +109,28 @@ impl Model {
             same && turns && order(other) < order(rec) && self.open(other)
         });
         before.count() < self.group_places(rec)
+    }
+
+    /// The windows, pauses and drained scopes that the engine shows, against the model's.
+    pub fn look_at_holds(&self, views: &[RuntimeView], drains: &[DrainView]) -> Held {
+        let mut shown = BTreeMap::new();
+        for row in views.iter().flat_map(|view| std::iter::once(&view.runtime).chain(&view.models)) {
+            let limited = row.limited.map(|pause| (pause.limit.until, pause.limit.source == Source::Told));
+            shown.insert(row.name.clone(), Window { limited, paused: row.paused_until }.at(self.now));
+        }
+        for (name, window) in &self.holds.windows {
+            let (right, said) = (window.at(self.now), shown.remove(name).unwrap_or_default());
+            must!(said == right, "a window is kept as it was told", "{name}: {said:?}, not {right:?}");
+        }
+        let unheard = shown.iter().find(|(_, window)| window.holds(self.now));
+        must!(unheard.is_none(), "a window is kept as it was told", "{unheard:?}");
+        for view in views {
+            let outstanding = self.outstanding().filter(|(_, rec)| rec.runtime == view.runtime.name).count();
+            must!(view.outstanding as usize == outstanding, "attempts add up", "{view:?}");
+        }
+        let drained: BTreeSet<Scope> = drains.iter().map(|view| view.drain.scope.clone()).collect();
+        must!(drained == self.holds.drains, "drained scopes are kept", "{drained:?}");
+        Ok(())
     }
 
     /// A start on its way: nothing holds it, it is the first in order of its env, and nobody else waits too long.

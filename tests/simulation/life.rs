@@ -299,17 +299,29 @@ impl Life {
         let filter = Filter { limit: Filter::LIMIT_MAX, ..Filter::default() };
         let now = self.rig.clock.max(self.model.now);
         let before = self.model.running();
-        let tick = match self.rig.tick(vec![Request::List(filter), Request::Status]) {
+        let tick = match self.rig.tick(vec![
+            Request::List(filter),
+            Request::Status,
+            Request::Runtimes,
+            Request::Drains,
+        ]) {
             Ok(tick) => tick,
             Err(words) => return Err(Violation { rule: "a healthy disk does not fail", words }),
         };
-        let [Ok(Answer::Page(page)), Ok(Answer::Status(status))] = &tick.answers[..] else {
+        let [
+            Ok(Answer::Page(page)),
+            Ok(Answer::Status(status)),
+            Ok(Answer::Runtimes(runtimes)),
+            Ok(Answer::Drains(drains)),
+        ] = &tick.answers[..]
+        else {
             panic!("{:?}", tick.answers)
         };
         for record in &page.records {
             self.rough.note_state(record.state.name());
         }
         self.model.look(&page.records, status)?;
+        self.model.look_at_holds(runtimes, drains)?;
         self.durable(now, &tick.steps)?;
         let told = Told { asks: &[], answers: Some(&[]), steps: tick.steps, claims: tick.claims };
         self.model.tick(now, told)?;

@@ -115,7 +115,7 @@ impl Planner {
     fn faults(&mut self) {
         let torn = self.setup.local == Some(false);
         let fault = match self.roll(16) {
-            0 | 2 if torn => DiskFault::Torn { at: self.roll(1 << 20), garbage: self.one_in(2) },
+            0 | 2..6 if torn => DiskFault::Torn { at: self.roll(1 << 20), garbage: self.one_in(2) },
             0 => DiskFault::Lost,
             1 => DiskFault::Landed,
             _ => return,
