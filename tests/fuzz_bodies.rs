@@ -128,7 +128,7 @@ fn any_output_is_read_into_reports() {
 
 #[test]
 fn any_operations_leave_an_engine_in_order() {
-    run("engine_ops", 400, engine_ops::check);
+    run("engine_ops", 200, engine_ops::check);
 }
 
 #[test]
@@ -138,5 +138,5 @@ fn any_answer_is_read_into_a_bounded_wait() {
 
 #[test]
 fn any_text_is_a_configuration_or_has_problems() {
-    run("config_file", 2_000, config_file::check);
+    run("config_file", 1_000, config_file::check);
 }
