@@ -132,8 +132,10 @@ fn store_with_a_checkpoint(dir: &Path) {
 fn what_stands_beside_the_rows_is_written_as_frozen() {
     let dir = tempfile::tempdir().unwrap();
     store_with_a_checkpoint(dir.path());
-    let mark = fs::read(dir.path().join("checkpoint")).unwrap();
-    assert_eq!(hex(&mark), hex(&frozen("checkpoint-1.hex", &mark)));
+    for file in ["checkpoint", "acknowledged"] {
+        let mark = fs::read(dir.path().join(file)).unwrap();
+        assert_eq!(hex(&mark), hex(&frozen(&format!("{file}-1.hex"), &mark)));
+    }
 
     let table = sled::Config::new().path(dir.path().join("table")).open().unwrap();
     let contents = table.get("contents").unwrap().unwrap();
