@@ -111,6 +111,15 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// The segments of a store's journal, by their names.
+fn segments(store: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(store.join("journal")).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|kind| kind == "log")).collect();
+    found.sort();
+    found
+}
+
 /// A store, and a place for damaged copies of it.
 struct Suite {
     shape: Shape,
@@ -235,10 +244,8 @@ impl Suite {
     }
 
     fn segments(&self) -> Vec<PathBuf> {
-        let mut found: Vec<_> = fs::read_dir(self.whole().join("journal"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
+        let mut found: Vec<_> =
+            segments(&self.whole()).iter().map(|path| path.file_name().unwrap().to_owned()).collect();
         found.sort();
         found.into_iter().map(|name| Path::new("journal").join(name)).collect()
     }
@@ -351,10 +358,7 @@ fn damaged_small_files_are_refused_or_whole_and_never_less() {
     suite.case("journal: a frame of a newer layout", |dir| {
         let text = fs::read_to_string(dir.join("format")).unwrap();
         let seed = u32::from_str_radix(text.split(' ').nth(2).unwrap(), 16).unwrap();
-        let mut last: Vec<PathBuf> =
-            fs::read_dir(dir.join("journal")).unwrap().map(|entry| entry.unwrap().path()).collect();
-        last.sort();
-        let path = last.pop().unwrap();
+        let path = segments(dir).pop().unwrap();
         let mut bytes = fs::read(&path).unwrap();
         let length = u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize;
         bytes[16] = 2;

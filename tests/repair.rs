@@ -80,8 +80,9 @@ fn fill(dir: &Path) -> Vec<Pair> {
 }
 
 fn segments(store: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(store.join("journal")).unwrap();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let entries = fs::read_dir(store.join("journal")).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|kind| kind == "log")).collect();
     paths.sort();
     paths
 }
