@@ -14,6 +14,7 @@ use dwell::engine::{Burst, Org, QUEUED_MAX};
 use dwell::exec::Adapter;
 use dwell::model::NoticeEvent;
 use dwell::shell::config::{Config, Layers, Origin, keys};
+use dwell::shell::serve::store_options;
 
 fn in_file(text: &str) -> (tempfile::NamedTempFile, Layers) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -43,6 +44,17 @@ fn no_file_is_needed() {
     assert_eq!(config.runtimes["shell"].adapter, Adapter::Plain);
     assert_eq!(config.runtimes["shell"].concurrency, 8);
     assert_eq!(config.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn what_is_kept_of_the_journal_is_as_it_is_configured() {
+    let text = "[store]\narchive = \"/archive\"\n[retention]\nhistory = \"2d\"\nhistory_bytes = \"3MiB\"\n";
+    let (_file, layers) = in_file(text);
+    let options = store_options(&Config::load(&layers).unwrap());
+    assert_eq!(options.archive.as_deref(), Some(Path::new("/archive")));
+    assert_eq!((options.history_bytes_max, options.history_age_max), (3 << 20, Duration::from_hours(48)));
+    let unasked = store_options(&Config::load(&Layers::default()).unwrap());
+    assert_eq!((unasked.archive, unasked.history_bytes_max), (None, 1 << 30));
 }
 
 #[test]

@@ -344,6 +344,7 @@ pub fn store_options(config: &Config) -> local::Options {
     local::Options {
         segment_bytes: config.segment_bytes,
         checkpoint_bytes: checkpoint_bytes.min(defaults.checkpoint_bytes),
+        history_bytes_max: config.history_bytes,
         history_age_max: config.history_for,
         archive: config.archive.clone(),
         min_free: config.min_free,

@@ -131,6 +131,12 @@ pub const KEYS: &[Key] = &[
         "finished records kept; beyond them the oldest go before their time",
     ),
     key("retention.history", Kind::Span, "7d", "how long transitions are kept"),
+    key(
+        "retention.history_bytes",
+        Kind::Size(0, u64::MAX),
+        "1GiB",
+        "the journal beyond what recovery needs; the oldest transitions go first",
+    ),
     key("retry.attempts", Kind::Number(1), "5", "dead-lettered at this many failures in a row"),
     key("retry.backoff", Kind::Span, "30s", "the wait after the first failure"),
     key("retry.factor", Kind::Factor, "2", "how the wait grows with each further failure"),

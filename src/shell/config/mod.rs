@@ -135,6 +135,8 @@ pub struct Config {
     pub finished_max: u32,
     /// How long transitions are kept.
     pub history_for: Duration,
+    /// Bytes of journal that are kept for them.
+    pub history_bytes: u64,
     /// By name; `shell` and `claude` are always among them.
     pub runtimes: BTreeMap<Name, Runtime>,
     /// By name.
@@ -463,6 +465,7 @@ fn build(values: BTreeMap<String, Setting>) -> Config {
         finished_for: read.span("retention.finished"),
         finished_max: read.number("retention.finished_max"),
         history_for: read.span("retention.history"),
+        history_bytes: read.size("retention.history_bytes"),
         runtimes: settings
             .names("runtimes")
             .into_iter()

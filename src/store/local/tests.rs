@@ -358,6 +358,39 @@ fn history_beyond_its_age_is_removed_but_not_what_recovery_needs() {
     assert_eq!(kept(u64::MAX - 1, 0), [30], "the newest segment is written to");
 }
 
+#[test]
+fn history_beyond_its_size_is_removed_oldest_first_but_not_what_is_held() {
+    let dir = tempfile::tempdir().unwrap();
+    for first in [1, 10, 20, 30, 40] {
+        fs::write(segments::Segment::new(dir.path(), first).path, [0; 100]).unwrap();
+    }
+    let holds = Arc::new(retention::Holds::new(15, true));
+    let kept = |bytes_max| {
+        let retention = Retention { bytes_max, holds: Arc::clone(&holds), ..keeping(dir.path()) };
+        retention.release(45).unwrap();
+        segments::list(dir.path()).unwrap().iter().map(|segment| segment.first).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(0), [1, 10, 20, 30, 40], "none is in the archive");
+    holds.archived(31);
+    assert_eq!(kept(500), [1, 10, 20, 30, 40]);
+    assert_eq!(kept(400), [10, 20, 30, 40]);
+    let hold = retention::Hold::take(&holds);
+    assert_eq!((hold.since, kept(100)), (45, vec![40]));
+
+    for first in [50, 60] {
+        fs::write(segments::Segment::new(dir.path(), first).path, [0; 100]).unwrap();
+    }
+    holds.archived(u64::MAX);
+    let released = |checkpoint| {
+        let retention = Retention { bytes_max: 0, holds: Arc::clone(&holds), ..keeping(dir.path()) };
+        retention.release(checkpoint).unwrap();
+        segments::list(dir.path()).unwrap().len()
+    };
+    assert_eq!(released(65), 3, "a backup asks for what follows commit 45");
+    drop(hold);
+    assert_eq!(released(65), 1);
+}
+
 /// All of it.
 fn keeping(journal: &Path) -> Retention {
     Retention {
