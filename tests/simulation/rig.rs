@@ -21,12 +21,18 @@ pub enum DiskFault {
     Torn { at: u64, garbage: bool },
 }
 
+/// The file of a store that says up to where its journal reaches at least.
+const PROMISE: &str = "acknowledged";
+
 /// Where a frame was written that is to be torn.
 #[derive(Clone, Debug)]
 struct Wound {
     file: PathBuf,
     from: usize,
     to: usize,
+    /// What the store had written down as acknowledged before it: who dies within a commit writes no more.
+    promise: Option<Vec<u8>>,
+    dir: PathBuf,
 }
 
 #[derive(Default)]
@@ -59,14 +65,15 @@ impl Failing {
     /// Writes all of it, and remembers where, so that it can be torn once the files are closed.
     fn wound(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let Some(dir) = &self.dir else { return Ok(()) };
-        let before = segments(dir);
+        let (before, promise) = (segments(dir), std::fs::read(dir.join(PROMISE)).ok());
         self.inner.commit(batch)?;
         for (file, now) in segments(dir) {
             let was = before.get(&file).cloned().unwrap_or_default();
             let differs = |at: &usize| was.get(*at).copied().unwrap_or(0) != now[*at];
             let (from, to) = ((0..now.len()).find(differs), (0..now.len()).rfind(differs));
             if let (Some(from), Some(last)) = (from, to) {
-                self.control.lock().unwrap().torn = Some(Wound { file, from, to: last + 1 });
+                let (promise, dir) = (promise.clone(), dir.clone());
+                self.control.lock().unwrap().torn = Some(Wound { file, from, to: last + 1, promise, dir });
             }
         }
         Ok(())
@@ -185,6 +192,11 @@ impl Rig {
             *byte = if garbage { byte.wrapping_add(u8::try_from(nth % 250).unwrap() + 1) } else { 0 };
         }
         std::fs::write(&wound.file, bytes).unwrap();
+        let written = match &wound.promise {
+            Some(promise) => std::fs::write(wound.dir.join(PROMISE), promise),
+            None => std::fs::remove_file(wound.dir.join(PROMISE)),
+        };
+        written.unwrap();
     }
 
     /// Opens the engine; with `reads`, the disk fails after so many.
@@ -205,6 +217,14 @@ impl Rig {
         self.engine = Some(opening.survivors_stopped());
         self.history = Some(history);
         Ok(survivors.into_inner())
+    }
+
+    /// The rows as they are on the disk; those of the real journal only its engine reads.
+    pub fn rows(&self) -> Option<Memory> {
+        match &self.disk {
+            Disk::Memory(memory) => Some(memory.clone()),
+            Disk::Local(..) => None,
+        }
     }
 
     /// What the disk holds beyond the last commit that was known: its history. `None` if there is no such commit.
