@@ -2,21 +2,43 @@
 
 use std::time::Duration;
 
+use dwell::engine::check::check;
 use dwell::model::*;
+use dwell::store::Findings;
+use dwell::store::local::check::Watch;
 
 use crate::asks::{Ask, Row};
 use crate::life::Life;
-use crate::model::{Held, Violation};
+use crate::model::{Held, Violation, must};
 use crate::rules::Rec;
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// Rounds in which it must.
 const ROUNDS_MAX: usize = 2_000;
 
+/// Nobody looks on.
+struct Unwatched;
+
+impl Watch for Unwatched {
+    fn progress(&mut self, _: &str) {}
+
+    fn event(&mut self, _: u64, _: &[u8], _: &mut Findings) {}
+}
+
 impl Life {
+    /// `dwell check` finds nothing to say of the store.
+    fn rows_agree(&self) -> Held {
+        let Some(rows) = self.rig.rows() else { return Ok(()) };
+        let mut findings = Findings::default();
+        check(&rows, &self.policy, &mut Unwatched, &mut findings).unwrap();
+        must!(findings.kept().is_empty(), "a store is clean by dwell check", "{:?}", findings.kept());
+        Ok(())
+    }
+
     /// Once nothing is in its way, everything comes to an end: nothing waits for what never comes.
     pub fn settle(&mut self) -> Held {
         self.rig.heal();
+        self.rows_agree()?;
         if self.model.holds.stopping {
             self.reopen(None)?;
         }
