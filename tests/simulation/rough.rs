@@ -43,7 +43,7 @@ const LEAST: &[(&str, u64)] = &[
     ("told again", 5),
     ("duplicate by key", 100),
     ("debounced", 200),
-    ("diverted", 100),
+    ("diverted", 40),
     ("flipped", 500),
     ("paced", 50),
     ("says it is clear", 50),
@@ -107,7 +107,7 @@ impl Rough {
 
     /// What happened too seldom in so many lives: the named kinds, and every path and state there is.
     pub fn too_smooth(&self, seeds: u64) -> Vec<String> {
-        let paths = crate::rules::PATHS.iter().map(|(name, ..)| (*name, 10));
+        let paths = crate::rules::PATHS.iter().map(|(name, ..)| (*name, 3));
         let others = ["admitted", "shadowed"].map(|name| (name, 100));
         let states = [
             "state queued",
