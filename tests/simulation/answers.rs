@@ -297,7 +297,9 @@ impl Model {
         };
         let mut freed: BTreeSet<RecordId> =
             self.outstanding().filter(|(_, rec)| free(rec)).map(|(id, _)| id).collect();
-        while let Some(step) = steps.take("undrain", None) {
+        for _ in 0..freed.len() {
+            // A further request of the tick may undrain others.
+            let Some(step) = steps.take("undrain", None) else { break };
             must!(freed.remove(&step.id), "what another scope holds stays held", "{step:?}");
             self.steps(&step, Rec::lease)?;
         }
