@@ -61,8 +61,8 @@ fn nothing_acknowledged_is_lost_at_the_ends_of_segments_and_checkpoints() {
     // Nothing of the history is kept that recovery does not need, so that there is something to release.
     let mut run = crash().config(format!("{CONFIG}\n[retention]\nhistory = \"1ms\"\n"));
     for point in CRASH_POINTS.into_iter().filter(|point| is_far(point)) {
-        // Only a segment that is full is followed by another, and released.
-        if !is_debug() || point.starts_with("checkpoint.after") {
+        // Only a segment that is full is followed by another, and released; and big webhooks are slow to read.
+        if !is_debug() || point == "checkpoint.after_file" {
             run = run.at(point);
         }
     }
