@@ -264,6 +264,17 @@ impl Disk {
         }
     }
 
+    /// The process is gone: what it had begun has happened, and is no more certain than before.
+    pub fn after_kill(mut self) -> Disk {
+        for item in &mut self.items {
+            match &mut item.content {
+                Content::File(file) => file.pending.iter_mut().for_each(|pending| pending.ended = true),
+                Content::Dir(dir) => dir.pending.iter_mut().for_each(|pending| pending.ended = true),
+            }
+        }
+        self
+    }
+
     /// What a sync of `node` that begins now will cover.
     pub fn begin_sync(&self, node: Node) -> Vec<ChangeId> {
         match &self.items[node].content {

@@ -26,6 +26,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 
 use disk::{Cut, Disk, Tree, lay_out, read_tree};
@@ -41,6 +42,8 @@ const COMMITS: &str = "DWELL_TEST_COMMITS";
 
 const COMMITS_OF_FIRST_LIFE: u64 = 160;
 const COMMITS_OF_SECOND_LIFE: u64 = 40;
+/// Few, so that most cuts are near the open: what it found it has to sync before it shows it.
+const COMMITS_OF_THIRD_LIFE: u64 = 3;
 
 const IMAGES: u64 = 160;
 
@@ -64,10 +67,19 @@ struct Recording {
     /// Acknowledged before it.
     acknowledged: u64,
     trace: Trace,
+    /// The life and the step in which the process before it was killed, whose files it found; then not all of them was
+    /// synced. None if it found what a power cut left, or nothing.
+    killed: Option<(Arc<Recording>, usize)>,
 }
 
 impl Recording {
-    fn make(dir: &Path, start: &Tree, acknowledged: u64, commits: u64) -> Recording {
+    fn make(
+        dir: &Path,
+        start: &Tree,
+        acknowledged: u64,
+        commits: u64,
+        killed: Option<(&Arc<Recording>, usize)>,
+    ) -> Recording {
         for (name, tree) in [("start", start), ("disk", start)] {
             fs::create_dir_all(dir.join(name)).unwrap();
             lay_out(tree, &dir.join(name));
@@ -85,14 +97,21 @@ impl Recording {
             .output()
             .expect("strace is needed for this test: apt-get install strace");
         assert!(lived.status.success(), "{}", String::from_utf8_lossy(&lived.stderr));
-        Recording::read(dir)
+        if let Some((_, at)) = killed {
+            fs::write(dir.join("killed"), at.to_string()).unwrap();
+        }
+        Recording::read(dir, killed.map(|(before, _)| before))
     }
 
-    fn read(dir: &Path) -> Recording {
+    fn read(dir: &Path, before: Option<&Arc<Recording>>) -> Recording {
         let recording = Recording {
             dir: dir.to_owned(),
             acknowledged: fs::read_to_string(dir.join("acknowledged")).unwrap().parse().unwrap(),
             trace: Trace::read(&fs::read_to_string(dir.join("trace")).unwrap()),
+            killed: before.map(|before| {
+                let at = fs::read_to_string(dir.join("killed")).unwrap().parse().unwrap();
+                (Arc::clone(before), at)
+            }),
         };
         let mut replay = recording.replay(On::Rest);
         for step in &recording.trace.steps {
@@ -105,7 +124,20 @@ impl Recording {
     }
 
     fn replay(&self, on: On) -> Replay {
-        Replay::new(&self.dir.join("disk"), Disk::of(&self.dir.join("start"), on == On::WriteThrough))
+        let disk = match &self.killed {
+            Some((before, at)) => before.replay_until(*at, on).disk.after_kill(),
+            None => Disk::of(&self.dir.join("start"), on == On::WriteThrough),
+        };
+        Replay::new(&self.dir.join("disk"), disk)
+    }
+
+    /// As it is after step `at`.
+    fn replay_until(&self, at: usize, on: On) -> Replay {
+        let mut replay = self.replay(on);
+        for step in &self.trace.steps[..=at] {
+            replay.step(*step, &self.trace.calls);
+        }
+        replay
     }
 
     /// The steps after which a cut may leave something new.
@@ -127,8 +159,9 @@ struct Life<'a> {
     on: On,
 }
 
-/// Two recordings on two kinds of file systems; an image's number says which.
-const LIVES: usize = 4;
+/// Three recordings, two of them on two kinds of file systems; an image's number says which. The third ends before its
+/// first checkpoint.
+const LIVES: usize = 5;
 
 impl fmt::Debug for Life<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -235,19 +268,12 @@ fn examine_life(story: &Story, life: &Life<'_>, seed: u64, numbers: &[u64]) -> b
 /// Cuts the power of `recording` at the instant at which its journal is torn, and answers the files and the commits
 /// they hold.
 fn torn_tail(story: &Story, recording: &Recording, seed: u64) -> (Tree, u64) {
-    let mut replay = recording.replay(On::WriteThrough);
     let steps = &recording.trace.steps;
     let half = steps.len() / 2;
-    for step in &steps[..half] {
+    let mut replay = recording.replay_until(half - 1, On::WriteThrough);
+    for (at, step) in steps.iter().enumerate().skip(half) {
         replay.step(*step, &recording.trace.calls);
-    }
-    let journal = |tree: &Tree| -> Vec<Vec<u8>> {
-        let in_journal = tree.iter().filter(|(path, _)| path.starts_with("store/journal"));
-        in_journal.filter_map(|(_, content)| content.clone()).collect()
-    };
-    for step in &steps[half..] {
-        replay.step(*step, &recording.trace.calls);
-        let mut random = story::random(seed, u64::MAX);
+        let mut random = story::random(seed, u64::MAX - at as u64);
         let [synced, written, torn] =
             [Cut::Synced, Cut::Written, Cut::Ordered].map(|cut| replay.disk.image(cut, &mut random));
         if journal(&torn) != journal(&synced) && journal(&torn) != journal(&written) {
@@ -257,6 +283,30 @@ fn torn_tail(story: &Story, recording: &Recording, seed: u64) -> (Tree, u64) {
         }
     }
     panic!("no cut tears the journal");
+}
+
+/// Kills the process of `recording` at the instant at which a commit is written and not synced; answers the step, the
+/// files, and what was acknowledged.
+fn unsynced_tail(recording: &Recording) -> (usize, Tree, u64) {
+    let steps = &recording.trace.steps;
+    let half = steps.len() / 2;
+    let mut replay = recording.replay_until(half - 1, On::WriteThrough);
+    for (at, step) in steps.iter().enumerate().skip(half) {
+        replay.step(*step, &recording.trace.calls);
+        let mut random = story::random(0, 0);
+        let [synced, written] = [Cut::Synced, Cut::Written].map(|cut| replay.disk.image(cut, &mut random));
+        if journal(&written) != journal(&synced) && recording.trace.ends_write(*step) {
+            return (at, written, replay.acknowledged.unwrap());
+        }
+    }
+    panic!("no commit is written before it is synced");
+}
+
+/// The segments.
+fn journal(tree: &Tree) -> Vec<&[u8]> {
+    let segment =
+        |path: &Path| path.starts_with("store/journal") && path.extension().is_some_and(|e| e == "log");
+    tree.iter().filter(|(path, _)| segment(path)).filter_map(|(_, content)| content.as_deref()).collect()
 }
 
 #[test]
@@ -269,14 +319,20 @@ fn nothing_acknowledged_is_lost_with_the_power() {
     let images = variable("DWELL_POWER_IMAGES").unwrap_or(IMAGES);
     let recorded = std::env::var_os("DWELL_POWER_RECORDED").map(PathBuf::from);
     let dir = recorded.clone().unwrap_or_else(|| tempfile::tempdir().unwrap().keep());
-    let lives = ["first", "second"].map(|life| dir.join(life));
-    let [first, second] = if recorded.is_some() {
-        lives.map(|life| Recording::read(&life))
+    let [first, second, third] = ["first", "second", "third"].map(|life| dir.join(life));
+    let (first, second, third) = if recorded.is_some() {
+        let first = Arc::new(Recording::read(&first, None));
+        let third = Recording::read(&third, Some(&first));
+        (first, Recording::read(&second, None), third)
     } else {
-        let first = Recording::make(&lives[0], &Tree::new(), 0, COMMITS_OF_FIRST_LIFE);
+        let first = Recording::make(&first, &Tree::new(), 0, COMMITS_OF_FIRST_LIFE, None);
+        let first = Arc::new(first);
         let (torn, found) = torn_tail(&story, &first, seed);
-        let second = Recording::make(&lives[1], &torn, found, COMMITS_OF_SECOND_LIFE);
-        [first, second]
+        let second = Recording::make(&second, &torn, found, COMMITS_OF_SECOND_LIFE, None);
+        let (at, written, acknowledged) = unsynced_tail(&first);
+        let killed = Some((&first, at));
+        let third = Recording::make(&third, &written, acknowledged, COMMITS_OF_THIRD_LIFE, killed);
+        (first, second, third)
     };
     let numbers = match variable("DWELL_POWER_IMAGE") {
         Some(number) => number..number + 1,
@@ -285,6 +341,7 @@ fn nothing_acknowledged_is_lost_with_the_power() {
     let lives: [Life<'_>; LIVES] = [
         Life { recording: &first, on: On::WriteThrough },
         Life { recording: &second, on: On::WriteThrough },
+        Life { recording: &third, on: On::WriteThrough },
         Life { recording: &first, on: On::Rest },
         Life { recording: &second, on: On::Rest },
     ];

@@ -78,6 +78,12 @@ pub fn traced(command: &Command, file: &Path) -> Command {
 }
 
 impl Trace {
+    /// Whether a write at an offset returns in this step.
+    pub fn ends_write(&self, step: Step) -> bool {
+        let Step::End(number) = step else { return false };
+        matches!(self.calls[number].operation, Operation::Write(_, Some(_), _))
+    }
+
     /// The call of a step, cut short, for a message.
     pub fn told(&self, step: Step) -> String {
         let (when, number) = match step {
