@@ -39,6 +39,8 @@ const DOORS: &[(&str, &str, &[&str])] = &[
             // A backup goes from the store to a file, and back into a new store, beside the engine.
             "store::backup",
             "store::crash_point",
+            // A check is of a stopped store, without an engine.
+            "store::finding",
             "store::local",
         ],
     ),
