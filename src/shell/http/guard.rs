@@ -1,10 +1,11 @@
 //! Keeps web pages out: without tokens, whoever can reach loopback may ask, and a browser reaches it for any page. And
-//! clients that look for another store's server, which listened here before.
+//! clients that look for another store's server, which listened here before. Says to whom it refuses that the connection ends.
 
 use std::sync::Arc;
 
+use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -30,6 +31,18 @@ pub(super) async fn guard(State(shared): State<Arc<Shared>>, request: Request, n
         }
     }
     next.run(request).await
+}
+
+/// Whoever is refused may have sent a body that nobody reads; the connection cannot go on behind that. The answer says so,
+/// or the next request would be lost on it.
+pub(super) async fn see_off(request: Request, next: Next) -> Response {
+    let has_body = !request.body().is_end_stream();
+    let mut response = next.run(request).await;
+    let status = response.status();
+    if has_body && (status.is_client_error() || status.is_server_error()) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 fn host(headers: &HeaderMap) -> bool {

@@ -244,6 +244,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), guard::guard))
+        .layer(axum::middleware::from_fn(guard::see_off))
         .with_state(shared)
 }
 

@@ -312,6 +312,20 @@ fn a_trigger_is_accepted_once() {
 }
 
 #[test]
+fn a_refusal_ends_the_connection_if_there_may_be_a_body_that_nobody_reads() {
+    let dwell = start();
+    let ends = |method: &str, path: &str, body: &[u8]| {
+        let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", dwell.url));
+        let response = dwell.agent.run(request.body(body).unwrap()).unwrap();
+        response.headers().get("connection").is_some_and(|value| value == "close")
+    };
+    assert!(ends("POST", "/hooks/x", b"{}"));
+    assert!(ends("POST", "/nowhere", b"{}"));
+    assert!(!ends("GET", "/nowhere", b""));
+    assert!(!ends("POST", "/v1/claims", br#"{"worker":"w","queue":"q"}"#));
+}
+
+#[test]
 fn pages_of_other_origins_are_kept_out() {
     let dwell = start();
     assert_eq!(dwell.send("POST", "/v1/sessions", &[("Origin", "https://evil.example")], b"{}").0, 403);
