@@ -217,13 +217,15 @@ impl Table {
     }
 }
 
-/// Makes what is in `dir` ready for sled: it writes through, and a snapshot that sled did not finish is gone. sled
-/// would take that for a whole one that is damaged, and needs none.
+/// Makes what is in `dir` ready for sled: it writes through, and what sled did not finish is gone, for sled would take it
+/// for damaged: a snapshot, of which it needs none, and the `conf` of a table that was never made.
 fn prepare(dir: &Path) -> Result<(), StoreError> {
+    let is_made = dir.join("db").exists();
     let mut writes_through = write_through(dir)?;
     for entry in fs::read_dir(dir).map_err(failed("list", dir))? {
         let path = entry.map_err(failed("list", dir))?.path();
-        if path.extension().is_some_and(|extension| extension == "generating") {
+        let is_snapshot = path.extension().is_some_and(|extension| extension == "generating");
+        if is_snapshot || (!is_made && path.ends_with("conf")) {
             fs::remove_file(&path).map_err(failed("remove", &path))?;
         } else {
             writes_through &= write_through(&path)?;

@@ -509,6 +509,17 @@ fn a_snapshot_that_sled_left_half_written_is_none() {
 }
 
 #[test]
+fn a_table_whose_making_was_cut_short_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Local::open(dir.path(), tiny()).unwrap());
+    let other = tempfile::tempdir().unwrap();
+    copy(dir.path(), other.path());
+    fs::remove_file(other.path().join("table/db")).unwrap();
+    fs::write(other.path().join("table/conf"), "segment_s").unwrap();
+    check(&Local::open(other.path(), tiny()).unwrap(), 0);
+}
+
+#[test]
 fn a_table_that_is_let_go_late_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     drop(Local::open(dir.path(), tiny()).unwrap());
