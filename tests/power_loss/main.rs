@@ -47,6 +47,9 @@ const COMMITS_OF_THIRD_LIFE: u64 = 3;
 
 const IMAGES: u64 = 160;
 
+/// The part of a life's cuts that is taken for its open: one in so many.
+const OPEN_SHARE: usize = 8;
+
 /// Of one kind of cut.
 const FAILURES_SHOWN_MAX: usize = 10;
 
@@ -215,7 +218,10 @@ fn examine_images(story: &Story, life: &Life<'_>, seed: u64, numbers: &[u64]) ->
         .iter()
         .map(|number| {
             let mut random = story::random(seed, *number);
-            let at = cuts[random.random_range(0..cuts.len())];
+            // An open is short, and every life begins with one.
+            let near_open = random.random_bool(0.25);
+            let last = if near_open { cuts.len().div_ceil(OPEN_SHARE) } else { cuts.len() };
+            let at = cuts[random.random_range(0..last)];
             (at, *number, Cut::ALL[index(*number) / LIVES % Cut::ALL.len()], random)
         })
         .collect();
