@@ -46,9 +46,11 @@ pub(super) struct Checkpointer {
 }
 
 impl Checkpointer {
-    /// Starts the thread, whose first deed is to verify the table; that counts as a checkpoint under way.
+    /// Starts the thread, whose first deed is to verify the table, which has all commits up to `checkpoint`; that counts as a
+    /// checkpoint under way.
     pub(super) fn start(
         dir: &Path,
+        checkpoint: u64,
         table: Arc<Table>,
         retention: Retention,
         reserve: Arc<Reserve>,
@@ -59,7 +61,7 @@ impl Checkpointer {
         let verified = Arc::new(OnceLock::new());
         let thread = Thread {
             dir: dir.to_owned(),
-            done: Cell::new(read_mark(dir)?),
+            done: Cell::new(checkpoint),
             table,
             retention,
             reserve,

@@ -184,7 +184,7 @@ impl Local {
             holds: Arc::clone(&holds),
             lacking: Box::new(move || measured.lacking(segment_bytes)),
         };
-        let checkpointer = Checkpointer::start(dir, Arc::clone(&table), retention, reserve)?;
+        let checkpointer = Checkpointer::start(dir, checkpoint, Arc::clone(&table), retention, reserve)?;
         let base = Base {
             journal: journal_dir.clone(),
             seed,
@@ -257,12 +257,11 @@ impl Local {
         if self.overlay.bytes() >= self.options.overlay_bytes_max && !self.has_room_for_checkpoint() {
             return Err(StoreError::Full { doing: "checkpoint", path: self.table.dir().to_owned() });
         }
-        let segment = self.journal.segment_first();
         let sequence = self.journal.append(batch)?;
-        let sealed = self.journal.segment_first() != segment;
+        let begins_segment = self.journal.segment_first() == sequence;
         self.overlay.apply(batch);
         self.synced.store(sequence, Ordering::Release);
-        if self.journal.segment_first() == sequence {
+        if begins_segment {
             promised(&self.promise, sequence);
         }
         let is_due = self.is_checkpoint_due() && !self.checkpointer.is_under_way();
@@ -274,7 +273,7 @@ impl Local {
             self.make_room()?;
         }
         // With each checkpoint as well, for what could not be kept before.
-        if let Some(archiver) = self.archiver.as_ref().filter(|_| sealed || begins) {
+        if let Some(archiver) = self.archiver.as_ref().filter(|_| begins_segment || begins) {
             archiver.nudge();
         }
         Ok(())
