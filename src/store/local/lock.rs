@@ -1,7 +1,8 @@
 //! One process per store: an advisory lock on the file `lock`, which holds the owner's pid for the others' message.
 //!
 //! The lock belongs to the open file, which a child shares from its fork to its exec. An owner killed in between leaves
-//! it held for a moment by a process that is about to let go; so a lock whose owner is gone is waited for, briefly.
+//! it held for a moment by a process that is about to let go; so a lock whose owner is gone is waited for, briefly. An
+//! owner that lives lets go by name, for all who share the file.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -20,8 +21,13 @@ const ORPHANED_FOR_MAX: Duration = Duration::from_secs(5);
 
 /// Held as long as it lives; the operating system takes it back from a process that dies.
 #[derive(Debug)]
-pub(super) struct Lock {
-    _file: File,
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Where this fails the file is closed all the same.
+        self.0.unlock().ok();
+    }
 }
 
 impl Lock {
@@ -38,14 +44,14 @@ impl Lock {
             file.write_all(pid.as_bytes())
         };
         write(&mut file).map_err(failed("write", &path))?;
-        Ok(Lock { _file: file })
+        Ok(Lock(file))
     }
 
     /// The same without leaving a trace. `None`: nobody ever had the store open.
     pub(super) fn look(dir: &Path) -> Result<Option<Lock>, StoreError> {
         let path = dir.join("lock");
         match File::open(&path) {
-            Ok(file) => Ok(Some(Lock { _file: locked(file, dir)? })),
+            Ok(file) => Ok(Some(Lock(locked(file, dir)?))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("open", &path)(error)),
         }
@@ -92,8 +98,13 @@ fn is_alive(pid: &str) -> bool {
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
+/// Waits until nobody holds a lock on the file, or for as long as an orphan can.
+pub(super) fn wait_until_free(file: File) -> io::Result<()> {
+    wait(file)?.map_or(Ok(()), |file| file.unlock())
+}
+
 /// The locked file, unless somebody holds it for longer than an orphan can.
-pub(super) fn wait(file: File) -> io::Result<Option<File>> {
+fn wait(file: File) -> io::Result<Option<File>> {
     let (locked, taken) = bounded(1);
     thread::Builder::new().name("lock".to_owned()).spawn(move || {
         // Nobody may be waiting any more; then the file is closed, and the lock with it.
@@ -123,6 +134,26 @@ mod tests {
         drop(child.stdin.take());
         child.wait().unwrap();
         taking.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_child_that_is_about_to_begin_keeps_no_lock_that_was_let_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock::take(dir.path()).unwrap();
+        let mut cat = Command::new("cat");
+        cat.stdin(Stdio::piped());
+        let mut child = cat.stdout(lock.0.try_clone().unwrap()).spawn().unwrap();
+        drop(lock);
+        Lock::take(dir.path()).unwrap();
+
+        let free = File::open(dir.path().join("lock")).unwrap();
+        let mut other = cat.stdout(free.try_clone().unwrap()).spawn().unwrap();
+        wait_until_free(free).unwrap();
+        Lock::take(dir.path()).unwrap();
+        for child in [&mut child, &mut other] {
+            drop(child.stdin.take());
+            child.wait().unwrap();
+        }
     }
 
     #[test]

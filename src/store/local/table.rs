@@ -231,9 +231,10 @@ fn prepare(dir: &Path) -> Result<(), StoreError> {
             writes_through &= write_through(&path)?;
         }
     }
-    // Who has the store's lock has this one too; but sled's threads may outlive a table by a moment.
+    // Who has the store's lock has this one too; but sled's threads may outlive a table by a moment, and so may a child
+    // that shares its file.
     if let Ok(db) = File::open(dir.join("db")) {
-        lock::wait(db).map_err(failed("lock", dir))?;
+        lock::wait_until_free(db).map_err(failed("lock", dir))?;
     }
     if !writes_through {
         tracing::warn!(
