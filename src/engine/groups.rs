@@ -5,7 +5,8 @@
 //!
 //! A record that stands in a rotation has a place of the group for sure; the others of that rotation are
 //! parked behind it ([`super::parked`]). So nothing in a rotation waits for its group while its runtime goes on, and a
-//! member that is held elsewhere, or waits for a deadline, keeps no place from the others.
+//! member that is held elsewhere keeps no place from the others once its turn has come, and none while it waits for a
+//! deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
 

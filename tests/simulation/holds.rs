@@ -101,14 +101,23 @@ impl Model {
     /// Whether it could start if its runtime had a place and it were its turn. Of a group that takes turns there, the
     /// first in order have the places.
     pub fn free(&self, rec: &Rec) -> bool {
-        let Some(group) = rec.group.as_ref().filter(|_| self.open(rec)) else { return self.open(rec) };
+        self.open(rec)
+            && self.mates_before(rec).filter(|mate| self.open(mate)).count() < self.group_places(rec)
+    }
+
+    /// Those of its group that take turns where it does, and come before it.
+    fn mates_before<'a>(&'a self, rec: &'a Rec) -> impl Iterator<Item = &'a Rec> {
         let order = |rec: &Rec| rec.order.unwrap_or(u64::MAX);
-        let before = self.records.values().filter(|other| {
-            let same = other.group.as_ref().is_some_and(|other| other.name == group.name);
-            let turns = (&other.flow, &other.runtime, &other.queue) == (&rec.flow, &rec.runtime, &rec.queue);
-            same && turns && order(other) < order(rec) && self.open(other)
-        });
-        before.count() < self.group_places(rec)
+        let group = |rec: &Rec| Some((rec.flow.clone(), rec.group.as_ref()?.name.clone()));
+        self.records.values().filter(move |mate| {
+            let turns = (&mate.runtime, &mate.queue) == (&rec.runtime, &rec.queue);
+            turns && order(mate) < order(rec) && group(rec).is_some() && group(mate) == group(rec)
+        })
+    }
+
+    /// Whether one of its group stands before it that is held, as is noticed when its turn comes.
+    fn behind_one_held(&self, rec: &Rec) -> bool {
+        self.mates_before(rec).any(|mate| mate.lane == Some(Lane::Ready) && !self.open(mate))
     }
 
     /// The windows, pauses and drained scopes that the engine shows, against the model's.
@@ -156,7 +165,8 @@ impl Model {
             waiting.insert(rival.org.clone());
             let before = rival.order.zip(rec.order).is_some_and(|(other, mine)| other < mine);
             let same = rival.org == org && rival.env == rec.env;
-            must!(!(same && before), "order within an env", "{id} starts before {other}");
+            let known = !self.behind_one_held(rival);
+            must!(!(same && before && known), "order within an env", "{id} starts before {other}");
         }
         if queue.is_none() {
             self.turn(&org, &runtime, &waiting)?;
