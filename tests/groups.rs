@@ -103,6 +103,23 @@ fn a_member_that_another_rule_holds_keeps_no_place_from_the_others() {
 }
 
 #[test]
+fn a_member_that_met_a_full_group_at_its_turn_goes_before_later_ones_once_there_is_a_place() {
+    check(
+        "submit w                              -> w queued, w active/1, start w/1 Original
+         pause claude +1h                      ->
+         submit a group=g max=2 env=x          -> a queued
+         submit b group=g max=2 env=y          -> b queued
+         submit c group=g max=2 runtime=shell  -> c queued, c active/1, start c/1 Original
+         submit d group=g max=2 runtime=shell  -> d queued, d active/1, start d/1 Original
+         submit e env=x                        -> e queued
+         open claude                           -> e active/1, start e/1 Original
+         c/1 succeeded                         -> c completed, stop c/1
+         e/1 succeeded                         -> e completed, stop e/1
+         +1s                                   -> a active/1, start a/1 Original",
+    );
+}
+
+#[test]
 fn a_member_that_no_worker_claims_keeps_no_place_from_one_of_another_queue() {
     check(
         "submit a group=g worker=p -> a queued

@@ -125,6 +125,11 @@ impl Groups {
         (*last > order).then_some(*id)
     }
 
+    /// Whether one of that order has a place before somebody who stands there.
+    pub(super) fn overtakes(&self, key: &GroupId, turns: &Turns, order: u64) -> bool {
+        self.0.get(key).is_some_and(|group| group.places() > 0) && self.behind(key, turns, order).is_some()
+    }
+
     /// A record stands in its rotation from now on.
     pub(super) fn stands(&mut self, id: RecordId, entry: &Entry) {
         let Some(member) = &entry.member else { return };

@@ -120,12 +120,15 @@ impl Index {
         self.parked.next_freed().is_some()
     }
 
-    /// Puts as many of a group back into their rotations as it has places, lowest order first.
+    /// Puts as many of a group back into their rotations as it has places, lowest order first; one that was parked while
+    /// it had none may come before those that still stand there.
     pub(super) fn wake(&mut self, group: &GroupId) {
         for key in self.parked.of_group(group) {
             let HoldKey::Group { turns, .. } = &key else { continue };
-            while self.groups.room(group, turns) {
-                let Some(id) = self.parked.first(&key) else { break };
+            while let Some(id) = self.parked.first(&key)
+                && let Some(first) = self.parked.first_order(&key)
+                && (self.groups.room(group, turns) || self.groups.overtakes(group, turns, first))
+            {
                 self.displace(id);
                 self.place(id);
             }
