@@ -9,7 +9,8 @@ use super::modes::Sorted;
 use super::request::Request;
 use super::windows::MODELS_MAX;
 use super::{
-    claims, debounce, drains, envs, groups, index, list, modes, once, paced, redrive, space, why, windows,
+    claims, debounce, drains, envs, groups, index, list, modes, once, paced, redrive, reload, space, why,
+    windows,
 };
 use crate::model::{
     Event, Fault, Lane, Measure, Mode, Name, Record, RecordId, Rejected, Report, Runtime, StateName,
@@ -56,6 +57,7 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
         Request::Rerun { id, fresh } => rerun(draft, id, fresh),
         Request::RedriveMany(asked) => redrive::redrive(draft, *asked),
         Request::Flip(asked) => modes::flip(draft, &asked),
+        Request::Reload(settings) => Ok(reload::reload(draft, *settings)),
         Request::Modes => Ok(Answer::Modes(modes::view(draft.core))),
         Request::Pace { id, asked, pace } => paced::begin(draft, id, &asked, pace),
         Request::Redrives => Ok(Answer::Redrives(draft.core.redrives.values().cloned().collect())),

@@ -20,6 +20,13 @@ impl Gate {
         Gate { trip: Trip::new(settings.burst.rate), decisions: BTreeMap::new() }
     }
 
+    /// Judges by other settings from now on. What it has seen lately was seen at the old rate.
+    pub(super) fn reload(&mut self, before: &Settings, settings: &Settings) {
+        if before.burst.rate != settings.burst.rate {
+            self.trip = Trip::new(settings.burst.rate);
+        }
+    }
+
     /// Until when an env is taken to trigger too fast, if it is.
     pub(super) fn tripped_until(&self, org: &Name, env: &Name, now: Time) -> Option<Time> {
         self.trip.held_until(org, env, now)

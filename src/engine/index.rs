@@ -88,6 +88,12 @@ impl Entry {
     }
 }
 
+/// The runtimes whose models have windows of their own.
+fn by_model(settings: &Settings) -> BTreeSet<Name> {
+    let by_model = settings.pacing.iter().filter(|(_, pacing)| pacing.by_model);
+    by_model.map(|(name, _)| name.clone()).collect()
+}
+
 /// Everything derived.
 #[derive(Debug, Default)]
 pub(super) struct Index {
@@ -109,8 +115,22 @@ pub(super) struct Index {
 impl Index {
     /// Of no record.
     pub(super) fn new(settings: &Settings) -> Index {
-        let by_model = settings.pacing.iter().filter(|(_, pacing)| pacing.by_model);
-        Index { by_model: by_model.map(|(name, _)| name.clone()).collect(), ..Index::default() }
+        Index { by_model: by_model(settings), ..Index::default() }
+    }
+
+    /// Goes on with other settings: what waits for a window of a runtime whose models have windows of their own now, or
+    /// have none any more, waits for the one it would be limited by.
+    pub(super) fn reload(&mut self, settings: &Settings) {
+        let after = by_model(settings);
+        let before = std::mem::replace(&mut self.by_model, after.clone());
+        for runtime in before.symmetric_difference(&after) {
+            let Some(lane) = self.lanes.get_mut(runtime) else { continue };
+            for id in std::mem::take(&mut lane.limited).into_values().flatten() {
+                let model = self.entries.get(&id).and_then(|entry| entry.model.as_ref());
+                let window = model.filter(|_| after.contains(runtime)).unwrap_or(runtime);
+                lane.limited.entry(window.clone()).or_default().insert(id);
+            }
+        }
     }
 
     /// The row of the window that what runs there, and asks for the model of that row, is limited by.

@@ -39,6 +39,7 @@ mod purge;
 mod queues;
 mod ramp;
 mod redrive;
+mod reload;
 mod request;
 mod run;
 mod schedule;

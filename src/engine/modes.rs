@@ -217,6 +217,12 @@ fn check(core: &Core, asked: &Flip, now: Time) -> Result<(), Rejected> {
     if flows.is_empty() { Ok(()) } else { Err(Rejected::CutoverEarly { flows }) }
 }
 
+/// Makes the rows agree with flows and modes that were loaded anew.
+pub(super) fn reload(draft: &mut Draft<'_>) {
+    draft.core.modes.settled = false;
+    settle(draft);
+}
+
 /// Every loaded flow, by name.
 pub(super) fn view(core: &Core) -> ModesView {
     let flows = core.settings.flows.keys().filter_map(|flow| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::answer::Answer;
 use super::claims::Claim;
 use super::envs::EnvFilter;
-use super::settings::RERUN_BYTES;
+use super::settings::{RERUN_BYTES, Settings};
 use super::why::Asked;
 use crate::model::{
     Action, Cause, Command, Fingerprint, IdRange, Kind, Measure, Missing, Mode, Name, Pace, RecordId,
@@ -63,6 +63,8 @@ pub enum Request {
         /// How many.
         calls: u32,
     },
+    /// Go on with other settings -> [`Answer::Modes`], as they are then.
+    Reload(Box<Settings>),
     /// Give a record more of what its budget bounds -> [`Answer::Record`].
     TopUp {
         /// Whose.
@@ -259,6 +261,7 @@ impl Request {
             | Request::Modes
             | Request::Pace { .. }
             | Request::Redrives
+            | Request::Reload(_)
             | Request::StopRedrive { .. }
             | Request::Claim(_)
             | Request::Queues

@@ -60,6 +60,11 @@ impl Schedules {
         schedules
     }
 
+    /// The rows, to be made to agree with other settings.
+    pub(super) fn into_rows(self) -> Vec<ScheduleRow> {
+        self.rows.into_values().collect()
+    }
+
     fn set(&mut self, row: ScheduleRow) {
         if let Some(was) = self.rows.get(&row.flow).and_then(|row| row.next_at) {
             self.due.remove(&(was, row.flow.clone()));
