@@ -48,6 +48,7 @@ pub const ID_VAR: &str = "DWELL_ID";
 const FORGET_QUEUED_MAX: usize = 1024;
 
 /// Everything an executor needs to know.
+#[derive(Clone)]
 pub struct Setup {
     /// How each provider account is started.
     pub runtimes: BTreeMap<Name, RuntimeSetup>,
@@ -115,7 +116,7 @@ pub type Tell = Arc<dyn Fn(RecordId, u32, Report, Box<dyn FnOnce(bool) + Send>) 
 
 /// Carries effects out. Every method may be called from any thread.
 pub struct Exec {
-    setup: Arc<Setup>,
+    setup: Mutex<Arc<Setup>>,
     tell: Tell,
     roster: Arc<Mutex<Roster>>,
     /// `None` once shut down.
@@ -173,7 +174,16 @@ impl Exec {
                 None
             }
         };
-        Exec { setup: Arc::new(setup), tell, roster: Arc::default(), sweeper: Mutex::new(sweeper) }
+        let setup = Mutex::new(Arc::new(setup));
+        Exec { setup, tell, roster: Arc::default(), sweeper: Mutex::new(sweeper) }
+    }
+
+    /// Starts attempts otherwise from now on; those that are here end as they began.
+    pub fn change(&self, change: impl FnOnce(&mut Setup)) {
+        let mut current = lock(&self.setup);
+        let mut setup = Setup::clone(&current);
+        change(&mut setup);
+        *current = Arc::new(setup);
     }
 
     /// Carries one effect out, without waiting for it. What names an attempt that is not here is done already: a
@@ -188,7 +198,7 @@ impl Exec {
             Effect::Forget { id } => {
                 let sweeper = lock(&self.sweeper);
                 if sweeper.as_ref().is_none_or(|sweeper| sweeper.forget.try_send(id).is_err()) {
-                    remove_logs(&self.setup.logs, id);
+                    remove_logs(&Arc::clone(&lock(&self.setup)).logs, id);
                 }
             }
         }
@@ -241,7 +251,7 @@ impl Exec {
             earlier
         };
         let seated = Seated { roster: Arc::clone(&self.roster), key: (id, attempt), _gone: gone_sender };
-        let (setup, tell) = (Arc::clone(&self.setup), Arc::clone(&self.tell));
+        let (setup, tell) = (Arc::clone(&lock(&self.setup)), Arc::clone(&self.tell));
         let attempt_of = Attempt { setup, tell, start, control, answers, earlier };
         let body = move || {
             attempt_of.run();
