@@ -16,7 +16,7 @@ use std::thread;
 use dwell::engine::{self, Engine, Released, Settings};
 use dwell::model::{Time, Transition};
 use dwell::shell::clock::Clock;
-use dwell::shell::http::{Backups, Feed, FlowRow, Prompts, Server, Shared};
+use dwell::shell::http::{Backups, Current, Feed, FlowRow, Loaded, Prompts, Server, Shared};
 use dwell::shell::ids::Ids;
 use dwell::shell::time;
 use dwell::store::{Backend as _, Durable, Memory, Stored as _};
@@ -69,14 +69,16 @@ fn served() -> Place {
         feed: Feed::default(),
         backups: Backups::of(Arc::new(store.clone())),
         logs: dir.path().join("logs"),
-        sources: BTreeMap::new(),
-        flows: vec![flow],
-        missing: Box::new(Vec::new),
-        expand: Box::new(|_| Vec::new()),
+        loaded: Current::new(Loaded {
+            sources: BTreeMap::new(),
+            flows: vec![flow],
+            missing: Box::new(Vec::new),
+            expand: Box::new(|_| Vec::new()),
+            prompts: Prompts { limit_reset: String::new(), go_on: String::new() },
+        }),
         decode: |bytes| Transition::decode(bytes).ok(),
         token_ok: Box::new(|_, _, token| token == "right"),
         token: Box::new(|_, _| "right".to_owned()),
-        prompts: Prompts { limit_reset: String::new(), go_on: String::new() },
     });
     let feed = Arc::clone(&shared);
     thread::spawn(move || {

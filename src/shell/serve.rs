@@ -1,7 +1,6 @@
 //! `dwell serve`: puts store, engine, executor and HTTP together, in the order that leaves nothing half-started, and
 //! takes them apart again.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -14,19 +13,17 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::capabilities::{Capabilities, Runtimes};
-use super::cli::exit::{self, Failure};
 use super::cli::out;
 use super::clock::{Alarm, Clock};
 use super::config::{self, Config};
-use super::http::{self, Feed, FlowRow, Shared};
+use super::http::{self, Current, Feed, Shared};
 use super::ids::Ids;
+use super::loading::{self, Loading};
 use super::tokens::Tokens;
 use super::{address, signals};
 use crate::engine::{self, Answer, Engine, EngineError, Flipped, Handle, Inbox, Released, Request};
 use crate::exec::{self, Exec};
-use crate::flow::Flow;
-use crate::model::{Missing, Name, Scope, Time, Transition};
+use crate::model::{Missing, Scope, Time, Transition};
 use crate::store::{Stored as _, crash_point, local};
 
 /// How long answers under way may take once the engine has stopped.
@@ -138,10 +135,7 @@ impl Running {
         clock: &Clock,
         paused: bool,
     ) -> anyhow::Result<Running> {
-        let flows = super::flows::load(config.flows.as_deref())?;
-        let unusable = |error: anyhow::Error| Failure { exit: exit::CONFIG, message: error.to_string() };
-        let sources = super::sources::open(&config.sources).map_err(unusable)?;
-        let notify = super::notify::open(&config.notify).map_err(unusable)?;
+        let loading = Loading::read(config)?;
         let backend = local::Local::open(&config.data, store_options(config))?;
         let backups = http::Backups::of(Arc::new(backend.base()));
         let data = fs::canonicalize(&config.data)?;
@@ -150,8 +144,7 @@ impl Running {
         let tokens = Tokens::open(&data).context("cannot open the attempt key")?;
         let (handle, inbox) = engine::channel(crate::store::Backend::history(&backend));
 
-        let (opening, survivors) =
-            Engine::open(Box::new(backend), settings(config, &flows, notify), clock.now())?;
+        let (opening, survivors) = Engine::open(Box::new(backend), loading.settings(), clock.now())?;
         let mark = data.display().to_string();
         let known: Vec<_> = survivors.into_inner().iter().filter_map(|survivor| survivor.child).collect();
         let reaped = exec::reap(&mark, &known, config.kill_after);
@@ -169,8 +162,6 @@ impl Running {
         clock.advance_to(engine.now());
 
         let exec = Arc::new(executor(config, &data, mark, address, &tokens, &handle, clock));
-        let policy = config.policy.clone();
-        let capabilities = Capabilities::of(&flows, &config.sources, runtimes(config));
         let shared = Arc::new(Shared {
             handle: handle.clone(),
             store: address::store_header(&data),
@@ -179,20 +170,13 @@ impl Running {
             feed: Feed::default(),
             backups,
             logs: logs(&data),
-            sources,
-            flows: flows.iter().map(row).collect(),
-            missing: Box::new(move || capabilities.missing()),
-            expand: Box::new(move |trigger| super::flows::expand(&flows, trigger, &policy)),
+            loaded: Current::new(loading.loaded()),
             decode: |bytes| Transition::decode(bytes).ok(),
             token_ok: Box::new({
                 let tokens = tokens.clone();
                 move |id, attempt, token| tokens.is(id, attempt, token)
             }),
             token: Box::new(move |id, attempt| tokens.token(id, attempt)),
-            prompts: http::Prompts {
-                limit_reset: config.resume_prompt.clone(),
-                go_on: config.continue_prompt.clone(),
-            },
         });
         let stop = stopper(&handle, clock, config.drain_timeout);
         signals::register(stop.clone())?;
@@ -308,7 +292,7 @@ fn tell_blocked(shared: &Shared) -> anyhow::Result<()> {
     let Answer::Modes(modes) = shared.handle.call(Request::Modes)?? else {
         bail!("the engine answered something else than the modes")
     };
-    for Missing { flow, need, why } in modes.blocked((shared.missing)()) {
+    for Missing { flow, need, why } in modes.blocked((shared.loaded.get().missing)()) {
         tracing::error!(%flow, need, dispatcher = "blocked", "flow {flow} is live and blocked: {why}");
     }
     Ok(())
@@ -323,11 +307,6 @@ fn log_flip(flipped: &Flipped) {
     } else if from != to {
         tracing::info!(flow, "mode flip ({from} -> {to})");
     }
-}
-
-fn row(flow: &Flow) -> FlowRow {
-    let (name, runtime) = (flow.name().clone(), flow.runtime().clone());
-    FlowRow { name, file: flow.file().to_owned(), on: flow.on(), runtime }
 }
 
 fn log(transition: &Transition) {
@@ -352,40 +331,6 @@ pub fn store_options(config: &Config) -> local::Options {
     }
 }
 
-fn settings(config: &Config, flows: &[Flow], notify: BTreeMap<Name, engine::Notify>) -> engine::Settings {
-    let runtimes = config.runtimes.iter().map(|(name, runtime)| (name.clone(), runtime.concurrency));
-    engine::Settings {
-        policy: config.policy.clone(),
-        runtimes: runtimes.collect(),
-        pacing: config.runtimes.iter().map(|(name, runtime)| (name.clone(), runtime.pacing)).collect(),
-        retention: config.finished_for,
-        finished_max: config.finished_max,
-        drain_timeout: config.drain_timeout,
-        queued_max: config.queued_max,
-        burst: config.burst,
-        orgs: config.orgs.clone(),
-        flows: flows.iter().map(|flow| (flow.name().clone(), engine::Flow { mode: flow.mode() })).collect(),
-        mode: config.mode,
-        min_shadow: config.min_shadow,
-        notify,
-        stalled_after: config.stalled_after,
-        schedules: super::timetable::of(flows, &config.policy),
-    }
-}
-
-/// How runtimes are started, those that may start anything.
-fn runtimes(config: &Config) -> Runtimes {
-    let able = config.runtimes.iter().filter(|(_, runtime)| runtime.concurrency > 0);
-    let setup = |runtime: &config::Runtime| exec::RuntimeSetup {
-        adapter: runtime.adapter,
-        argv: runtime.argv.clone(),
-        resume_argv: (!runtime.resume_argv.is_empty()).then(|| runtime.resume_argv.clone()),
-        env: runtime.env.clone(),
-        cwd: runtime.cwd.clone(),
-    };
-    able.map(|(name, runtime)| (name.clone(), setup(runtime))).collect()
-}
-
 /// Where the output of attempts is kept.
 pub fn logs(data: &Path) -> PathBuf {
     data.join("logs")
@@ -402,7 +347,7 @@ fn executor(
 ) -> Exec {
     let (tokens, handle, clock) = (tokens.clone(), handle.clone(), clock.clone());
     let setup = exec::Setup {
-        runtimes: runtimes(config),
+        runtimes: loading::runtimes(config),
         logs: logs(data),
         hold: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("dwell")),
         mark,

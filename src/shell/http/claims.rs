@@ -81,10 +81,11 @@ fn read(mut fields: Fields) -> Result<Claim, Problem> {
 
 fn shown(shared: &Shared, claimed: &Claimed) -> Value {
     let start = &claimed.start;
+    let loaded = shared.loaded.get();
     let prompt = match start.prompt {
         Prompt::Original => None,
-        Prompt::LimitReset => Some(shared.prompts.limit_reset.as_str()),
-        Prompt::Continue => Some(shared.prompts.go_on.as_str()),
+        Prompt::LimitReset => Some(loaded.prompts.limit_reset.as_str()),
+        Prompt::Continue => Some(loaded.prompts.go_on.as_str()),
     };
     view::claimed(claimed, prompt, &(shared.token)(start.id, start.attempt))
 }

@@ -62,7 +62,7 @@ pub(super) async fn why(State(shared): State<Arc<Shared>>, Part(scope): Part) ->
     };
     let mut why = ask_of(scope.clone()).await?;
     if let (Scope::Flow(name), Rule::Open) = (&scope, &why.rule)
-        && let Some(flow) = shared.flows.iter().find(|flow| flow.name == *name)
+        && let Some(flow) = shared.loaded.get().flows.iter().find(|flow| flow.name == *name)
     {
         let of_runtime = ask_of(Scope::Runtime(flow.runtime.clone())).await?;
         why = Why { asked: why.asked, ..of_runtime };

@@ -47,11 +47,12 @@ pub(super) async fn trigger(
     Input(mut fields): Input,
 ) -> Result<Response, Problem> {
     let source = Name::from(required_name(&mut fields, "source")?);
+    let loaded = shared.loaded.get();
     let at = shared.clock.now();
     let trigger = Trigger {
         id: shared.ids.trigger(at),
         at,
-        kind: shared.sources.get(&source).map_or_else(|| source.clone(), |source| source.name.clone()),
+        kind: loaded.sources.get(&source).map_or_else(|| source.clone(), |source| source.name.clone()),
         source,
         event: required_name(&mut fields, "event")?,
         action: fields.name("action")?,
@@ -69,7 +70,7 @@ pub(super) async fn trigger(
     if wait.is_zero() {
         return admit(&shared, trigger, false).await;
     }
-    let mut runs = block_in_place(|| (shared.expand)(&trigger));
+    let mut runs = block_in_place(|| (loaded.expand)(&trigger));
     for run in &mut runs {
         run.awaited = true;
     }
@@ -114,7 +115,8 @@ pub(super) async fn hook(
     request: HttpRequest,
 ) -> Result<Response, Problem> {
     let name = Name::from(name);
-    let source = shared.sources.get(&name);
+    let loaded = shared.loaded.get();
+    let source = loaded.sources.get(&name);
     let source = source.ok_or_else(|| Problem::not_found(format!("source {name} is not configured")))?;
     let headers = request.headers().clone();
     let body = bytes(request, &()).await?;
@@ -148,7 +150,7 @@ pub(super) async fn hook(
 }
 
 async fn admit(shared: &Shared, trigger: Trigger, spool: bool) -> Result<Response, Problem> {
-    let runs = block_in_place(|| (shared.expand)(&trigger));
+    let runs = block_in_place(|| (shared.loaded.get().expand)(&trigger));
     let triggered = admitted(shared, trigger, runs, spool).await?;
     Ok(answer(status(&triggered), view::triggered(&triggered)))
 }

@@ -12,6 +12,7 @@ mod feed;
 mod guard;
 mod intake;
 mod letters;
+mod loaded;
 mod logs;
 mod modes;
 mod once;
@@ -21,7 +22,6 @@ mod reports;
 mod system;
 mod triggers;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -37,6 +37,7 @@ use tokio::task::JoinHandle;
 
 pub use backup::Backups;
 pub use feed::Feed;
+pub use loaded::{Current, Loaded, Reload};
 
 use crate::engine::Handle;
 use crate::model::{Missing, Name, RecordId, Submission, Transition, Trigger};
@@ -105,22 +106,14 @@ pub struct Shared {
     pub backups: Backups,
     /// Where captured output is (`exec::logs`).
     pub logs: PathBuf,
-    /// By the name in `/hooks/{source}`.
-    pub sources: BTreeMap<Name, Source>,
-    /// As they were loaded.
-    pub flows: Vec<FlowRow>,
-    /// Looks anew each time; it reads files.
-    pub missing: MissingNow,
-    /// `flow::Flow`s, applied.
-    pub expand: Expand,
+    /// What a reload replaces.
+    pub loaded: Current,
     /// Reads an event of the store's history.
     pub decode: fn(&[u8]) -> Option<Transition>,
     /// Made when the attempt was started.
     pub token_ok: TokenCheck,
     /// Makes the token of an attempt, for who claimed it.
     pub token: Box<dyn Fn(RecordId, u32) -> String + Send + Sync>,
-    /// What whoever claims an attempt tells an agent of its own.
-    pub prompts: Prompts,
 }
 
 /// The words to resume a provider's session with.

@@ -59,7 +59,7 @@ pub(super) struct Standings {
 impl Standings {
     pub(super) async fn ask(shared: &Shared) -> Result<Standings, Problem> {
         let Answer::Modes(modes) = ask(shared, Request::Modes).await? else { return Err(unexpected()) };
-        Ok(Standings { modes, missing: block_in_place(|| (shared.missing)()) })
+        Ok(Standings { modes, missing: block_in_place(|| (shared.loaded.get().missing)()) })
     }
 
     /// What keeps live flows from acting.
@@ -129,7 +129,8 @@ pub(super) async fn modes(State(shared): State<Arc<Shared>>) -> Result<Response,
 pub(super) async fn flows(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     let standings = Standings::ask(&shared).await?;
     let missing = standings.by_flow();
-    let items = shared.flows.iter().map(|row| {
+    let loaded = shared.loaded.get();
+    let items = loaded.flows.iter().map(|row| {
         let mut item =
             json!({ "name": &*row.name, "file": row.file, "on": row.on, "runtime": &*row.runtime });
         if let (Some(members), Some(flow)) = (item.as_object_mut(), standings.modes.flow(&row.name)) {
@@ -177,7 +178,7 @@ fn asked(mut fields: Fields) -> Result<(Mode, bool), Problem> {
 }
 
 async fn flip(shared: &Shared, once: Once, target: Target, force: bool) -> Result<Response, Problem> {
-    let missing = block_in_place(|| (shared.missing)());
+    let missing = block_in_place(|| (shared.loaded.get().missing)());
     let asked = Request::Flip(Box::new(Flip { target, force, missing }));
     let show = |answer| {
         let Answer::Flipped(flipped) = answer else { return None };

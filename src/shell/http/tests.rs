@@ -3,6 +3,7 @@
 mod bulk;
 mod events;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
@@ -65,14 +66,16 @@ fn start() -> Running {
         feed: Feed::default(),
         backups: Backups::of(Arc::new(store.clone())),
         logs: logs.path().to_owned(),
-        sources: BTreeMap::from([("gh".into(), source)]),
-        flows: Vec::new(),
-        missing: Box::new(Vec::new),
-        expand: Box::new(|_| Vec::new()),
+        loaded: Current::new(Loaded {
+            sources: BTreeMap::from([("gh".into(), source)]),
+            flows: Vec::new(),
+            missing: Box::new(Vec::new),
+            expand: Box::new(|_| Vec::new()),
+            prompts: Prompts { limit_reset: "it has reset".to_owned(), go_on: "go on".to_owned() },
+        }),
         decode: |bytes| Transition::decode(bytes).ok(),
         token_ok: Box::new(|_, _, token| token == "right"),
         token: Box::new(|_, _| "right".to_owned()),
-        prompts: Prompts { limit_reset: "it has reset".to_owned(), go_on: "go on".to_owned() },
     });
     let (feed, handle) = (Arc::clone(&shared), shared.handle.clone());
     thread::spawn(move || {

@@ -70,7 +70,7 @@ pub(super) async fn replay(
         runs: Vec::new(),
         ..first
     };
-    let runs = block_in_place(|| (shared.expand)(&trigger));
+    let runs = block_in_place(|| (shared.loaded.get().expand)(&trigger));
     let asked = Request::Trigger { trigger: Box::new(trigger), runs, spool: false };
     once.carry_out(&shared, asked, show_triggered).await
 }
