@@ -2,26 +2,31 @@
 //! takes them apart again.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use std::{fs, io};
 
 use anyhow::{Context as _, anyhow, bail};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::address;
 use super::cli::out;
 use super::clock::{Alarm, Clock};
 use super::config::{self, Config};
 use super::http::{self, Current, Feed, Shared};
 use super::ids::Ids;
 use super::loading::{self, Loading};
+use super::reload::{self, InForce};
+use super::service::{self, Watchdog};
+use super::signals::{self, Asked};
 use super::tokens::Tokens;
-use super::{address, signals};
-use crate::engine::{self, Answer, Engine, EngineError, Flipped, Handle, Inbox, Released, Request};
+use crate::engine::{
+    self, Answer, Engine, EngineError, Flipped, Handle, Inbox, ModesView, Released, Request,
+};
 use crate::exec::{self, Exec};
 use crate::model::{Missing, Scope, Time, Transition};
 use crate::store::{Stored as _, crash_point, local};
@@ -45,20 +50,35 @@ pub struct Options {
 }
 
 /// `dwell serve`: until a signal stops it.
-pub fn run(config: &Config, options: &Options) -> anyhow::Result<ExitCode> {
+pub fn run(read: reload::Read, options: &Options) -> anyhow::Result<ExitCode> {
+    let config = read()?;
+    let passed = service::passed_listener(config.listen)?;
     super::log::start(&config.log)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let clock = options.test_clock.map_or(Clock::System, Clock::test);
-    let running = Running::start(config, config.listen, &clock, options.paused)?;
+    let (ask, asked) = reload::channel();
+    let signals = move |stop: Asked| {
+        let stopping = move || {
+            service::tell_stopping();
+            stop();
+        };
+        signals::register(Arc::new(stopping), Arc::new(move || ask.reload()))
+    };
+    let listen = passed.map_or(Listen::At(config.listen), Listen::Passed);
+    let running = Running::start(&config, listen, &clock, options.paused, signals)?;
+    let (shared, exec) = (Arc::clone(&running.shared), Arc::clone(&running.exec));
+    reload::Reloader { read, config: running.config.clone(), shared, exec }.start(asked)?;
     // Somebody waits for this server, not for its words: a closed stdout stops nothing.
-    if let Err(error) = out::offer(&welcome(&running, config, &clock)) {
+    if let Err(error) = out::offer(&welcome(&running, &config, &clock)) {
         tracing::warn!("stdout: {error}; listening on http://{} all the same", running.address());
     }
-    // Whoever starts dwell may not have asked to be told.
-    sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
+    service::tell_ready(&format!("listening on http://{}", running.address()));
+    let watchdog = |every| Watchdog::start(running.handle.clone(), every, Watchdog::beat);
+    let watchdog = service::watchdog_every().map(watchdog).transpose()?;
     running.wait()?;
+    drop(watchdog);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -70,7 +90,9 @@ pub fn foreground_for_run(
     let quiet = config::Log { level: "warn".to_owned(), ..config.log.clone() };
     super::log::start(&quiet)?;
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let running = Running::start(config, local, &Clock::System, false)?;
+    // Nobody reloads what ends with its session, and a terminal that is gone ends both.
+    let signals = |stop: Asked| signals::register(Arc::clone(&stop), stop);
+    let running = Running::start(config, Listen::At(local), &Clock::System, false, signals)?;
     let (url, stop) = (format!("http://{}", running.address()), Arc::clone(&running.stop));
     // A signal drains the server while the session waits for it: then its questions must find nobody, not wait on.
     let waiting = std::thread::spawn(move || running.wait());
@@ -90,13 +112,22 @@ fn welcome(running: &Running, config: &Config, clock: &Clock) -> String {
     text
 }
 
+/// Where a server listens.
+pub enum Listen {
+    /// There.
+    At(SocketAddr),
+    /// On this one, which others hold as well.
+    Passed(TcpListener),
+}
+
 /// A server with everything it runs on.
 pub struct Running {
     address: SocketAddr,
     handle: Handle,
     data: PathBuf,
-    kill_after: Duration,
-    stop: Arc<dyn Fn() + Send + Sync>,
+    config: InForce,
+    shared: Arc<Shared>,
+    stop: Asked,
     engine: JoinHandle<Result<Engine, EngineError>>,
     drained: Receiver<()>,
     exec: Arc<Exec>,
@@ -128,18 +159,22 @@ impl engine::Clock for Ticking {
 
 impl Running {
     /// Lock and recover, bind, stop what survived an earlier process, first tick, accept. `listen` replaces the
-    /// configured address; `paused` drains everything before the first tick.
+    /// configured address; `paused` drains everything before the first tick; `signals` is told how to stop it.
     pub fn start(
         config: &Config,
-        listen: SocketAddr,
+        listen: Listen,
         clock: &Clock,
         paused: bool,
+        signals: impl FnOnce(Asked) -> io::Result<()>,
     ) -> anyhow::Result<Running> {
         let loading = Loading::read(config)?;
         let backend = local::Local::open(&config.data, store_options(config))?;
         let backups = http::Backups::of(Arc::new(backend.base()));
         let data = fs::canonicalize(&config.data)?;
-        let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
+        let listener = match listen {
+            Listen::At(at) => TcpListener::bind(at).with_context(|| format!("cannot listen on {at}"))?,
+            Listen::Passed(listener) => listener,
+        };
         let address = listener.local_addr()?;
         let tokens = Tokens::open(&data).context("cannot open the attempt key")?;
         let (handle, inbox) = engine::channel(crate::store::Backend::history(&backend));
@@ -178,8 +213,9 @@ impl Running {
             }),
             token: Box::new(move |id, attempt| tokens.token(id, attempt)),
         });
-        let stop = stopper(&handle, clock, config.drain_timeout);
-        signals::register(stop.clone())?;
+        let config = InForce::new(config.clone());
+        let stop = stopper(&handle, clock, &config);
+        signals(Arc::clone(&stop))?;
         let (tell_drained, drained) = bounded(1);
         if paused {
             // In the inbox before the engine's thread is there, so the first tick finds it.
@@ -187,10 +223,10 @@ impl Running {
         }
         let thread = Thread { exec: Arc::clone(&exec), shared: Arc::clone(&shared), tell_drained };
         let engine = thread.start(engine, inbox)?;
-        let kill_after = config.kill_after;
+        let http = None;
         let mut running =
-            Running { address, handle, data, kill_after, stop, engine, drained, exec, http: None };
-        match running.accept(listener, shared) {
+            Running { address, handle, data, config, shared, stop, engine, drained, exec, http };
+        match running.accept(listener) {
             Ok(()) => Ok(running),
             // What the engine died of says more than that it is gone.
             Err(error) => Err(running.take_apart().err().unwrap_or(error)),
@@ -198,10 +234,13 @@ impl Running {
     }
 
     /// Accepts requests, once the first tick is done.
-    fn accept(&mut self, listener: TcpListener, shared: Arc<Shared>) -> anyhow::Result<()> {
+    fn accept(&mut self, listener: TcpListener) -> anyhow::Result<()> {
         // Answered by the first tick.
-        tell_blocked(&shared)?;
-        self.http = Some(http::Server::start(listener, shared)?);
+        let Answer::Modes(modes) = self.handle.call(Request::Modes)?? else {
+            bail!("the engine answered something else than the modes")
+        };
+        tell_blocked(&modes, &self.shared);
+        self.http = Some(http::Server::start(listener, Arc::clone(&self.shared))?);
         address::write(&self.data, &format!("http://{}", self.address))
             .context("cannot write the address file")
     }
@@ -225,7 +264,8 @@ impl Running {
             http.stop(HTTP_GRACE);
         }
         crash_point("stop.after_http");
-        self.exec.shutdown(self.kill_after);
+        let kill_after = self.config.get().kill_after;
+        self.exec.shutdown(kill_after);
         self.handle.close();
         let ended = self.engine.join().map_err(|_| anyhow!("the engine panicked; see the log"))?;
         crash_point("stop.after_close");
@@ -239,10 +279,10 @@ impl Running {
 }
 
 /// What stops a server, from any thread.
-fn stopper(handle: &Handle, clock: &Clock, timeout: Duration) -> Arc<dyn Fn() + Send + Sync> {
-    let (handle, clock) = (handle.clone(), clock.clone());
+fn stopper(handle: &Handle, clock: &Clock, config: &InForce) -> Asked {
+    let (handle, clock, config) = (handle.clone(), clock.clone(), config.clone());
     Arc::new(move || {
-        let until = clock.now().after(timeout);
+        let until = clock.now().after(config.get().drain_timeout);
         // Waits for room if the queue is full; already stopped is as good.
         handle.deliver(Request::Drain { until }, Box::new(drop)).ok();
     })
@@ -288,14 +328,10 @@ impl Thread {
 
 /// What is not as it should be, told when it begins: a live flow that cannot act. Its triggers are taken and its runs
 /// wait, or become dead letters.
-fn tell_blocked(shared: &Shared) -> anyhow::Result<()> {
-    let Answer::Modes(modes) = shared.handle.call(Request::Modes)?? else {
-        bail!("the engine answered something else than the modes")
-    };
+pub fn tell_blocked(modes: &ModesView, shared: &Shared) {
     for Missing { flow, need, why } in modes.blocked((shared.loaded.get().missing)()) {
         tracing::error!(%flow, need, dispatcher = "blocked", "flow {flow} is live and blocked: {why}");
     }
-    Ok(())
 }
 
 /// How a flip looks in the log, once it is durable.

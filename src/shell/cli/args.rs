@@ -36,7 +36,7 @@ pub struct Cli {
 }
 
 /// Where things are.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Place {
     /// Configuration file [default: ./dwell.toml if it is there]
     #[arg(long, global = true, env = "DWELL_CONFIG", value_name = "FILE")]

@@ -96,7 +96,9 @@ fn start(place: &Place, args: &Serve) -> anyhow::Result<ExitCode> {
             Some(time::parse(text).map_err(|error| Failure { exit: USAGE, message: error.to_string() })?)
         }
     };
-    serve::run(&load(place, flags)?, &serve::Options { test_clock, paused: args.paused })
+    let place = place.clone();
+    let read = Box::new(move || load(&place, flags.clone()));
+    serve::run(read, &serve::Options { test_clock, paused: args.paused })
 }
 
 /// The configuration of this place, with more flags on top.

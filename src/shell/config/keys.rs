@@ -245,6 +245,30 @@ pub fn find(path: &str) -> Option<&'static Key> {
     })
 }
 
+/// What a reload may change; for any other key it takes a restart.
+const RELOADED: [&str; 15] = [
+    "flows.",
+    "cutover.",
+    "limits.",
+    "burst.",
+    "drain.",
+    "shutdown.",
+    "retention.finished",
+    "retry.",
+    "timeouts.",
+    "run.",
+    "runtimes.",
+    "sources.",
+    "orgs.",
+    "notify.",
+    "log.level",
+];
+
+/// Whether a reload may change the key of a full path.
+pub fn is_reloaded(path: &str) -> bool {
+    RELOADED.iter().any(|beginning| path.starts_with(beginning))
+}
+
 /// Whether some key lies below `path`.
 pub fn is_section(path: &str) -> bool {
     let depth = path.split('.').count();

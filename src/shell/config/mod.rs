@@ -8,7 +8,7 @@ mod layers;
 mod secret;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -203,6 +203,13 @@ impl Config {
             writeln!(text, "{line:width$}  # {origin}").unwrap_or_default();
         }
         text
+    }
+
+    /// The keys that have another value there, by their full paths; one that is not here or there has none.
+    pub fn changed<'a>(&'a self, other: &'a Config) -> BTreeSet<&'a str> {
+        let value = |config: &'a Config, path: &str| config.settings.get(path).map(|setting| &setting.value);
+        let paths = self.settings.keys().chain(other.settings.keys());
+        paths.map(String::as_str).filter(|path| value(self, path) != value(other, path)).collect()
     }
 
     /// Where a key's value came from, by its full path.

@@ -114,7 +114,7 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
             let full = status.space.as_ref().filter(|space| space.is_short()).map(ToString::to_string);
             let draining = |until| format!("draining until {}", time::format(until));
             let Some(reason) = status.draining_until.map(draining).or(full) else {
-                let reasons = [held(&status), blocked(&standings)].concat();
+                let reasons = [held(&status), blocked(&standings), refused_reload(&shared)].concat();
                 return answer(StatusCode::OK, json!({ "ready": true, "reasons": reasons }));
             };
             reason
@@ -134,6 +134,13 @@ fn blocked(standings: &Standings) -> Vec<String> {
     let blocked = standings.blocked();
     let told = blocked.iter().take(BLOCKED_MAX);
     told.map(|one| format!("flow {} is live and blocked: {}", one.flow, one.why)).collect()
+}
+
+/// A reload that changed nothing: what was loaded before it is in force.
+fn refused_reload(shared: &Shared) -> Vec<String> {
+    let last = shared.loaded.last_reload().into_iter();
+    let refused = last.filter_map(|last| Some((time::format(last.at), last.refused?)));
+    refused.map(|(at, why)| format!("not reloaded at {at}, what was loaded before goes on: {why}")).collect()
 }
 
 async fn ask_status(shared: &Shared) -> Result<Status, Problem> {

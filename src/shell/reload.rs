@@ -1,0 +1,138 @@
+//! Reload: configuration and flow files are read anew and take the place of what was loaded, all of it between two ticks;
+//! or something is wrong with them, and then nothing changes and log and `/readyz` say what.
+//!
+//! Absent on purpose: what takes a restart (`keys::is_reloaded` knows). It is refused by name, not ignored.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use anyhow::{anyhow, bail};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use super::config::{Config, ConfigError, keys};
+use super::http::{Reload, Shared};
+use super::loading::Loading;
+use super::{log, serve, service};
+use crate::engine::{Answer, ModesView, Reply, Request};
+use crate::exec::Exec;
+
+/// Reads the configuration anew, from where it was read at the start.
+pub type Read = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
+
+/// The configuration in force.
+#[derive(Clone)]
+pub struct InForce(Arc<Mutex<Config>>);
+
+impl InForce {
+    /// The one that was started with.
+    pub fn new(config: Config) -> InForce {
+        InForce(Arc::new(Mutex::new(config)))
+    }
+
+    /// As it is now.
+    pub fn get(&self) -> MutexGuard<'_, Config> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a reload replaces, and where.
+pub struct Reloader {
+    /// Where configuration comes from.
+    pub read: Read,
+    /// What is in force.
+    pub config: InForce,
+    /// Where flows and sources are, and the way to the engine.
+    pub shared: Arc<Shared>,
+    /// Where runtimes are.
+    pub exec: Arc<Exec>,
+}
+
+/// Asks for reloads. One that is asked for while another waits to begin is that other one.
+#[derive(Clone)]
+pub struct Ask(Sender<()>);
+
+impl Ask {
+    /// Does not wait for it.
+    pub fn reload(&self) {
+        match self.0.try_send(()) {
+            // Whoever waits to read will read what is there now; whoever has ended does not read any more.
+            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+        }
+    }
+}
+
+/// The way to ask, and where the askings arrive: they may come before there is anything to reload.
+pub fn channel() -> (Ask, Receiver<()>) {
+    let (ask, asked) = bounded(1);
+    (Ask(ask), asked)
+}
+
+impl Reloader {
+    /// Reloads whenever it is asked for, on a thread of its own, until nobody can ask any more.
+    pub fn start(self, asked: Receiver<()>) -> std::io::Result<()> {
+        let each = move || asked.iter().for_each(|()| self.reload());
+        thread::Builder::new().name("reload".to_owned()).spawn(each)?;
+        Ok(())
+    }
+
+    fn reload(&self) {
+        service::tell_reloading();
+        let (status, refused) = match self.all_or_nothing() {
+            Ok(done) => {
+                tracing::info!("{done}");
+                (done, None)
+            }
+            Err(error) => {
+                let why = format!("{error:#}");
+                for line in why.lines() {
+                    tracing::error!("not reloaded, what was loaded goes on: {line}");
+                }
+                (format!("not reloaded: {}", why.lines().next().unwrap_or_default()), Some(why))
+            }
+        };
+        self.shared.loaded.tell(Reload { at: self.shared.clock.now(), refused });
+        service::tell_ready(&status);
+    }
+
+    fn all_or_nothing(&self) -> anyhow::Result<String> {
+        let fresh = (self.read)()?;
+        // Not locked meanwhile: a stop must not wait for an engine that does not answer.
+        let in_force = self.config.get().clone();
+        let changed: Vec<&str> = in_force.changed(&fresh).into_iter().collect();
+        let fixed: Vec<&str> = changed.iter().copied().filter(|path| !keys::is_reloaded(path)).collect();
+        if !fixed.is_empty() {
+            bail!("{} cannot change while dwell runs: it takes a restart", fixed.join(", "));
+        }
+        let loading = Loading::read(&fresh)?;
+        let keys = if changed.is_empty() { "no key".to_owned() } else { changed.join(", ") };
+        let done = format!("reloaded: {} flows, {keys} changed", loading.flows());
+        let modes = self.put_in_force(loading)?;
+        log::set_level(&fresh.log.level);
+        for warning in &fresh.warnings {
+            tracing::warn!("{warning}");
+        }
+        *self.config.get() = fresh;
+        serve::tell_blocked(&modes, &self.shared);
+        Ok(done)
+    }
+
+    /// Between two ticks: the engine has the new settings, and before any effect of its next decision is carried out,
+    /// executor and HTTP have theirs.
+    fn put_in_force(&self, loading: Loading<'_>) -> anyhow::Result<ModesView> {
+        let (settings, setup) = (loading.settings(), loading.setup());
+        let loaded = loading.loaded();
+        let (exec, shared) = (Arc::clone(&self.exec), Arc::clone(&self.shared));
+        let (tell, told) = bounded(1);
+        let reply: Reply = Box::new(move |answer| {
+            exec.change(setup);
+            shared.loaded.replace(loaded);
+            tell.send(answer.into_inner()).ok();
+        });
+        self.shared.handle.deliver(Request::Reload(Box::new(settings)), reply)?;
+        match told.recv() {
+            Ok(Ok(Answer::Modes(modes))) => Ok(modes),
+            Ok(_) => Err(anyhow!("the engine answered something else than the modes")),
+            Err(_) => Err(anyhow!("the engine has stopped")),
+        }
+    }
+}
