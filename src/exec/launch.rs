@@ -125,9 +125,11 @@ impl Launch {
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
         }
-        // dwell's own settings are not the attempt's: a `dwell` called inside it would take them for its own.
+        // dwell's own settings are not the attempt's: a `dwell` called inside it would take them for its own. Nor is it
+        // for the attempt to speak to dwell's service manager.
         for (name, _) in std::env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"DWELL_") {
+            let dwells = ["DWELL_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "CREDENTIALS_DIRECTORY"];
+            if dwells.iter().any(|dwells| name.as_encoded_bytes().starts_with(dwells.as_bytes())) {
                 command.env_remove(name);
             }
         }
