@@ -58,6 +58,7 @@ const ONE_PLACE: &[(&str, &str)] = &[
     ("SystemTime::now", "shell/clock.rs"),
     ("tokio::", "shell/http/"),
     ("axum::", "shell/http/"),
+    ("sd_notify::", "shell/service.rs"),
 ];
 
 fn root() -> PathBuf {

@@ -34,6 +34,10 @@ use crate::store::{Stored as _, crash_point, local};
 /// How long answers under way may take once the engine has stopped.
 const HTTP_GRACE: Duration = Duration::from_secs(2);
 
+/// How long who connected through a passed socket has to send a request as the server stops: the next server will not
+/// see that connection.
+const HTTP_SETTLE: Duration = Duration::from_millis(250);
+
 /// How long an agent may go on after its result, and how long a result may take after a rejection.
 const RESULT_GRACE: Duration = Duration::from_secs(30);
 
@@ -127,6 +131,7 @@ pub struct Running {
     data: PathBuf,
     config: InForce,
     shared: Arc<Shared>,
+    settle: Duration,
     stop: Asked,
     engine: JoinHandle<Result<Engine, EngineError>>,
     drained: Receiver<()>,
@@ -171,9 +176,11 @@ impl Running {
         let backend = local::Local::open(&config.data, store_options(config))?;
         let backups = http::Backups::of(Arc::new(backend.base()));
         let data = fs::canonicalize(&config.data)?;
-        let listener = match listen {
-            Listen::At(at) => TcpListener::bind(at).with_context(|| format!("cannot listen on {at}"))?,
-            Listen::Passed(listener) => listener,
+        let (listener, settle) = match listen {
+            Listen::At(at) => {
+                (TcpListener::bind(at).with_context(|| format!("cannot listen on {at}"))?, Duration::ZERO)
+            }
+            Listen::Passed(listener) => (listener, HTTP_SETTLE),
         };
         let address = listener.local_addr()?;
         let tokens = Tokens::open(&data).context("cannot open the attempt key")?;
@@ -225,7 +232,7 @@ impl Running {
         let engine = thread.start(engine, inbox)?;
         let http = None;
         let mut running =
-            Running { address, handle, data, config, shared, stop, engine, drained, exec, http };
+            Running { address, handle, data, config, shared, settle, stop, engine, drained, exec, http };
         match running.accept(listener) {
             Ok(()) => Ok(running),
             // What the engine died of says more than that it is gone.
@@ -261,7 +268,7 @@ impl Running {
     /// process would have to stop.
     fn take_apart(self) -> anyhow::Result<()> {
         if let Some(http) = self.http {
-            http.stop(HTTP_GRACE);
+            http.stop(self.settle, HTTP_GRACE);
         }
         crash_point("stop.after_http");
         let kill_after = self.config.get().kill_after;

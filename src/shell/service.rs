@@ -103,3 +103,67 @@ fn proven(handle: &Handle) -> Result<(), Closed> {
     handle.deliver(Request::Redrives, Box::new(move |_| answer.send(()).unwrap_or_default()))?;
     answered.recv().map_err(|_| Closed::Stopped)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::engine::{self, Clock, Engine, Settings};
+    use crate::model::Time;
+    use crate::store::{Backend as _, Memory};
+
+    /// A clock that the test holds: every look at it waits.
+    struct Held {
+        looked: mpsc::Sender<()>,
+        go_on: mpsc::Receiver<()>,
+    }
+
+    impl Clock for Held {
+        fn now(&self) -> Time {
+            self.looked.send(()).unwrap_or_default();
+            self.go_on.recv().unwrap_or_default();
+            Time::ZERO
+        }
+        fn arm(&self, _: Option<Time>) {}
+        fn advance_to(&self, _: Time) {}
+    }
+
+    #[test]
+    fn an_engine_that_is_stuck_in_a_tick_gets_no_beat_and_one_that_goes_on_does() {
+        let store = Memory::new();
+        let (handle, inbox) = engine::channel(store.history());
+        let (beats, beat) = mpsc::channel();
+        let (looked, look) = mpsc::channel();
+        let (let_go, go_on) = mpsc::channel();
+        let every = Duration::from_millis(1);
+        let tell = move || beats.send(()).unwrap_or_default();
+        let watchdog = Watchdog::start(handle.clone(), every, tell).unwrap();
+        let engine = thread::spawn(move || {
+            let (opening, _) = Engine::open(Box::new(store), Settings::default(), Time::ZERO).unwrap();
+            let clock = Held { looked, go_on };
+            engine::run(
+                opening.survivors_stopped(),
+                &inbox,
+                &clock,
+                &mut |released| {
+                    for pair in released.replies.each() {
+                        let (reply, answer) = pair.split();
+                        reply.into_inner()(answer);
+                    }
+                },
+                &mut || {},
+            )
+            .map(drop)
+        });
+        look.recv().unwrap();
+        // A hundred beats would fit in here.
+        assert_eq!(beat.recv_timeout(Duration::from_millis(100)), Err(mpsc::RecvTimeoutError::Timeout));
+        drop(let_go);
+        beat.recv().unwrap();
+        beat.recv().unwrap();
+        drop(watchdog);
+        handle.close();
+        engine.join().unwrap().unwrap();
+    }
+}

@@ -6,6 +6,7 @@ mod ask;
 mod backup;
 mod bulk;
 mod claims;
+mod door;
 mod drains;
 mod events;
 mod feed;
@@ -36,6 +37,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub use backup::Backups;
+use door::Door;
 pub use feed::Feed;
 pub use loaded::{Current, Loaded, Reload};
 
@@ -245,6 +247,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
 pub struct Server {
     runtime: Runtime,
     serving: JoinHandle<io::Result<()>>,
+    door: oneshot::Sender<()>,
     stop: oneshot::Sender<()>,
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -262,15 +265,15 @@ impl Server {
             .build()?;
         let (stop, stopped) = oneshot::channel();
         let router = router(Arc::clone(&shared));
-        let listener = {
+        let (listener, door) = {
             let _context = runtime.enter();
-            tokio::net::TcpListener::from_std(listener)?
+            Door::open(tokio::net::TcpListener::from_std(listener)?)
         };
         let serving = runtime.spawn(async move {
             // A dropped sender stops it as well.
             axum::serve(listener, router).with_graceful_shutdown(async { drop(stopped.await) }).await
         });
-        Ok(Server { runtime, serving, stop, shared, address })
+        Ok(Server { runtime, serving, door, stop, shared, address })
     }
 
     /// Where it listens.
@@ -278,8 +281,11 @@ impl Server {
         self.address
     }
 
-    /// Accepts nothing more, lets long polls and followers go, and gives answers under way at most `grace`.
-    pub fn stop(self, grace: Duration) {
+    /// Accepts nothing more; who has connected has `settle` left to send a request. Then lets long polls and followers
+    /// go, and gives answers under way at most `grace`.
+    pub fn stop(self, settle: Duration, grace: Duration) {
+        drop(self.door);
+        self.runtime.block_on(async { tokio::time::sleep(settle).await });
         self.shared.feed.close();
         drop(self.stop);
         let ended = self.runtime.block_on(async { tokio::time::timeout(grace, self.serving).await });
