@@ -1,11 +1,18 @@
 //! The command line as it is typed.
 
+mod hold;
+mod look;
+mod whole;
+
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use serde_json::Value as Json;
 
+pub use self::hold::{Drain, Runtime, Undrain};
+pub use self::look::{Diff, Logs, Ls, One, What, Why};
+pub use self::whole::{Backup, Check, Restore};
 use super::budget;
 use crate::model::{self, Time};
 use crate::shell::time;
@@ -267,33 +274,6 @@ pub struct Run {
 }
 
 #[derive(Debug, Args)]
-pub struct Backup {
-    /// Where to; - is stdout
-    pub file: PathBuf,
-    /// Replace a file that is there
-    #[arg(long)]
-    pub force: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Restore {
-    /// The backup
-    pub file: PathBuf,
-    /// Go on with the commits after it: an archive (store.archive), or a store's journal; may be given again
-    #[arg(long, value_name = "DIR")]
-    pub segments: Vec<PathBuf>,
-    /// Only up to the last commit at or before this moment: RFC 3339
-    #[arg(long, value_name = "TIME", requires = "segments")]
-    pub until: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
 pub struct Trigger {
     /// Source, as in /hooks/SOURCE
     pub source: String,
@@ -330,78 +310,6 @@ pub struct Replay {
     pub json: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum What {
-    Sessions,
-    Runs,
-    Flows,
-    Runtimes,
-    /// Envs of orgs: what waits and runs in each
-    Scopes,
-    /// Drained scopes
-    Drains,
-    /// Queues of workers
-    Queues,
-    Dead,
-    Triggers,
-    Redrives,
-    Upcoming,
-}
-
-#[derive(Debug, Args)]
-pub struct Ls {
-    /// What to list [default: sessions and runs]
-    pub what: Option<What>,
-    /// In this state
-    #[arg(long)]
-    pub state: Option<String>,
-    /// Of this tenant
-    #[arg(long)]
-    pub org: Option<String>,
-    /// Of this environment
-    #[arg(long)]
-    pub env: Option<String>,
-    /// Of this flow
-    #[arg(long)]
-    pub flow: Option<String>,
-    /// On this runtime
-    #[arg(long)]
-    pub runtime: Option<String>,
-    /// Dead-lettered for this
-    #[arg(long)]
-    pub cause: Option<String>,
-    /// Dead-lettered with an error of this kind, as `dwell ls dead --groups` names it
-    #[arg(long)]
-    pub fingerprint: Option<String>,
-    /// With this key
-    #[arg(long)]
-    pub key: Option<String>,
-    /// With this label
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub label: Option<String>,
-    /// Only what flows in shadow recorded
-    #[arg(long)]
-    pub shadow: bool,
-    /// Dead letters only: by cause, flow, runtime and kind of error, the largest group first
-    #[arg(long)]
-    pub groups: bool,
-    /// At most this many
-    #[arg(long, default_value_t = 50)]
-    pub limit: u32,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct One {
-    /// Record id, or a unique beginning of it
-    pub id: String,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
 #[derive(Debug, Args)]
 pub struct Budget {
     /// Record id, or a unique beginning of it
@@ -417,29 +325,8 @@ pub struct Budget {
     pub json: bool,
 }
 
-#[derive(Debug, Args)]
-pub struct Why {
-    /// Record id, or a unique beginning of it; or all, runtime:NAME, flow:NAME, org:NAME
-    pub of: String,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
 fn measures() -> PossibleValuesParser {
     PossibleValuesParser::new(model::Measure::ALL.iter().map(|measure| measure.as_str()))
-}
-
-#[derive(Debug, Args)]
-pub struct Logs {
-    /// Record id, or a unique beginning of it
-    pub id: String,
-    /// One attempt only
-    #[arg(long)]
-    pub attempt: Option<u32>,
-    /// Go on until the record is done
-    #[arg(short, long)]
-    pub follow: bool,
 }
 
 #[derive(Debug, Args)]
@@ -570,84 +457,6 @@ pub struct Report {
     pub attempt: Speaker,
 }
 
-#[derive(Debug, Args)]
-pub struct Drain {
-    #[command(flatten)]
-    pub scope: ScopeArgs,
-    /// How long what is outstanding may take [default: drain.timeout]
-    #[arg(long, value_name = "SPAN")]
-    pub timeout: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Undrain {
-    #[command(flatten)]
-    pub scope: ScopeArgs,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub struct ScopeArgs {
-    /// Everything
-    #[arg(long)]
-    pub all: bool,
-    /// What runs on this provider account
-    #[arg(long, value_name = "NAME")]
-    pub runtime: Option<String>,
-    /// The runs of this flow
-    #[arg(long, value_name = "NAME")]
-    pub flow: Option<String>,
-    /// What belongs to this tenant
-    #[arg(long, value_name = "NAME")]
-    pub org: Option<String>,
-}
-
-impl ScopeArgs {
-    /// As the server knows it.
-    pub fn text(&self) -> String {
-        let named = [("runtime", &self.runtime), ("flow", &self.flow), ("org", &self.org)];
-        let named = named.into_iter().find_map(|(kind, name)| Some(format!("{kind}:{}", name.as_ref()?)));
-        named.unwrap_or_else(|| "all".to_owned())
-    }
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Runtime {
-    /// Let nothing start on it
-    #[command(
-        after_help = "Examples:\n  dwell runtime pause claude\n  dwell runtime pause claude --until +2h"
-    )]
-    Pause {
-        name: String,
-        /// Of what asks for this model only
-        #[arg(long)]
-        model: Option<String>,
-        /// RFC 3339, epoch seconds, or +90m [default: until resumed]
-        #[arg(long, value_name = "TIME")]
-        until: Option<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// End the pauses of it
-    #[command(after_help = "Example:\n  dwell runtime resume claude --model opus")]
-    Resume {
-        name: String,
-        /// Those of this model only [default: those of the account; its models' stay]
-        #[arg(long)]
-        model: Option<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-}
-
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Print every effective value and where it came from
@@ -670,31 +479,6 @@ pub enum FlowCommand {
     /// List what flows in shadow would have run, newest first
     #[command(after_help = "Example:\n  dwell flow diff review-on-request --json")]
     Diff(Diff),
-}
-
-#[derive(Debug, Args)]
-pub struct Check {
-    /// Put right what can be without losing anything
-    #[arg(long)]
-    pub repair: bool,
-    /// With --repair, where commits are damaged that the state needs: go on without them and all after them
-    #[arg(long, requires = "repair")]
-    pub cut: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Diff {
-    /// Of this flow
-    pub flow: Option<String>,
-    /// At most this many
-    #[arg(long, default_value_t = 50)]
-    pub limit: u32,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Debug, Args)]
