@@ -218,5 +218,9 @@ fn what_waits_for_a_window_is_found_there_after_its_scope_changed() {
         assert_eq!(world.does("+2h"), "", "nobody waits for it any more");
         world.does("submit b runtime=claude model=m");
         assert!(world.does("show b").contains("active"), "{}", world.does("show b"));
+        // And a limit from now on is whose it is now.
+        world.does("b/1 rate_limited +1h");
+        world.does("submit c runtime=claude model=n");
+        assert_eq!(world.does("show c").contains("active"), after, "{}", world.does("show c"));
     }
 }
