@@ -296,4 +296,6 @@ pub struct BurstStatus {
     pub queued: u64,
     /// Records released from it that wait for their start or are outstanding.
     pub released: u64,
+    /// Envs whose triggers are diverted now, or would be if their org took part.
+    pub tripped: u64,
 }

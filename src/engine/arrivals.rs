@@ -330,6 +330,7 @@ fn status(draft: &Draft<'_>) -> Status {
             released: (core.index.lanes().flat_map(|(_, lane)| lane.burst.values()))
                 .map(|burst| burst.released.len() as u64)
                 .sum(),
+            tripped: core.gate.tripped(draft.now),
         },
     }
 }

@@ -12,6 +12,7 @@ use super::notices::Notices;
 use super::schedule::Schedules;
 use super::settings::{ANSWERED_FOR, Settings};
 use super::space;
+use super::step;
 use crate::model::{
     Drain, Name, Record, RecordId, Redrive, RedriveId, Runtime, Scope, Space, StateName, Time,
 };
@@ -91,9 +92,7 @@ impl Core {
 
     /// Keeps the tally of what starts, ends and finishes.
     pub(super) fn count(&mut self, before: &Record, after: &Record) {
-        let ended =
-            before.state.outstanding() && !(after.state.outstanding() && before.attempt == after.attempt);
-        self.tally.attempts_ended += u64::from(ended);
+        self.tally.attempts_ended += u64::from(step::ends(before, after));
         self.tally.attempts_started += u64::from(after.attempt - before.attempt);
         self.tally.completed += u64::from(after.state.name() == StateName::Completed);
         self.tally.cancelled += u64::from(after.state.name() == StateName::Cancelled);

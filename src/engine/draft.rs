@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::core::{Core, EngineError};
+use super::step::Step;
 use super::{budget, modes, windows};
 use crate::machine::{self, RuntimeChange};
 use crate::model::{
@@ -37,6 +38,9 @@ struct Touched {
     work: Option<Work>,
 }
 
+/// What a draft owes: effects, then transitions, what these leave unsaid, and rows of runtimes.
+pub(super) type Owed = (Vec<Effect>, (Vec<Transition>, (Vec<Step>, Vec<Runtime>)));
+
 /// What a tick has decided so far.
 pub(super) struct Draft<'a> {
     pub(super) core: &'a mut Core,
@@ -46,13 +50,18 @@ pub(super) struct Draft<'a> {
     rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     pub(super) effects: Vec<Effect>,
     pub(super) transitions: Vec<Transition>,
+    /// One for each of the transitions.
+    steps: Vec<Step>,
+    /// Rows of runtimes that this draft changes.
+    windows: Vec<Runtime>,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(core: &'a mut Core, disk: &'a dyn Backend) -> Draft<'a> {
         let now = core.now;
-        let (effects, transitions) = (Vec::new(), Vec::new());
-        Draft { core, disk, now, touched: BTreeMap::new(), rows: BTreeMap::new(), effects, transitions }
+        let (effects, transitions, steps, windows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (touched, rows) = (BTreeMap::new(), BTreeMap::new());
+        Draft { core, disk, now, touched, rows, effects, transitions, steps, windows }
     }
 
     /// A row that is not a record, as this draft leaves it.
@@ -118,7 +127,7 @@ impl<'a> Draft<'a> {
         self.core.tally.admitted += 1;
         self.core.index.set(&record);
         let detail = record.last_error.as_ref().map(|fault| format!("{}: {}", fault.code, fault.message));
-        self.transitions.push(transition(None, &record, "admitted", detail, self.now));
+        self.step(None, &record, None, "admitted", detail);
         self.touched.insert(record.id, Touched { before: None, after: record.clone(), work: Some(work) });
         record
     }
@@ -135,7 +144,7 @@ impl<'a> Draft<'a> {
         self.core.tally.admitted += 1;
         self.core.count(queued, &record);
         let detail = record.last_error.as_ref().map(|fault| format!("{}: {}", fault.code, fault.message));
-        self.transitions.push(transition(None, &record, "shadowed", detail, self.now));
+        self.step(None, &record, None, "shadowed", detail);
         self.touched.insert(record.id, Touched { before: None, after: record.clone(), work: Some(work) });
         record
     }
@@ -194,13 +203,25 @@ impl<'a> Draft<'a> {
             return;
         }
         let detail = detail(before, after, event);
-        self.transitions.push(transition(Some(before), after, event.name(), detail, self.now));
+        self.step(Some(before), after, Some(event), event.name(), detail);
+    }
+
+    fn step(
+        &mut self,
+        before: Option<&Record>,
+        after: &Record,
+        event: Option<&Event>,
+        name: &str,
+        detail: Option<String>,
+    ) {
+        self.transitions.push(transition(before, after, name, detail, self.now));
+        self.steps.push(Step::of(before, after, event, self.now));
     }
 
     /// What people are to hear of a budget, in steps of their own.
     fn tell_of_budget(&mut self, before: &Record, after: &Record) {
         for (name, words) in budget::news(before, after) {
-            self.transitions.push(transition(Some(after), after, name, Some(words), self.now));
+            self.step(Some(after), after, None, name, Some(words));
         }
     }
 
@@ -231,11 +252,12 @@ impl<'a> Draft<'a> {
     /// Makes a runtime's row say this.
     pub(super) fn set_runtime(&mut self, row: Runtime) {
         self.put(keys::runtime(&row.name), row.encode());
+        self.windows.push(row.clone());
         self.core.runtimes.insert(row.name.clone(), row);
     }
 
-    /// The batch of everything decided, and into `effects` what it owes to the executor.
-    pub(super) fn finish(mut self) -> Result<(Batch, Vec<Effect>, Vec<Transition>), EngineError> {
+    /// The batch of everything decided, and what it owes to the executor and to who watches.
+    pub(super) fn finish(mut self) -> Result<(Batch, Owed), EngineError> {
         let mut batch = Batch::default();
         let touched = std::mem::take(&mut self.touched);
         for (id, change) in &touched {
@@ -265,7 +287,8 @@ impl<'a> Draft<'a> {
                 batch.event(transition.encode());
             }
         }
-        Ok((batch, self.effects, self.transitions))
+        let Draft { effects, transitions, steps, windows, .. } = self;
+        Ok((batch, (effects, (transitions, (steps, windows)))))
     }
 
     /// What the meter of the provider session showed that a record goes on with.

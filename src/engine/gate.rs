@@ -32,6 +32,11 @@ impl Gate {
         self.trip.held_until(org, env, now)
     }
 
+    /// How many envs are.
+    pub(super) fn tripped(&self, now: Time) -> u64 {
+        self.trip.held(now)
+    }
+
     /// One decision, counted.
     fn decide(&mut self, settings: &Settings, org: &Name, env: &Name, now: Time) -> Outcome {
         let enrolled = || Ok(settings.org(org).burst);

@@ -46,6 +46,7 @@ mod schedule;
 mod settings;
 mod space;
 mod stalls;
+mod step;
 mod tick;
 mod why;
 mod windows;
@@ -75,6 +76,7 @@ pub use settings::{
     READS_PER_PAGE_MAX, RECORDS_PER_SCAN, REDRIVES_MAX, REDRIVES_PER_TICK_MAX, SCHEDULES_PER_TICK_MAX,
     Settings, VISITS_PER_PAGE_MAX,
 };
+pub use step::{Step, Wait};
 pub use tick::{Engine, Released};
 pub use why::{Asked, Place, Rule, WHY_BY_MAX, WHY_PLACE_MAX, Why};
 pub use windows::MODELS_MAX;

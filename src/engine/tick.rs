@@ -7,10 +7,11 @@ use super::request::{Arrival, Reply, Request};
 use super::settings::{
     CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX,
 };
+use super::step::Step;
 use super::{
     arrivals, burst, claims, debounce, hold, modes, notices, paced, purge, ramp, schedule, space, windows,
 };
-use crate::model::{Effect, Event, Name, RecordId, Rejected, Time, Transition};
+use crate::model::{Effect, Event, Name, RecordId, Rejected, Runtime, Time, Transition};
 use crate::store::{Durable, Writer};
 
 /// What a commit released.
@@ -21,6 +22,10 @@ pub struct Released {
     pub effects: Durable<Vec<Effect>>,
     /// What the history now says.
     pub transitions: Durable<Vec<Transition>>,
+    /// What each of the transitions leaves unsaid, in their order.
+    pub steps: Durable<Vec<Step>>,
+    /// Rows of runtimes as they now are.
+    pub windows: Durable<Vec<Runtime>>,
 }
 
 /// The engine between two ticks.
@@ -111,12 +116,14 @@ impl Engine {
         dispatch(&mut draft)?;
         claims::serve(&mut draft, &mut replies)?;
         notices::end(&mut draft)?;
-        let (batch, effects, transitions) = draft.finish()?;
+        let (batch, owed) = draft.finish()?;
         core.commits += u64::from(!batch.is_empty());
-        let (writer, owed) = writer.commit(&batch, (replies, (effects, transitions)))?;
+        let (writer, owed) = writer.commit(&batch, (replies, owed))?;
         let (replies, rest) = owed.split();
-        let (effects, transitions) = rest.split();
-        Ok((Engine { writer, core }, Released { replies, effects, transitions }))
+        let (effects, rest) = rest.split();
+        let (transitions, rest) = rest.split();
+        let (steps, windows) = rest.split();
+        Ok((Engine { writer, core }, Released { replies, effects, transitions, steps, windows }))
     }
 }
 

@@ -77,6 +77,11 @@ impl Trip {
         Some(calls.held_until).filter(|until| *until > now)
     }
 
+    /// How many envs are held; looks at all that are watched.
+    pub fn held(&self, now: Time) -> u64 {
+        self.envs.values().filter(|calls| calls.held_until > now).count() as u64
+    }
+
     /// A call of an env: whether it is one too many, or falls into the hold of one that was.
     pub fn call(&mut self, org: &Name, env: &Name, now: Time) -> Result<bool, Crowded> {
         let Rate { window, threshold, hold } = self.rate;
