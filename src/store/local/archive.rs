@@ -82,19 +82,22 @@ struct Thread {
 
 impl Thread {
     fn pass(&self) {
-        if let Err(error) = self.keep_all() {
-            tracing::error!("the archive lacks a segment, which stays in the journal: {error}");
+        let failure = self.keep_all().err().map(|error| error.to_string());
+        self.holds.archive_failed(failure.clone());
+        if let Some(failure) = failure {
+            tracing::error!("the archive lacks a segment, which stays in the journal: {failure}");
         }
     }
 
     fn keep_all(&self) -> Result<(), StoreError> {
+        // Also while there is nothing to keep: an archive that cannot be written is told before it is needed.
+        make_dir(&self.place)?;
         let segments = segments::list(&self.journal)?;
         let Some((_, sealed)) = segments.split_last() else { return Ok(()) };
         for segment in sealed {
             if self.closing.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            make_dir(&self.place)?;
             self.keep(segment)?;
             self.holds.archived(segment.first + 1);
         }

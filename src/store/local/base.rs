@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::commits;
+use super::files::failed;
 use super::retention::{Hold, Holds};
+use super::segments;
 use super::table::Table;
 use crate::store::StoreError;
 use crate::store::backup::{self, Part};
@@ -27,6 +29,35 @@ pub struct Base {
     /// The last commit that is on stable storage.
     pub(super) synced: Arc<AtomicU64>,
     pub(super) closing: Arc<AtomicBool>,
+}
+
+/// How a store stands on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// What the segments of the journal take.
+    pub journal_bytes: u64,
+    /// Commits that the table does not have yet: the next open replays them.
+    pub checkpoint_lag: u64,
+    /// Why the archive lacks a segment, if it does.
+    pub archive_failure: Option<String>,
+}
+
+impl Base {
+    /// A look at the journal's directory: for who asks now and then.
+    pub fn figures(&self) -> Result<Figures, StoreError> {
+        let mut journal_bytes = 0;
+        for segment in segments::list(&self.journal)? {
+            match std::fs::metadata(&segment.path) {
+                Ok(metadata) => journal_bytes += metadata.len(),
+                // Retention went over it since.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed("read", &segment.path)(error)),
+            }
+        }
+        let (checkpoint, archive_failure) = self.holds.told();
+        let checkpoint_lag = self.synced.load(Ordering::Acquire).saturating_sub(checkpoint);
+        Ok(Figures { journal_bytes, checkpoint_lag, archive_failure })
+    }
 }
 
 impl backup::Base for Base {

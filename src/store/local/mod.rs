@@ -45,7 +45,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use self::archive::Archiver;
-pub use self::base::Base;
+pub use self::base::{Base, Figures};
 use self::checkpoint::Checkpointer;
 use self::history::Reader;
 use self::journal::Journal;

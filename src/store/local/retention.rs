@@ -32,18 +32,31 @@ struct Held {
     backups: Vec<u64>,
     /// Segments that begin before this commit are in the archive; `None`: there is no archive.
     archived: Option<u64>,
+    /// Why the archive lacks what it should have, if it does.
+    archive_failure: Option<String>,
 }
 
 impl Holds {
     /// As a store is opened, with everything up to `checkpoint` in its table.
     pub(super) fn new(checkpoint: u64, has_archive: bool) -> Holds {
         let archived = has_archive.then_some(0);
-        Holds(Mutex::new(Held { checkpoint, backups: Vec::new(), archived }))
+        Holds(Mutex::new(Held { checkpoint, archived, ..Held::default() }))
     }
 
     /// The archive has all segments that begin before commit `first`.
     pub(super) fn archived(&self, first: u64) {
         self.lock().archived = Some(first);
+    }
+
+    /// How the archive's latest attempt to keep everything ended: `Some` is why it did not.
+    pub(super) fn archive_failed(&self, failure: Option<String>) {
+        self.lock().archive_failure = failure;
+    }
+
+    /// The last commit that the table has for certain, and why the archive lacks something.
+    pub(super) fn told(&self) -> (u64, Option<String>) {
+        let held = self.lock();
+        (held.checkpoint, held.archive_failure.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
