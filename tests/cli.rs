@@ -16,7 +16,7 @@ use std::thread;
 use dwell::engine::{self, Engine, Released, Settings};
 use dwell::model::{Time, Transition};
 use dwell::shell::clock::Clock;
-use dwell::shell::http::{Backups, Current, Feed, FlowRow, Loaded, Prompts, Server, Shared};
+use dwell::shell::http::{Backups, Current, Feed, FlowRow, Loaded, Observed, Prompts, Server, Shared};
 use dwell::shell::ids::Ids;
 use dwell::shell::time;
 use dwell::store::{Backend as _, Durable, Memory, Stored as _};
@@ -67,6 +67,7 @@ fn served() -> Place {
         clock: clock.clone(),
         ids: Ids::default(),
         feed: Feed::default(),
+        observed: Observed::default(),
         backups: Backups::of(Arc::new(store.clone())),
         logs: dir.path().join("logs"),
         loaded: Current::new(Loaded {

@@ -53,7 +53,9 @@ fn a_drained_runtime_is_drained_until_it_is_undrained_also_after_a_kill() {
     assert!(listed.contains(&held) && listed.ends_with("drained"), "{listed}");
     let ready = server.get("/readyz");
     assert_eq!((ready.status, &ready.body["ready"]), (200, &json!(true)));
-    assert!(ready.body["reasons"][0].as_str().unwrap().starts_with("runtime:claude is drained since "));
+    let reason = &ready.body["reasons"][0];
+    assert_eq!(reason["code"], "scope_drained");
+    assert!(reason["detail"].as_str().unwrap().starts_with("runtime:claude is drained since "));
     assert_eq!(said(dir.path(), &["undrain", "--runtime", "claude"]), "runtime:claude undrained");
     server.until(&held, "completed");
     let again = dwell(dir.path(), &["undrain", "--runtime", "claude"]);

@@ -140,7 +140,7 @@ fn a_live_flow_that_cannot_act_starts_loudly_and_loses_no_event() {
     let why = "runtime farm is not configured";
     assert_eq!(status["blocked"], json!([{"flow": "review", "need": "runtime farm", "why": why}]));
     let ready = dwell.get("/readyz");
-    let reason = format!("flow review is live and blocked: {why}");
+    let reason = json!({"code": "flow_blocked", "detail": format!("flow review is live and blocked: {why}")});
     assert_eq!((ready.status, ready.body), (200, json!({"ready": true, "reasons": [reason]})));
     assert_eq!(flow(&dwell, "deploy")["dispatcher"], "running");
     assert_eq!(flow(&dwell, "review")["dispatcher"], "blocked");

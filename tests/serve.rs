@@ -204,7 +204,8 @@ fn an_attempt_that_ends_within_the_drain_is_completed_by_the_stop() {
     up(dir.path());
     server.ask_to_stop();
     server.until(&id, "draining");
-    assert_eq!(server.get("/readyz").status, 503);
+    let ready = server.get("/readyz");
+    assert_eq!((ready.status, &ready.body["reasons"][0]["code"]), (503, &json!("draining")));
     let late = script(&server, dir.path(), "echo never > $1/late");
     fs::write(dir.path().join("end"), "now\n").unwrap();
     assert!(server.ended().success());

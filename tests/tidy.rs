@@ -32,8 +32,12 @@ const DOORS: &[(&str, &str, &[&str])] = &[
         "store",
         &[
             "store::Backend",
+            // A backend whose commits are timed is one that stands around another.
+            "store::Batch",
+            "store::Direction",
             "store::Durable",
             "store::History",
+            "store::Pair",
             "store::StoreError",
             "store::Stored",
             // A backup goes from the store to a file, and back into a new store, beside the engine.

@@ -1,13 +1,15 @@
 //! `dwell serve`: puts store, engine, executor and HTTP together, in the order that leaves nothing half-started, and
 //! takes them apart again.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use anyhow::{Context as _, anyhow, bail};
@@ -19,14 +21,14 @@ use super::clock::{Alarm, Clock};
 use super::config::{self, Config};
 use super::http::{self, Current, Feed, Shared};
 use super::ids::Ids;
+use super::lines;
 use super::loading::{self, Loading};
+use super::metrics::{self, Metrics, Timed};
 use super::reload::{self, InForce};
 use super::service::{self, Watchdog};
 use super::signals::{self, Asked};
 use super::tokens::Tokens;
-use crate::engine::{
-    self, Answer, Engine, EngineError, Flipped, Handle, Inbox, ModesView, Released, Request,
-};
+use crate::engine::{self, Answer, Engine, EngineError, Handle, Inbox, ModesView, Released, Request};
 use crate::exec::{self, Exec};
 use crate::model::{Missing, Scope, Time, Transition};
 use crate::store::{Stored as _, crash_point, local};
@@ -91,7 +93,9 @@ pub fn foreground_for_run(
     config: &Config,
     session: &mut dyn FnMut(&str) -> anyhow::Result<u8>,
 ) -> anyhow::Result<u8> {
-    let quiet = config::Log { level: "warn".to_owned(), ..config.log.clone() };
+    // Whoever waits for the session is told how it ends.
+    let level = format!("warn,{}=error", lines::RECORD);
+    let quiet = config::Log { level, ..config.log.clone() };
     super::log::start(&quiet)?;
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     // Nobody reloads what ends with its session, and a terminal that is gone ends both.
@@ -144,10 +148,13 @@ pub struct Running {
 struct Ticking {
     clock: Clock,
     alarm: Alarm,
+    /// When the loop asked for the time last. That is the last thing before a tick.
+    asked: Rc<Cell<Instant>>,
 }
 
 impl engine::Clock for Ticking {
     fn now(&self) -> Time {
+        self.asked.set(metrics::now());
         self.clock.now()
     }
 
@@ -174,7 +181,13 @@ impl Running {
     ) -> anyhow::Result<Running> {
         let loading = Loading::read(config)?;
         let backend = local::Local::open(&config.data, store_options(config))?;
-        let backups = http::Backups::of(Arc::new(backend.base()));
+        let (base, metrics) = (backend.base(), Arc::new(Metrics::default()));
+        let backups = http::Backups::of(Arc::new(base.clone()));
+        let observed = http::Observed {
+            metrics: Arc::clone(&metrics),
+            figures: Box::new(move || base.figures().ok()),
+            ..http::Observed::default()
+        };
         let data = fs::canonicalize(&config.data)?;
         let (listener, settle) = match listen {
             Listen::At(at) => {
@@ -186,7 +199,8 @@ impl Running {
         let tokens = Tokens::open(&data).context("cannot open the attempt key")?;
         let (handle, inbox) = engine::channel(crate::store::Backend::history(&backend));
 
-        let (opening, survivors) = Engine::open(Box::new(backend), loading.settings(), clock.now())?;
+        let backend = Box::new(Timed::new(backend, metrics));
+        let (opening, survivors) = Engine::open(backend, loading.settings(), clock.now())?;
         let mark = data.display().to_string();
         let known: Vec<_> = survivors.into_inner().iter().filter_map(|survivor| survivor.child).collect();
         let reaped = exec::reap(&mark, &known, config.kill_after);
@@ -210,6 +224,7 @@ impl Running {
             clock: clock.clone(),
             ids: Ids::default(),
             feed: Feed::default(),
+            observed,
             backups,
             logs: logs(&data),
             loaded: Current::new(loading.loaded()),
@@ -306,11 +321,16 @@ impl Thread {
     fn start(self, engine: Engine, inbox: Inbox) -> anyhow::Result<JoinHandle<Result<Engine, EngineError>>> {
         let (wake, clock) = (self.shared.handle.clone(), self.shared.clock.clone());
         let alarm = Alarm::start(&clock, move || wake.wake())?;
-        let ticking = Ticking { clock, alarm };
         let named = std::thread::Builder::new().name(ENGINE_THREAD.to_owned());
         Ok(named.spawn(move || {
+            let asked = Rc::new(Cell::new(metrics::now()));
+            let ticking = Ticking { clock, alarm, asked: Rc::clone(&asked) };
             let mut drained = || self.tell_drained.send(()).unwrap_or_default();
-            engine::run(engine, &inbox, &ticking, &mut |released| self.release(released), &mut drained)
+            let mut release = |released| {
+                self.shared.observed.metrics.ticked(asked.get().elapsed());
+                self.release(released);
+            };
+            engine::run(engine, &inbox, &ticking, &mut release, &mut drained)
         })?)
     }
 
@@ -318,7 +338,7 @@ impl Thread {
         for pair in released.replies.each() {
             let (reply, answer) = pair.split();
             if let Ok(Answer::Flipped(flipped)) = answer.get() {
-                log_flip(flipped);
+                lines::flipped(flipped);
             }
             reply.into_inner()(answer);
         }
@@ -326,9 +346,14 @@ impl Thread {
         for effect in released.effects.each() {
             self.exec.carry_out(effect);
         }
-        for transition in released.transitions.get() {
-            log(transition);
+        let (transitions, steps) = (released.transitions.get(), released.steps.get());
+        self.shared.observed.metrics.released(transitions, steps);
+        for (transition, step) in transitions.iter().zip(steps) {
+            lines::moved(transition, step);
             self.shared.feed.publish(transition);
+        }
+        for window in released.windows.get() {
+            lines::window(window, self.shared.clock.now());
         }
     }
 }
@@ -339,23 +364,6 @@ pub fn tell_blocked(modes: &ModesView, shared: &Shared) {
     for Missing { flow, need, why } in modes.blocked((shared.loaded.get().missing)()) {
         tracing::error!(%flow, need, dispatcher = "blocked", "flow {flow} is live and blocked: {why}");
     }
-}
-
-/// How a flip looks in the log, once it is durable.
-fn log_flip(flipped: &Flipped) {
-    let Flipped { flow, from, to, woke } = flipped;
-    let flow = flow.as_deref();
-    if *woke {
-        tracing::info!(flow, "dispatcher running: mode flip ({from} -> {to})");
-    } else if from != to {
-        tracing::info!(flow, "mode flip ({from} -> {to})");
-    }
-}
-
-fn log(transition: &Transition) {
-    let Transition { id, event, to, attempt, detail, .. } = transition;
-    let detail = detail.as_deref().unwrap_or_default();
-    tracing::info!(record = %id, attempt, event, state = %to, "{detail}");
 }
 
 /// The bounds of the store.

@@ -144,7 +144,8 @@ fn a_full_disk_takes_no_new_work_and_lets_the_rest_go_on_and_recovers_by_itself(
         "{detail}"
     );
     let ready = server.get("/readyz");
-    assert_eq!((ready.status, &ready.body["reasons"][0]), (503, &json!(detail)));
+    let reason = json!({"code": "store_full", "detail": detail});
+    assert_eq!((ready.status, &ready.body["reasons"][0]), (503, &reason));
     assert_eq!(server.get("/v1/status").body["disk"]["full"], true);
     let why = server.get("/v1/scopes/all/why").body;
     assert_eq!(why["rule"], "store_full", "{why}");

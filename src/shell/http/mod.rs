@@ -16,6 +16,7 @@ mod letters;
 mod loaded;
 mod logs;
 mod modes;
+mod observe;
 mod once;
 mod queues;
 mod records;
@@ -40,6 +41,7 @@ pub use backup::Backups;
 use door::Door;
 pub use feed::Feed;
 pub use loaded::{Current, Loaded, Reload};
+pub use observe::Observed;
 
 use crate::engine::Handle;
 use crate::model::{Missing, Name, RecordId, Submission, Transition, Trigger};
@@ -104,6 +106,8 @@ pub struct Shared {
     pub ids: Ids,
     /// Publish every committed transition to it.
     pub feed: Feed,
+    /// What is told to machines, beside what the engine answers.
+    pub observed: Observed,
     /// What backups are made of.
     pub backups: Backups,
     /// Where captured output is (`exec::logs`).
@@ -224,7 +228,8 @@ pub const ROUTES: &[Route] = &[
     get("/v1/status", |method| on(method, system::status)),
     post("/v1/clock/advance", |method| on(method, system::advance)),
     get("/healthz", |method| on(method, system::healthz)),
-    get("/readyz", |method| on(method, system::readyz)),
+    get("/readyz", |method| on(method, observe::readyz)),
+    get("/metrics", |method| on(method, observe::metrics)),
     get("/openapi.yaml", |method| on(method, system::openapi)),
 ];
 
@@ -240,6 +245,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), guard::guard))
         .layer(axum::middleware::from_fn(guard::see_off))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), observe::count))
         .with_state(shared)
 }
 

@@ -1,4 +1,4 @@
-//! What is not about one record: runtimes, what is upcoming, status, health, and the test clock.
+//! What is not about one record: runtimes, what is upcoming, status, whether it is alive, and the test clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
-use tokio::time::timeout;
 
 use super::Shared;
 use super::ask::{Input, Params, Part, answer, ask, unexpected};
@@ -18,12 +17,6 @@ use crate::engine::{Answer, Filter, Request, Status};
 use crate::model::{Name, Time};
 use crate::shell::problem::Problem;
 use crate::shell::{time, view};
-
-/// An engine that takes longer than this to answer is not ready.
-const READY_WITHIN: Duration = Duration::from_secs(2);
-
-/// The most blocked flows that are told.
-const BLOCKED_MAX: usize = 100;
 
 /// `GET /v1/runtimes`.
 pub(super) async fn runtimes(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
@@ -104,46 +97,8 @@ pub(super) async fn healthz() -> Response {
     answer(StatusCode::OK, json!({ "alive": true }))
 }
 
-/// `GET /readyz`: the engine answers, and takes new work. A blocked flow is told beside it: its triggers are still taken.
-pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
-    let asked = async { Ok((ask_status(&shared).await?, Standings::ask(&shared).await?)) };
-    let reason = match timeout(READY_WITHIN, asked).await {
-        Err(_) => format!("the engine does not answer within {}", time::format_span(READY_WITHIN)),
-        Ok(Err::<_, Problem>(problem)) => problem.detail,
-        Ok(Ok((status, standings))) => {
-            let full = status.space.as_ref().filter(|space| space.is_short()).map(ToString::to_string);
-            let draining = |until| format!("draining until {}", time::format(until));
-            let Some(reason) = status.draining_until.map(draining).or(full) else {
-                let reasons = [held(&status), blocked(&standings), refused_reload(&shared)].concat();
-                return answer(StatusCode::OK, json!({ "ready": true, "reasons": reasons }));
-            };
-            reason
-        }
-    };
-    answer(StatusCode::SERVICE_UNAVAILABLE, json!({ "ready": false, "reasons": [reason] }))
-}
-
-/// What is taken in and not started, which is no reason to be called unready.
-fn held(status: &Status) -> Vec<String> {
-    let drains = status.drains.iter();
-    drains.map(|drain| format!("{} is drained since {}", drain.scope, time::format(drain.since))).collect()
-}
-
-/// Flows whose runs are taken in and cannot be carried out.
-fn blocked(standings: &Standings) -> Vec<String> {
-    let blocked = standings.blocked();
-    let told = blocked.iter().take(BLOCKED_MAX);
-    told.map(|one| format!("flow {} is live and blocked: {}", one.flow, one.why)).collect()
-}
-
-/// A reload that changed nothing: what was loaded before it is in force.
-fn refused_reload(shared: &Shared) -> Vec<String> {
-    let last = shared.loaded.last_reload().into_iter();
-    let refused = last.filter_map(|last| Some((time::format(last.at), last.refused?)));
-    refused.map(|(at, why)| format!("not reloaded at {at}, what was loaded before goes on: {why}")).collect()
-}
-
-async fn ask_status(shared: &Shared) -> Result<Status, Problem> {
+/// How things are.
+pub(super) async fn ask_status(shared: &Shared) -> Result<Status, Problem> {
     let Answer::Status(status) = ask(shared, Request::Status).await? else { return Err(unexpected()) };
     Ok(*status)
 }

@@ -64,6 +64,7 @@ fn start() -> Running {
         clock: clock.clone(),
         ids: Ids::default(),
         feed: Feed::default(),
+        observed: Observed::default(),
         backups: Backups::of(Arc::new(store.clone())),
         logs: logs.path().to_owned(),
         loaded: Current::new(Loaded {

@@ -1,0 +1,132 @@
+//! What dwell tells of itself to machines that ask again and again: `GET /readyz`, `GET /metrics`, and the count of
+//! answers behind them. Absent on purpose: what is told (`shell::ready`, `shell::metrics`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request as HttpRequest, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value as Json, json};
+use tokio::task::block_in_place;
+use tokio::time::timeout;
+
+use super::ask::{answer, ask, unexpected};
+use super::modes::Standings;
+use super::system::ask_status;
+use super::{ROUTES, Shared};
+use crate::engine::{Answer, Request, RuntimeView, Status};
+use crate::model::Missing;
+use crate::shell::metrics::{CONTENT_TYPE, Looked, Metrics};
+use crate::shell::problem::Problem;
+use crate::shell::ready::{self, Code, Reason};
+use crate::shell::time;
+use crate::store::local::Figures;
+
+/// An engine that takes longer than this to answer is not ready.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+
+/// What is known of the store's files now.
+type FiguresNow = Box<dyn Fn() -> Option<Figures> + Send + Sync>;
+
+/// What is told beside what the engine answers. By default of a server without files.
+pub struct Observed {
+    /// Where things are counted.
+    pub metrics: Arc<Metrics>,
+    /// The store's files; looks at them, so it may block.
+    pub figures: FiguresNow,
+}
+
+impl Default for Observed {
+    fn default() -> Observed {
+        Observed { metrics: Arc::default(), figures: Box::new(|| None) }
+    }
+}
+
+/// One look at everything.
+struct Look {
+    status: Option<Status>,
+    runtimes: Vec<RuntimeView>,
+    figures: Option<Figures>,
+    reasons: Vec<Reason>,
+}
+
+async fn look(shared: &Shared) -> Look {
+    let figures = block_in_place(|| (shared.observed.figures)());
+    let silent = |code, detail| (None, Vec::new(), vec![Reason { code, detail }]);
+    let (status, runtimes, reasons) = match timeout(READY_WITHIN, ask_engine(shared)).await {
+        Err(_) => {
+            let within = time::format_span(READY_WITHIN);
+            silent(Code::EngineSilent, format!("the engine does not answer within {within}"))
+        }
+        Ok(Err(problem)) if problem.code == "stopping" => silent(Code::Stopping, problem.detail),
+        Ok(Err(problem)) => silent(Code::EngineSilent, problem.detail),
+        Ok(Ok((status, blocked, runtimes))) => {
+            let reasons = ready::reasons(&status, &blocked, refused_reload(shared), figures.as_ref());
+            (Some(status), runtimes, reasons)
+        }
+    };
+    Look { status, runtimes, figures, reasons }
+}
+
+async fn ask_engine(shared: &Shared) -> Result<(Status, Vec<Missing>, Vec<RuntimeView>), Problem> {
+    let status = ask_status(shared).await?;
+    let blocked = Standings::ask(shared).await?.blocked();
+    let Answer::Runtimes(runtimes) = ask(shared, Request::Runtimes).await? else { return Err(unexpected()) };
+    Ok((status, blocked, runtimes))
+}
+
+/// A reload that changed nothing: what was loaded before it is in force.
+fn refused_reload(shared: &Shared) -> Option<String> {
+    let last = shared.loaded.last_reload()?;
+    let (at, why) = (time::format(last.at), last.refused?);
+    Some(format!("not reloaded at {at}, what was loaded before goes on: {why}"))
+}
+
+/// `GET /readyz`: whether new work is accepted, and everything that is not as it should be.
+pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+    let reasons = look(&shared).await.reasons;
+    let ready = ready::is_ready(&reasons);
+    let told: Vec<Json> = reasons.iter().map(Reason::document).collect();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    answer(status, json!({ "ready": ready, "reasons": told }))
+}
+
+/// `GET /metrics`.
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    let look = look(&shared).await;
+    let looked =
+        Looked { status: look.status.as_ref(), runtimes: &look.runtimes, figures: look.figures.as_ref() };
+    let text = shared.observed.metrics.encode(&looked, &look.reasons);
+    let text = text.map_err(|error| Problem::internal("the metrics cannot be written", error))?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
+}
+
+/// Counts every answer, refusals by the guard among them.
+pub(super) async fn count(State(shared): State<Arc<Shared>>, request: HttpRequest, next: Next) -> Response {
+    let method = word(request.method());
+    let matched = request.extensions().get::<MatchedPath>();
+    let route = matched.and_then(|path| ROUTES.iter().find(|route| route.path == path.as_str()));
+    let response = next.run(request).await;
+    shared.observed.metrics.answered(
+        method,
+        route.map_or(OTHER, |route| route.path),
+        response.status().as_u16(),
+    );
+    response
+}
+
+/// A route that is none, and a method that no route takes: whoever asks must not name a series.
+const OTHER: &str = "other";
+
+fn word(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        _ => OTHER,
+    }
+}

@@ -1,0 +1,32 @@
+//! What dwell tells of itself, asked of the real binary: metrics, reasons, log lines, traces, and the files that are
+//! made for them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../common/server.rs"]
+#[allow(dead_code, reason = "each test file uses its part")]
+mod server;
+
+mod exposition;
+mod metrics;
+mod ready;
+
+use exposition::{Family, parse};
+use server::Server;
+
+/// What `GET /metrics` says: its content type and text.
+fn scraped(server: &Server) -> (String, String) {
+    let mut answer = server::client().get(format!("{}/metrics", server.url)).call().unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+    (kind, answer.body_mut().read_to_string().unwrap())
+}
+
+/// The same, read.
+fn scrape(server: &Server) -> Vec<Family> {
+    parse(&scraped(server).1).unwrap_or_else(|fault| panic!("{fault}"))
+}
