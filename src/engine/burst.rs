@@ -29,8 +29,8 @@ pub(super) fn drain(draft: &mut Draft<'_>) -> Result<(), EngineError> {
                 continue;
             }
             let record = draft.must(id, &Event::BurstDrained)?;
-            let (org, env) = (&record.org, &record.env);
-            tracing::info!(event = "burst.drained", record = %id, %org, %env, "released to the ready lane");
+            let (org, env, flow) = (&record.org, &record.env, record.flow.as_deref());
+            tracing::info!(event = "burst.drained", record = %id, flow, %org, %env, "released to the ready lane");
         }
         let room = draft.core.settings.burst.drain_concurrency as usize;
         let mut bursts = draft.core.index.lane(&runtime).into_iter().flat_map(|lane| lane.burst.values());

@@ -154,7 +154,8 @@ impl<'a> Draft<'a> {
         let before = self.record(id)?.ok_or_else(|| Rejected::NotFound { id: id.to_string() })?;
         let next = machine::step(&before, event, self.now, &self.core.settings.policy)?;
         if let Some(warning) = next.warning {
-            tracing::warn!(record = %id, attempt = before.attempt, "{warning}");
+            let (attempt, org, flow) = (before.attempt, &*before.org, before.flow.as_deref());
+            tracing::warn!(record = %id, attempt, org, flow, "{warning}");
         }
         let mut after = next.record;
         let changed = after != before;

@@ -55,14 +55,14 @@ pub(super) fn judge(gate: &mut Gate, settings: &Settings, runs: &[Submission], n
     for run in runs.iter().filter(|run| run.invalid.is_none() && !run.awaited) {
         let scope = (run.org.clone(), run.env.clone());
         let outcome = *verdict.entry(scope).or_insert_with(|| gate.decide(settings, &run.org, &run.env, now));
-        let (record, org, env) = (run.id, &run.org, &run.env);
+        let (record, org, env, flow) = (run.id, &run.org, &run.env, run.flow.as_deref());
         match outcome {
             Outcome::PassThrough => {}
             Outcome::ShadowLog => {
-                tracing::info!(event = "burst.would_divert", %record, %org, %env, "over the rate of its env");
+                tracing::info!(event = "burst.would_divert", %record, flow, %org, %env, "over the rate of its env");
             }
             Outcome::Mollify => {
-                tracing::info!(event = "burst.diverted", %record, %org, %env, "over the rate of its env");
+                tracing::info!(event = "burst.diverted", %record, flow, %org, %env, "over the rate of its env");
             }
         }
     }

@@ -90,7 +90,8 @@ impl Attempt {
     fn leftovers_are_gone(&self) -> Result<(), Report> {
         let reaped = reap::reap_record(&self.setup.mark, self.start.id, self.setup.kill_after);
         if !reaped.stopped.is_empty() {
-            tracing::warn!(record = %self.start.id, pids = ?reaped.stopped, "stopped what an earlier attempt left");
+            let (attempt, org, flow) = (self.start.attempt, &*self.start.org, self.start.flow.as_deref());
+            tracing::warn!(record = %self.start.id, attempt, org, flow, pids = ?reaped.stopped, "stopped what an earlier attempt left");
         }
         if reaped.surviving.is_empty() {
             return Ok(());

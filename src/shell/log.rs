@@ -1,15 +1,33 @@
-//! Log lines, on stderr: text for people, or JSON.
+//! Log lines, on stderr: text for people, or JSON, an object a line. Absent on purpose: what is said of records (`lines`).
 
+use std::collections::HashMap;
 use std::io::IsTerminal as _;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-use tracing_subscriber::Registry;
+use tracing::callsite::Identifier;
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::reload;
+use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
+use tracing_subscriber::{Layer as _, Registry, reload};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 use super::config::Log;
+use super::metrics::now;
+
+/// Lines from one place in the code within [`STORM`], at info and above; further ones are counted and not written.
+pub const LINES_MAX: u32 = 100;
+
+/// How long a place is watched.
+pub const STORM: Duration = Duration::from_secs(10);
+
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Lines that were not written for being too many.
+pub fn dropped() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
 
 /// What is logged, for as long as something logs.
 static LEVELS: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
@@ -33,10 +51,67 @@ pub fn start(log: &Log) -> Result<(), TryInitError> {
     let registry = tracing_subscriber::registry().with(levels);
     if log.json {
         let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
-        registry.with(lines).try_init()
+        registry.with(lines.with_filter(Calm::default())).try_init()
     } else {
         let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let lines = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr);
-        registry.with(lines).try_init()
+        registry.with(lines.with_filter(Calm::default())).try_init()
+    }
+}
+
+/// Keeps one place in the code from filling the log. Who asks for debug wants every line.
+#[derive(Default)]
+struct Calm(Mutex<HashMap<Identifier, Place>>);
+
+#[derive(Clone, Copy)]
+struct Place {
+    since: Instant,
+    lines: u32,
+}
+
+impl Calm {
+    fn takes(&self, place: Identifier, now: Instant) -> bool {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = places.entry(place).or_insert(Place { since: now, lines: 0 });
+        if now.duration_since(place.since) >= STORM {
+            *place = Place { since: now, lines: 0 };
+        }
+        place.lines = place.lines.saturating_add(1);
+        place.lines <= LINES_MAX
+    }
+}
+
+impl<S: Subscriber> Filter<S> for Calm {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        let metadata = event.metadata();
+        let taken = *metadata.level() > Level::INFO || self.takes(metadata.callsite(), now());
+        DROPPED.fetch_add(u64::from(!taken), Ordering::Relaxed);
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::callsite::Callsite as _;
+
+    use super::*;
+
+    #[test]
+    fn one_place_is_cut_short_until_its_time_is_over_and_no_other_is() {
+        let place = |callsite: &'static dyn tracing::Callsite| callsite.metadata().callsite();
+        let (loud, other) = (
+            place(tracing::callsite!(name: "loud", kind: tracing::metadata::Kind::EVENT, fields: )),
+            place(tracing::callsite!(name: "other", kind: tracing::metadata::Kind::EVENT, fields: )),
+        );
+        let (calm, begun) = (Calm::default(), now());
+        let taken = |place: &Identifier, at| (0..500).filter(|_| calm.takes(place.clone(), at)).count();
+        assert_eq!(taken(&loud, begun), LINES_MAX as usize);
+        assert_eq!(taken(&loud, begun + STORM - Duration::from_millis(1)), 0);
+        assert!(calm.takes(other, begun));
+        assert_eq!(taken(&loud, begun + STORM), LINES_MAX as usize);
     }
 }

@@ -12,6 +12,7 @@
 mod server;
 
 mod exposition;
+mod lines;
 mod metrics;
 mod ready;
 

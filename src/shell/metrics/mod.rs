@@ -10,6 +10,7 @@ mod timed;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::text;
@@ -23,6 +24,7 @@ use prometheus_client::registry::{Registry, Unit};
 use self::labels::{Cause, Code, Moved, Request, Version, Waited};
 pub use self::looked::{Looked, RUNTIMES_MAX};
 pub use self::timed::Timed;
+use super::log;
 use super::ready::{self, Reason};
 use crate::engine::{Step, Wait};
 use crate::model::{self, Transition};
@@ -52,6 +54,7 @@ pub struct Metrics {
     tick: Histogram,
     commit: Histogram,
     requests: Family<Request, Counter>,
+    lines_dropped: Counter,
     ready: Gauge,
     conditions: Family<Code, Gauge>,
 }
@@ -70,6 +73,7 @@ impl Default for Metrics {
             tick,
             commit,
             requests: Family::default(),
+            lines_dropped: Counter::default(),
             ready: Gauge::default(),
             conditions: Family::default(),
             counted: Registry::default(),
@@ -103,6 +107,11 @@ impl Default for Metrics {
             "http_requests",
             "Requests answered, by route pattern and class of status",
             metrics.requests.clone(),
+        );
+        counted.register(
+            "log_lines_dropped",
+            "Log lines that were not written, for too many came from one place",
+            metrics.lines_dropped.clone(),
         );
         counted.register("ready", "1 while /readyz says 200", metrics.ready.clone());
         counted.register("condition", "1 while /readyz tells this, ready or not", metrics.conditions.clone());
@@ -167,6 +176,7 @@ impl Metrics {
 
     /// All of it as text, with what the look found. Of an engine that does not answer there is nothing to tell but that.
     pub fn encode(&self, looked: &Looked<'_>, reasons: &[Reason]) -> Result<String, fmt::Error> {
+        self.lines_dropped.inner().store(log::dropped(), Ordering::Relaxed);
         self.ready.set(i64::from(ready::is_ready(reasons)));
         for code in ready::Code::ALL {
             let holds = reasons.iter().any(|reason| reason.code == *code);
