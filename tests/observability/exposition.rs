@@ -27,11 +27,6 @@ impl Family {
         format!("{}{suffix}", self.name)
     }
 
-    /// The samples that may be named in a query.
-    pub fn samples(&self) -> BTreeSet<String> {
-        self.series.keys().map(|(sample, _)| sample.clone()).collect()
-    }
-
     /// The names of its labels, but those of a histogram's buckets.
     pub fn labels(&self) -> BTreeSet<String> {
         let names = self.series.keys().flat_map(|(_, labels)| labels.keys());

@@ -11,6 +11,7 @@
 #[allow(dead_code, reason = "each test file uses its part")]
 mod server;
 
+mod examples;
 mod exposition;
 mod lines;
 mod metrics;

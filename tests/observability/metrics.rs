@@ -8,12 +8,12 @@ use super::exposition::{Family, Labels, value};
 use super::server::{Server, directory, flows};
 use super::{scrape, scraped};
 
-const CONFIG: &str = "[log]\nlevel = \"error\"\n[retry]\nattempts = 1\n[sources.gh]\nkind = \"github\"\n\
+pub const CONFIG: &str = "[log]\nlevel = \"error\"\n[retry]\nattempts = 1\n[sources.gh]\nkind = \"github\"\n\
     secrets = [\"plain:secret\"]\n";
 const CLOCK: &[&str] = &["--test-clock", "2026-11-21T00:00:00Z"];
 
 /// A server on which something has happened to every metric.
-fn busy(dir: &std::path::Path) -> Server {
+pub fn busy(dir: &std::path::Path) -> Server {
     let server = Server::start(dir, CLOCK);
     let worker = json!({"runtime": "worker", "action": {"worker": "q"}});
     let id = server.session(&worker);
