@@ -63,6 +63,7 @@ impl Rig {
             mark: dir.path().display().to_string(),
             server: Some("http://127.0.0.1:1".to_owned()),
             token: Arc::new(|_, attempt| format!("token-{attempt}")),
+            traceparent: None,
             limit_prompt: "the window has reset".to_owned(),
             continue_prompt: "go on".to_owned(),
             now: Arc::new(|| Time::ZERO),

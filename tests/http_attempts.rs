@@ -108,6 +108,7 @@ impl Rig {
             mark: "a-test".to_owned(),
             server: None,
             token: Arc::new(|_, _| String::new()),
+            traceparent: None,
             limit_prompt: String::new(),
             continue_prompt: String::new(),
             now: Arc::new(|| NOW),

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{after, bounded, never, select};
+use ureq::http::request::Builder;
 use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use ureq::{Agent, Body, Error, Timeout};
 
@@ -34,7 +35,7 @@ pub fn check(request: &HttpRequest) -> Result<(), String> {
 }
 
 /// The request without its body, and whether it takes one.
-fn built(request: &HttpRequest, key: &str) -> Result<(ureq::http::request::Builder, bool), String> {
+fn built(request: &HttpRequest, key: &str) -> Result<(Builder, bool), String> {
     let HttpRequest { url, method, headers } = request;
     let uri: Uri = url.parse().map_err(|error| format!("{url:?} is not a URL: {error}"))?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
@@ -68,7 +69,7 @@ fn built(request: &HttpRequest, key: &str) -> Result<(ureq::http::request::Build
 pub(super) fn carry_out(attempt: &Attempt, request: &HttpRequest) {
     let start = &attempt.start;
     let (builder, takes_body) = match built(request, &format!("{}.{}", start.id, start.attempt)) {
-        Ok(built) => built,
+        Ok((builder, takes_body)) => (traced(attempt, request, builder), takes_body),
         Err(what) => return attempt.tell(Report::Invalid(Fault::new("http", &what))),
     };
     let payload = if takes_body { start.work.payload.clone() } else { Vec::new() };
@@ -107,6 +108,15 @@ pub(super) fn carry_out(attempt: &Attempt, request: &HttpRequest) {
             },
             recv(left_at) -> _ => return,
         }
+    }
+}
+
+/// Names the attempt's span to whom it calls, unless the request names one itself.
+fn traced(attempt: &Attempt, request: &HttpRequest, builder: Builder) -> Builder {
+    let named = request.headers.keys().any(|name| name.eq_ignore_ascii_case("traceparent"));
+    match attempt.setup.traceparent.filter(|_| !named) {
+        Some(of) => builder.header("traceparent", of(attempt.start.id, attempt.start.attempt)),
+        None => builder,
     }
 }
 

@@ -217,6 +217,7 @@ fn environment(start: &Start, setup: &Setup) -> BTreeMap<&'static str, String> {
         ("DWELL_TOKEN", (setup.token)(start.id, start.attempt)),
         (super::MARK_VAR, setup.mark.clone()),
     ]);
+    vars.extend(setup.traceparent.map(|of| ("TRACEPARENT", of(start.id, start.attempt))));
     vars.extend(start.flow.as_ref().map(|flow| ("DWELL_FLOW", flow.to_string())));
     vars.extend(start.model.as_ref().map(|model| ("DWELL_MODEL", model.to_string())));
     vars.extend(setup.server.clone().map(|server| ("DWELL_SERVER", server)));
@@ -240,6 +241,7 @@ mod tests {
             mark: "m".to_owned(),
             server: None,
             token: Arc::new(|id, attempt| format!("{id}.{attempt}")),
+            traceparent: None,
             limit_prompt: "go on, it has reset".to_owned(),
             continue_prompt: "go on".to_owned(),
             now: Arc::new(|| Time::ZERO),

@@ -62,6 +62,8 @@ pub struct Setup {
     pub server: Option<String>,
     /// `DWELL_TOKEN`: good for this attempt only.
     pub token: Arc<dyn Fn(RecordId, u32) -> String + Send + Sync>,
+    /// `TRACEPARENT` of an attempt, and the header of its request; `None`: nobody follows traces.
+    pub traceparent: Option<fn(RecordId, u32) -> String>,
     /// What an agent is told when its provider's window has reset.
     pub limit_prompt: String,
     /// What an agent is told when it was interrupted.

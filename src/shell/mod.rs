@@ -31,4 +31,5 @@ pub mod sources;
 pub mod time;
 pub mod timetable;
 pub mod tokens;
+pub mod traces;
 pub mod view;

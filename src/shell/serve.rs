@@ -28,6 +28,7 @@ use super::reload::{self, InForce};
 use super::service::{self, Watchdog};
 use super::signals::{self, Asked};
 use super::tokens::Tokens;
+use super::traces::{self, Span, Traces};
 use crate::engine::{self, Answer, Engine, EngineError, Handle, Inbox, ModesView, Released, Request};
 use crate::exec::{self, Exec};
 use crate::model::{Missing, Scope, Time, Transition};
@@ -183,11 +184,8 @@ impl Running {
         let backend = local::Local::open(&config.data, store_options(config))?;
         let (base, metrics) = (backend.base(), Arc::new(Metrics::default()));
         let backups = http::Backups::of(Arc::new(base.clone()));
-        let observed = http::Observed {
-            metrics: Arc::clone(&metrics),
-            figures: Box::new(move || base.figures().ok()),
-            ..http::Observed::default()
-        };
+        let observed =
+            http::Observed { metrics: Arc::clone(&metrics), figures: Box::new(move || base.figures().ok()) };
         let data = fs::canonicalize(&config.data)?;
         let (listener, settle) = match listen {
             Listen::At(at) => {
@@ -199,7 +197,7 @@ impl Running {
         let tokens = Tokens::open(&data).context("cannot open the attempt key")?;
         let (handle, inbox) = engine::channel(crate::store::Backend::history(&backend));
 
-        let backend = Box::new(Timed::new(backend, metrics));
+        let backend = Box::new(Timed::new(backend, Arc::clone(&metrics)));
         let (opening, survivors) = Engine::open(backend, loading.settings(), clock.now())?;
         let mark = data.display().to_string();
         let known: Vec<_> = survivors.into_inner().iter().filter_map(|survivor| survivor.child).collect();
@@ -217,6 +215,7 @@ impl Running {
         // A test clock goes on where the store's time was: every `now` is the same one, and `advance` moves all of it.
         clock.advance_to(engine.now());
 
+        let traces = config.otlp.as_deref().map(|otlp| Traces::start(otlp, metrics)).transpose()?;
         let exec = Arc::new(executor(config, &data, mark, address, &tokens, &handle, clock));
         let shared = Arc::new(Shared {
             handle: handle.clone(),
@@ -243,7 +242,7 @@ impl Running {
             // In the inbox before the engine's thread is there, so the first tick finds it.
             handle.deliver(Request::DrainScope { scope: Scope::All, timeout: None }, Box::new(drop))?;
         }
-        let thread = Thread { exec: Arc::clone(&exec), shared: Arc::clone(&shared), tell_drained };
+        let thread = Thread { exec: Arc::clone(&exec), shared: Arc::clone(&shared), traces, tell_drained };
         let engine = thread.start(engine, inbox)?;
         let http = None;
         let mut running =
@@ -314,6 +313,7 @@ fn stopper(handle: &Handle, clock: &Clock, config: &InForce) -> Asked {
 struct Thread {
     exec: Arc<Exec>,
     shared: Arc<Shared>,
+    traces: Option<Traces>,
     tell_drained: Sender<()>,
 }
 
@@ -350,6 +350,9 @@ impl Thread {
         self.shared.observed.metrics.released(transitions, steps);
         for (transition, step) in transitions.iter().zip(steps) {
             lines::moved(transition, step);
+            if let (Some(traces), Some(span)) = (&self.traces, Span::of(transition, step)) {
+                traces.tell(span);
+            }
             self.shared.feed.publish(transition);
         }
         for window in released.windows.get() {
@@ -404,6 +407,7 @@ fn executor(
         mark,
         server: Some(format!("http://{address}")),
         token: Arc::new(move |id, attempt| tokens.token(id, attempt)),
+        traceparent: config.otlp.is_some().then_some(traces::traceparent),
         limit_prompt: config.resume_prompt.clone(),
         continue_prompt: config.continue_prompt.clone(),
         now: Arc::new(move || clock.now()),

@@ -6,6 +6,7 @@
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
+#![allow(clippy::float_cmp, reason = "what is counted here are small whole numbers")]
 
 #[path = "../common/server.rs"]
 #[allow(dead_code, reason = "each test file uses its part")]
@@ -16,6 +17,7 @@ mod exposition;
 mod lines;
 mod metrics;
 mod ready;
+mod traces;
 
 use exposition::{Family, parse};
 use server::Server;

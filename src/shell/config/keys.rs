@@ -219,6 +219,12 @@ pub const KEYS: &[Key] = &[
     ),
     key("log.format", Kind::Choice(&["text", "json"]), "text", "how log lines look, on stderr"),
     key("log.level", Kind::Text, "info", "off, error, warn, info, debug, trace, or target=level,..."),
+    key(
+        "telemetry.otlp",
+        Kind::Text,
+        "",
+        "the OpenTelemetry collector that is sent a span of each attempt: http://127.0.0.1:4318; empty: none",
+    ),
 ];
 
 /// Runtimes that are there without being configured, with what differs from the defaults. `claude` needs its program

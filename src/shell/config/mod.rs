@@ -153,6 +153,8 @@ pub struct Config {
     pub stalled_after: Duration,
     /// How log lines look.
     pub log: Log,
+    /// Where spans of attempts are sent.
+    pub otlp: Option<String>,
     /// To be said at start, one line each.
     pub warnings: Vec<String>,
     settings: BTreeMap<String, Setting>,
@@ -259,9 +261,22 @@ fn check(settings: &mut Settings) {
     {
         problems.push((origin, format!("log.level: {level:?}: {error}")));
     }
+    if let Some(Setting { value: Value::Text(otlp), origin }) = found("telemetry.otlp")
+        && !(otlp.is_empty() || is_collector(&otlp))
+    {
+        let message =
+            format!("telemetry.otlp: {otlp:?} is no collector: expected http://HOST:PORT or https://HOST");
+        problems.push((origin, message));
+    }
     for (origin, message) in problems {
         settings.problem(origin, message);
     }
+}
+
+/// A base that `/v1/traces` can be put behind.
+fn is_collector(text: &str) -> bool {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    host.is_some_and(|host| !host.is_empty() && !host.starts_with('/') && !text.contains(['?', '#', ' ']))
 }
 
 /// A target needs a URL and something to tell.
@@ -486,6 +501,7 @@ fn build(values: BTreeMap<String, Setting>) -> Config {
             .map(|name| (Name::from(name), read.notify(name)))
             .collect(),
         stalled_after: read.span("timeouts.stalled"),
+        otlp: Some(read.text("telemetry.otlp")).filter(|otlp| !otlp.is_empty()).map(str::to_owned),
         log: Log { json: read.text("log.format") == "json", level: read.text("log.level").to_owned() },
         warnings,
         settings: settings.values,

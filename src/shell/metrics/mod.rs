@@ -21,7 +21,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use self::labels::{Cause, Code, Moved, Request, Version, Waited};
+use self::labels::{Cause, Code, Moved, Request, Spans, Version, Waited};
 pub use self::looked::{Looked, RUNTIMES_MAX};
 pub use self::timed::Timed;
 use super::log;
@@ -55,6 +55,7 @@ pub struct Metrics {
     commit: Histogram,
     requests: Family<Request, Counter>,
     lines_dropped: Counter,
+    spans: Family<Spans, Counter>,
     ready: Gauge,
     conditions: Family<Code, Gauge>,
 }
@@ -74,6 +75,7 @@ impl Default for Metrics {
             commit,
             requests: Family::default(),
             lines_dropped: Counter::default(),
+            spans: Family::default(),
             ready: Gauge::default(),
             conditions: Family::default(),
             counted: Registry::default(),
@@ -113,8 +115,14 @@ impl Default for Metrics {
             "Log lines that were not written, for too many came from one place",
             metrics.lines_dropped.clone(),
         );
+        counted.register(
+            "spans",
+            "Attempts told to the OpenTelemetry collector, or dropped because it is away",
+            metrics.spans.clone(),
+        );
         counted.register("ready", "1 while /readyz says 200", metrics.ready.clone());
         counted.register("condition", "1 while /readyz tells this, ready or not", metrics.conditions.clone());
+        metrics.spans(0, 0);
         // A series that is there from the start at 0 shows its first increase.
         for cause in model::Cause::ALL {
             drop(metrics.dead_letters.get_or_create(&Cause { cause: cause.as_str() }));
@@ -172,6 +180,13 @@ impl Metrics {
             _ => "5xx",
         };
         self.requests.get_or_create(&Request { method, route, status: class }).inc();
+    }
+
+    /// So many spans were sent, and so many dropped.
+    pub fn spans(&self, sent: u64, dropped: u64) {
+        for (result, count) in [("sent", sent), ("dropped", dropped)] {
+            self.spans.get_or_create(&Spans { result }).inc_by(count);
+        }
     }
 
     /// All of it as text, with what the look found. Of an engine that does not answer there is nothing to tell but that.
