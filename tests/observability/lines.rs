@@ -83,7 +83,10 @@ fn a_storm_of_one_warning_is_cut_short_and_counted() {
     server.terminate();
     let lines = lines(dir.path());
     let refused = with(&lines, &json!({"message": "webhook refused", "level": "WARN"}));
-    // As many more as begin a new window, on a machine that is that slow.
-    assert!(refused.len() >= 100, "{} lines", refused.len());
+    let at = |line: &Value| line["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let took = at(refused[refused.len() - 1]).duration_since(at(refused[0]));
+    // A machine that takes longer than a window for them has one more window, or several.
+    let windows = usize::try_from(took.as_secs()).unwrap() / 10 + 1;
+    assert!((100..=windows * 100).contains(&refused.len()), "{} lines", refused.len());
     assert_eq!(f64::from(u32::try_from(refused.len()).unwrap()) + dropped, 150.0);
 }
