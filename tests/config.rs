@@ -276,3 +276,15 @@ fn the_schema_says_what_the_key_table_says() {
         "write it anew with: dwell config schema > schema/config.schema.json"
     );
 }
+
+#[test]
+fn the_example_is_valid_by_the_schema_and_a_slip_is_not() {
+    let schema = jsonschema::draft202012::new(&keys::json_schema()).unwrap();
+    let text = std::fs::read_to_string("schema/examples/dwell.toml").unwrap();
+    let example: serde_json::Value = toml::from_str(&text).unwrap();
+    let faults: Vec<String> = schema.iter_errors(&example).map(|error| error.to_string()).collect();
+    assert_eq!(faults, Vec::<String>::new());
+    for slip in ["[run]\nbuget = 1\n", "[burst]\nenabled = 3\n", "[runtimes.x]\nadapter = \"clod\"\n"] {
+        assert!(!schema.is_valid(&toml::from_str(slip).unwrap()), "{slip}");
+    }
+}

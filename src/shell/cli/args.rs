@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap_complete::Shell;
 use serde_json::Value as Json;
 
 pub use self::hold::{Drain, Runtime, Undrain};
@@ -197,6 +198,22 @@ Reads every byte and writes none without --repair. The table is read in a copy: 
 ($TMPDIR) needs as much room as DIR/table has.
 --repair puts what it takes out into DIR/repair-<time>/ and says each thing it does. Exits 0 if the store is whole, else 1.")]
     Check(Check),
+    /// Print what makes a shell complete dwell's command line
+    #[command(after_help = "Examples:
+  dwell completions bash > /etc/bash_completion.d/dwell
+  dwell completions zsh > \"${fpath[1]}/_dwell\"
+  dwell completions fish > ~/.config/fish/completions/dwell.fish")]
+    Completions {
+        /// Which one
+        shell: Shell,
+    },
+    /// Print dwell's man page, or write one for each command
+    #[command(after_help = "Examples:\n  dwell man | man -l -\n  dwell man --dir /usr/local/share/man/man1")]
+    Man {
+        /// Write dwell.1, dwell-run.1 and all others there
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// See it work: a webhook, a limit, a kill -9, the resume; 20 seconds
     Demo,
     /// Play the demo's scripted agent
@@ -461,7 +478,11 @@ pub struct Report {
 pub enum ConfigCommand {
     /// Print every effective value and where it came from
     #[command(after_help = "Example:\n  DWELL_LIMITS_ESTIMATE=2h dwell config check")]
-    Check,
+    Check {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the JSON Schema of dwell.toml
     Schema,
 }
@@ -473,6 +494,9 @@ pub enum FlowCommand {
     Check {
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Print the JSON Schema of flow files
     Schema,

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use super::args::{Check, Place};
-use super::exit::{FAILED, Failure};
+use super::exit::{FAILED, Failure, NOT_FOUND};
 use super::out;
 use crate::engine::check::{self as meaning, Contents, Steps};
 use crate::model::{Policy, StateName};
@@ -21,6 +21,10 @@ const ROUNDS_MAX: usize = 100;
 pub fn check(place: &Place, args: &Check) -> anyhow::Result<u8> {
     let config = super::load(place, Vec::new())?;
     let dir = &config.data;
+    if !files::is_store(dir) {
+        let message = format!("{} is no store: nothing to check", dir.display());
+        return Err(Failure { exit: NOT_FOUND, message }.into());
+    }
     let mut done = Vec::new();
     let mut found = look(dir, &config.policy)?;
     if args.repair {

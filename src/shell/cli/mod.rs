@@ -12,12 +12,14 @@ mod look;
 mod modes;
 pub mod out;
 mod paced;
+mod pages;
 mod run;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use serde_json::{Value as Json, json};
 
 use self::args::{Cli, Command, ConfigCommand, FlowCommand, Place, Serve};
 use self::client::Client;
@@ -52,9 +54,11 @@ fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
             out::note(&format!("dwell: {}", not_run.why));
             return Ok(ExitCode::from(not_run.code));
         }
-        Command::Flow(FlowCommand::Check { files }) => return flow_check(files),
+        Command::Completions { shell } => pages::completions(*shell)?,
+        Command::Man { dir } => pages::man(dir.as_deref())?,
+        Command::Flow(FlowCommand::Check { files, json }) => return flow_check(files, *json),
         Command::Flow(FlowCommand::Schema) => out::line(flow::SCHEMA.trim_end())?,
-        Command::Config(ConfigCommand::Check) => config_check(place)?,
+        Command::Config(ConfigCommand::Check { json }) => config_check(place, *json)?,
         Command::Config(ConfigCommand::Schema) => out::json(&keys::json_schema())?,
         Command::Backup(args) => backup::backup(place, args)?,
         Command::Restore(args) => backup::restore(place, args)?,
@@ -114,16 +118,20 @@ fn load(place: &Place, mut flags: Vec<(&'static str, &'static str, String)>) -> 
     Config::load(&Layers { file, env: std::env::vars_os().filter_map(text).collect(), flags })
 }
 
-fn config_check(place: &Place) -> anyhow::Result<()> {
+fn config_check(place: &Place, json: bool) -> anyhow::Result<()> {
     let config = load(place, Vec::new())?;
     for warning in &config.warnings {
         out::note(&format!("warning: {warning}"));
     }
-    out::line(config.describe().trim_end())?;
+    if json {
+        out::json(&json!({ "items": config.items(), "warnings": config.warnings }))?;
+    } else {
+        out::line(config.describe().trim_end())?;
+    }
     Ok(())
 }
 
-fn flow_check(files: &[PathBuf]) -> anyhow::Result<ExitCode> {
+fn flow_check(files: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
     let mut texts = Vec::with_capacity(files.len());
     for file in files {
         let text = std::fs::read_to_string(file);
@@ -131,7 +139,14 @@ fn flow_check(files: &[PathBuf]) -> anyhow::Result<ExitCode> {
             text.map_err(|error| Failure { exit: USAGE, message: format!("{}: {error}", file.display()) })?;
         texts.push((shown(file), text));
     }
-    match flow::load(texts) {
+    let loaded = flow::load(texts);
+    if json {
+        let flows = loaded.as_ref().map_or(0, Vec::len);
+        let problems: Vec<Json> = loaded.as_ref().err().into_iter().flatten().map(problem).collect();
+        out::json(&json!({ "files": files.len(), "flows": flows, "items": problems }))?;
+        return Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::CONFIG) });
+    }
+    match loaded {
         Ok(flows) => {
             out::line(&format!("{} of {} files are flows without problems", flows.len(), files.len()))?;
             Ok(ExitCode::SUCCESS)
@@ -143,6 +158,11 @@ fn flow_check(files: &[PathBuf]) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(exit::CONFIG))
         }
     }
+}
+
+fn problem(problem: &flow::Problem) -> Json {
+    let flow::Problem { file, line, column, message } = problem;
+    json!({ "file": file, "line": line, "column": column, "message": message })
 }
 
 fn shown(file: &Path) -> String {

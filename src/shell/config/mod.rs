@@ -15,6 +15,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::{Value as Json, json};
+
 pub use layers::{Layers, Origin, Problem, Setting, Settings};
 pub use secret::SecretRef;
 pub use value::Value;
@@ -205,6 +207,16 @@ impl Config {
             writeln!(text, "{line:width$}  # {origin}").unwrap_or_default();
         }
         text
+    }
+
+    /// As [`Config::describe`], for programs: each key with its value as TOML would have it, and where that came from.
+    pub fn items(&self) -> Vec<Json> {
+        let item = |(path, setting): (&String, &Setting)| {
+            let shown = value::Shown(keys::find(path)?.kind, &setting.value).to_string();
+            let value = toml::from_str::<BTreeMap<String, Json>>(&format!("value = {shown}")).ok()?;
+            Some(json!({ "key": path, "value": value.get("value"), "origin": setting.origin.to_string() }))
+        };
+        self.settings.iter().filter_map(item).collect()
     }
 
     /// The keys that have another value there, by their full paths; one that is not here or there has none.

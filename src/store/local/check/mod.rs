@@ -86,6 +86,11 @@ impl Checked {
     }
 }
 
+/// Whether there is a store, or what is left of one.
+pub fn is_store(dir: &Path) -> bool {
+    dir.join("format").is_file() || format::left(dir).is_some()
+}
+
 /// Reads all of the store in `dir`, which no process may have open, and writes nothing there.
 ///
 /// # Errors
