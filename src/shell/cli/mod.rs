@@ -9,6 +9,7 @@ mod claim;
 pub mod client;
 pub mod exit;
 mod look;
+mod ls;
 mod modes;
 pub mod out;
 mod paced;
@@ -64,7 +65,7 @@ fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Restore(args) => backup::restore(place, args)?,
         Command::Trigger(args) => act::trigger(&client()?, args)?,
         Command::Replay(args) => act::replay(&client()?, args)?,
-        Command::Ls(args) => look::ls(&client()?, args)?,
+        Command::Ls(args) => ls::ls(&client()?, args)?,
         Command::Show(args) => look::show(&client()?, args)?,
         Command::History(args) => look::history(&client()?, args)?,
         Command::Why(args) => look::why(&client()?, args)?,
