@@ -134,12 +134,24 @@ impl Place {
 fn exit_codes_say_what_is_the_matter() {
     let (dwell, nobody) = (served(), empty());
     let id = dwell.session(&[]);
+    let spent = dwell.session(&["--budget", "1"]);
+    let token = [("DWELL_ID", spent.as_str()), ("DWELL_ATTEMPT", "1"), ("DWELL_TOKEN", "right")];
+    assert_eq!(dwell.run_with(&["charge"], &token, "").code, 0);
     std::fs::write(nobody.dir.path().join("bad.toml"), "[run]\nbuget = 1\n").unwrap();
+    std::fs::write(nobody.dir.path().join("bad.yaml"), "name: f\n").unwrap();
+    std::fs::create_dir(nobody.dir.path().join("not-a-store")).unwrap();
+    // The table of the specification; README and `dwell --help` say the same.
     for (place, args, code, words) in [
         (&dwell, vec!["ls"], 0, ""),
+        (&dwell, vec!["completions", "bash"], 0, ""),
+        (&nobody, vec!["run", "--detach", "--", "true"], 1, "--detach needs a running server"),
+        (&nobody, vec!["restore", "no-such-file"], 1, "no-such-file"),
         (&dwell, vec!["nonsense"], 2, "unrecognized subcommand"),
+        (&dwell, vec!["redrve", "x"], 2, "'redrive'"),
         (&dwell, vec!["run"], 2, "--prompt"),
         (&dwell, vec!["ls", "--state", "paused"], 2, "unknown value \"paused\""),
+        (&dwell, vec!["ls", "--watch"], 2, "--watch is for a terminal"),
+        (&dwell, vec!["run", "--detach", "--runtime", "shel", "--", "true"], 2, "did you mean shell"),
         (
             &dwell,
             vec!["show", "ses_7ZZZZZZZZZZZZZZZZZZZZZZZZZ"],
@@ -147,15 +159,134 @@ fn exit_codes_say_what_is_the_matter() {
             "no record ses_7ZZZZZZZZZZZZZZZZZZZZZZZZZ",
         ),
         (&dwell, vec!["runtime", "pause", "x"], 3, "runtime x is not configured"),
+        (
+            &dwell,
+            vec!["drain", "--flow", "reviw"],
+            3,
+            "no flow reviw is loaded: did you mean review; --force",
+        ),
+        (&nobody, vec!["check", "--data", "not-a-store"], 3, "not-a-store is no store: nothing to check"),
+        (&nobody, vec!["check", "--data", "nowhere"], 3, "nowhere is no store: nothing to check"),
         (&dwell, vec!["redrive", &id], 4, "it is active"),
         (&nobody, vec!["ls"], 69, "start one with: dwell serve"),
         (&nobody, vec!["ls", "--server", "127.0.0.1:1"], 69, "no server answers at http://127.0.0.1:1"),
         (&nobody, vec!["config", "check", "--config", "bad.toml"], 78, "bad.toml:2: unknown key run.buget"),
+        (&nobody, vec!["flow", "check", "bad.yaml"], 78, ""),
     ] {
         let printed = place.run(&args);
         assert_eq!(printed.code, code, "{args:?}: {printed:?}");
         assert!(printed.err.contains(words), "{args:?}: {printed:?}");
     }
+    let refused = dwell.run_with(&["charge"], &token, "");
+    assert_eq!(refused.code, 75, "{refused:?}");
+    assert!(refused.err.contains("rate-limit budget exhausted"), "{refused:?}");
+}
+
+#[test]
+fn a_mistyped_name_is_answered_with_the_one_that_is_there() {
+    let dwell = served();
+    let id = dwell.session(&[]);
+    let mut slip = id.clone();
+    slip.pop();
+    slip.push(if id.ends_with('0') { '1' } else { '0' });
+    for args in [vec!["show", &slip], vec!["history", &slip], vec!["why", &slip], vec!["cancel", &slip]] {
+        let printed = dwell.run(&args);
+        assert_eq!(printed.code, 3, "{printed:?}");
+        assert!(printed.err.contains(&format!("did you mean {id}")), "{printed:?}");
+    }
+    let printed = dwell.run(&["runtime", "pause", "shlel"]);
+    assert!(printed.err.contains("runtime shlel is not configured; did you mean shell"), "{printed:?}");
+    let printed = dwell.run(&["ls", "--flow", "reveiw"]);
+    assert!(printed.err.contains("nothing of reveiw; did you mean review"), "{printed:?}");
+    let printed = dwell.run(&["drain", "--flow", "reviw", "--force"]);
+    assert_eq!((printed.code, printed.out.trim()), (0, "flow:reviw drained"), "{printed:?}");
+}
+
+#[test]
+fn a_list_that_is_cut_says_how_much_more_there_is() {
+    let dwell = served();
+    let ids: Vec<String> = (0..5).map(|_| dwell.session(&[])).collect();
+    for what in [vec!["ls"], vec!["ls", "sessions"]] {
+        let printed = dwell.run(&[&what[..], &["--limit", "2"]].concat());
+        assert_eq!(printed.out.lines().count(), 3, "{printed:?}");
+        assert!(printed.err.contains("2 shown, 3 more: --limit 5, or a filter"), "{printed:?}");
+        let all = dwell.run(&[&what[..], &["--limit", "5"]].concat());
+        assert!(ids.iter().all(|id| all.out.contains(id)) && all.err.is_empty(), "{all:?}");
+    }
+    let cut = dwell.run(&["ls", "--limit", "2", "--json"]);
+    assert!(cut.err.is_empty(), "{cut:?}");
+    let cut: Value = serde_json::from_str(&cut.out).unwrap();
+    assert_eq!((cut["items"].as_array().unwrap().len(), &cut["more"]), (2, &Value::from(true)));
+}
+
+/// Runs the binary on a terminal of so many columns, for as long as `lines` says, and answers what that shows.
+fn on_a_terminal(dwell: &Place, columns: usize, args: &[&str], env: &[(&str, &str)]) -> String {
+    let script = "import fcntl, os, pty, struct, sys, termios
+pid, fd = pty.fork()
+if pid == 0:
+    sys.stdin.readline()
+    os.execv(sys.argv[2], sys.argv[2:])
+fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack('HHHH', 24, int(sys.argv[1]), 0, 0))
+os.write(fd, b'\\n')
+seen = b''
+while True:
+    try:
+        piece = os.read(fd, 65536)
+    except OSError:
+        break
+    if not piece:
+        break
+    seen += piece
+    if '--watch' in sys.argv and seen.count(b'\\x1b[H') == 3:
+        os.write(fd, b'\\x03')
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+sys.stdout.buffer.write(seen)
+sys.stdout.write('status %d' % status)
+";
+    let mut python = Command::new("python3");
+    python.args(["-c", script, &columns.to_string(), env!("CARGO_BIN_EXE_dwell")]).args(args);
+    python
+        .current_dir(dwell.dir.path())
+        .env("DWELL_SERVER", dwell.url.as_ref().unwrap())
+        .envs(env.iter().copied());
+    let output = python.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_table_fits_its_terminal_and_counts_times_from_now_there() {
+    let dwell = served();
+    let id =
+        dwell.session(&["--key", "a-rather-long-name-of-a-session-that-nobody-would-type", "--org", "acme"]);
+    let told = "2099-01-01T00:00:00Z";
+    assert_eq!(dwell.report(&id, "1", &["rate_limited", "--reset-at", told]).code, 0);
+    let plain = [("NO_COLOR", "1")];
+    for columns in [80, 100] {
+        let shown = on_a_terminal(&dwell, columns, &["ls"], &plain);
+        let lines: Vec<&str> = shown.lines().filter(|line| line.contains("ses_")).collect();
+        assert_eq!(lines.len(), 1, "{shown}");
+        assert!(lines[0].chars().count() <= columns && lines[0].contains(&id), "{columns}: {shown}");
+        assert!(lines[0].contains('\u{2026}'), "{shown}");
+        assert!(!shown.contains('\u{1b}'), "colours in spite of NO_COLOR: {shown:?}");
+    }
+    let (wide, absolute) = (
+        on_a_terminal(&dwell, 300, &["ls"], &[("NO_COLOR", "")]),
+        on_a_terminal(&dwell, 300, &["ls", "--absolute"], &plain),
+    );
+    assert!(wide.contains(" in ") && wide.contains("\u{1b}[33mrate_limited\u{1b}[0m"), "{wide:?}");
+    assert!(!wide.contains("2026-11-29") && absolute.contains("2026-11-29T00:00:00Z"), "{absolute}");
+    let piped = dwell.run(&["ls"]).out;
+    assert!(piped.contains("nobody-would-type") && piped.contains("2026-11-29T00:00:00Z"), "{piped}");
+}
+
+#[test]
+fn a_watched_list_is_shown_anew_until_ctrl_c() {
+    let dwell = served();
+    let id = dwell.session(&[]);
+    let shown = on_a_terminal(&dwell, 120, &["ls", "--watch"], &[]);
+    assert!(shown.matches(&id).count() >= 3, "{shown:?}");
+    assert!(shown.ends_with("status -2"), "SIGINT ends it: {shown:?}");
 }
 
 #[test]

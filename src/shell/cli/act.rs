@@ -7,8 +7,9 @@ use serde_json::{Map, Value as Json, json};
 
 use super::args::{Charge, Drain, Many, One, Redrive, Replay, Report, Runtime, Trigger, Undrain};
 use super::client::{Client, escaped};
-use super::exit::{Failure, USAGE};
-use super::look::{brief, text};
+use super::exit::{Failure, NOT_FOUND, USAGE};
+use super::look::{brief, items, text};
+use super::near;
 use super::{out, paced};
 
 /// `dwell trigger`.
@@ -253,6 +254,15 @@ pub fn runtime(client: &Client, command: &Runtime) -> Result<(), Failure> {
 
 /// `dwell drain`.
 pub fn drain(client: &Client, args: &Drain) -> Result<(), Failure> {
+    if let Some(flow) = args.scope.flow.as_ref().filter(|_| !args.force) {
+        let loaded = items(client, "/v1/flows")?.iter().any(|row| text(row, "name") == flow);
+        if !loaded {
+            let near = near::nearest(client, near::Kind::Flow, flow);
+            let near = near.map_or_else(String::new, |near| format!("did you mean {near}; "));
+            let message = format!("no flow {flow} is loaded: {near}--force drains it all the same");
+            return Err(Failure { exit: NOT_FOUND, message });
+        }
+    }
     let body = json!({ "scope": args.scope.text(), "timeout": args.timeout });
     let row = client.post("/v1/drains", &body)?;
     if args.json {

@@ -11,10 +11,12 @@ pub mod exit;
 mod look;
 mod ls;
 mod modes;
+mod near;
 pub mod out;
 mod paced;
 mod pages;
 mod run;
+mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,9 +37,19 @@ pub fn main() -> ExitCode {
     match carry_out(&cli) {
         Ok(code) => code,
         Err(error) => {
+            let error = with_nearest(&cli, error);
             out::note(&format!("dwell: {error:#}"));
             exit::code(&error)
         }
+    }
+}
+
+/// The error; if it may come of a mistyped name, with the one that may have been meant.
+fn with_nearest(cli: &Cli, error: anyhow::Error) -> anyhow::Error {
+    match (error.downcast::<Failure>(), Client::known(&cli.place)) {
+        (Ok(failure), Ok(Some(client))) => near::suggest(failure, &client, &cli.command).into(),
+        (Ok(failure), _) => failure.into(),
+        (Err(error), _) => error,
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _, Read, Write};
 use serde_json::Value as Json;
 
 use super::exit::Failure;
+use super::table::{self, Paper};
 
 /// A line of a result.
 pub fn line(text: &str) -> Result<(), Failure> {
@@ -54,39 +55,19 @@ pub fn copy(mut from: impl Read) -> io::Result<()> {
     }
 }
 
-/// Columns, each as wide as its widest cell; states in colour on a terminal. No heads, no head line.
+/// A table, as stdout takes it. One without heads says what one thing is, and nothing of that is cut.
 pub fn table(heads: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
-    let colours = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let head: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
-    let lines = Some(&head).filter(|head| !head.is_empty()).into_iter().chain(rows);
-    let mut widths = Vec::new();
-    for row in lines.clone() {
-        widths.resize(row.len().max(widths.len()), 0);
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    for row in lines {
-        let cells: Vec<String> = (row.iter().zip(&widths))
-            .map(|(cell, width)| {
-                let padded = format!("{cell:width$}");
-                if colours { coloured(cell, padded) } else { padded }
-            })
-            .collect();
-        line(cells.join("  ").trim_end())?;
-    }
-    Ok(())
+    let paper = Paper::stdout();
+    let paper = if heads.is_empty() { Paper { size: None, ..paper } } else { paper };
+    table::lines(heads, rows, paper).iter().try_for_each(|text| line(text))
 }
 
-fn coloured(cell: &str, padded: String) -> String {
-    let code = match cell {
-        "active" | "draining" => 36,
-        "completed" | "open" => 32,
-        "rate_limited" | "backoff" | "limited" | "paused" => 33,
-        "dead_lettered" => 31,
-        _ => return padded,
-    };
-    format!("\u{1b}[{code}m{padded}\u{1b}[0m")
+/// These lines in place of all that a terminal shows.
+pub fn redraw(lines: &[String]) -> Result<(), Failure> {
+    // Each line clears what it does not fill, and the last one what is below it: nothing flickers.
+    let text: String = lines.iter().map(|line| format!("{line}\u{1b}[K\r\n")).collect();
+    let mut stdout = io::stdout().lock();
+    written(write!(stdout, "\u{1b}[H{text}\u{1b}[J").and_then(|()| stdout.flush()))
 }
 
 fn written(result: io::Result<()>) -> Result<(), Failure> {

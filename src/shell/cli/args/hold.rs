@@ -9,6 +9,9 @@ pub struct Drain {
     /// How long what is outstanding may take [default: drain.timeout]
     #[arg(long, value_name = "SPAN")]
     pub timeout: Option<String>,
+    /// Drain a flow that is not loaded: it is drained once it is
+    #[arg(long, requires = "flow")]
+    pub force: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

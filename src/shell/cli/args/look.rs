@@ -21,6 +21,7 @@ pub enum What {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag as it is typed")]
 pub struct Ls {
     /// What to list [default: sessions and runs]
     pub what: Option<What>,
@@ -58,8 +59,14 @@ pub struct Ls {
     #[arg(long)]
     pub groups: bool,
     /// At most this many
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
+    /// Times as they are, not as they are from now; what is piped on always has them so
+    #[arg(long)]
+    pub absolute: bool,
+    /// Show it anew each second, until ctrl-c
+    #[arg(long, conflicts_with = "json")]
+    pub watch: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
