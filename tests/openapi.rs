@@ -443,6 +443,7 @@ fn the_rest(dwell: &Checked) {
     assert_eq!(dwell.get("/openapi.yaml", &[], ""), OPENAPI);
     assert!(dwell.get("/metrics", &[], "").as_str().unwrap().ends_with("# EOF\n"));
     dwell.get("/v1/backup", &[], "");
+    assert!(dwell.get("/", &[], "").as_str().unwrap().contains("<title>dwell</title>"));
 }
 
 fn drains(dwell: &Checked) {

@@ -6,6 +6,7 @@ mod ask;
 mod backup;
 mod bulk;
 mod claims;
+mod dashboard;
 mod door;
 mod drains;
 mod events;
@@ -231,6 +232,7 @@ pub const ROUTES: &[Route] = &[
     get("/readyz", |method| on(method, observe::readyz)),
     get("/metrics", |method| on(method, observe::metrics)),
     get("/openapi.yaml", |method| on(method, system::openapi)),
+    get("/", |method| on(method, dashboard::page)),
 ];
 
 /// The routes with what holds for all of them.
@@ -238,6 +240,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
     ROUTES
         .iter()
         .fold(Router::new(), |router, route| router.route(route.path, (route.answer)(route.method.filter())))
+        .merge(dashboard::assets())
         .fallback(async || Problem::not_found("there is no such route"))
         .method_not_allowed_fallback(async || {
             Problem::new(405, "method_not_allowed", "this route does not take that method")

@@ -1,0 +1,55 @@
+// `GET /v1/events` by fetch, so that it can carry a token: each committed transition, and on from the last one after a break.
+
+import { open, Refused } from './api.js';
+
+const RETRY_FIRST = 500, RETRY_MAX = 5_000;
+/** The server says something every 15 s; a stream that is silent for longer is dead. */
+const SILENCE_MAX = 40_000;
+
+/** Follows until the page goes. `on.opened(afresh)`, `on.step(transition)`, `on.gone(error)`. */
+export async function follow(on) {
+  let last = null;
+  let wait = RETRY_FIRST;
+  for (;;) {
+    const stop = new AbortController();
+    try {
+      const headers = last ? { 'Last-Event-ID': last } : {};
+      const response = await open('/v1/events', { headers, signal: stop.signal });
+      wait = RETRY_FIRST;
+      on.opened(last === null);
+      await read(response.body, stop, block => {
+        last = block.id ?? last;
+        if (block.data) on.step(JSON.parse(block.data));
+      });
+      on.gone(null);
+    } catch (error) {
+      // What came after our position is not there any more, or it is another store's: begin anew.
+      if (error instanceof Refused && [400, 410].includes(error.status)) last = null;
+      on.gone(error);
+    }
+    await new Promise(done => setTimeout(done, wait));
+    wait = Math.min(wait * 2, RETRY_MAX);
+  }
+}
+
+async function read(body, stop, take) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  for (;;) {
+    const timer = setTimeout(() => stop.abort(), SILENCE_MAX);
+    const { done, value } = await reader.read().finally(() => clearTimeout(timer));
+    if (done) return;
+    const blocks = (rest + value).split('\n\n');
+    rest = blocks.pop();
+    blocks.forEach(block => take(parse(block)));
+  }
+}
+
+function parse(block) {
+  const fields = {};
+  for (const line of block.split('\n')) {
+    const at = line.indexOf(': ');
+    if (at > 0) fields[line.slice(0, at)] = line.slice(at + 2);
+  }
+  return fields;
+}

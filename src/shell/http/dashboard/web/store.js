@@ -1,0 +1,192 @@
+// What is known: records by id, the status, and whether the server is there. Fed by the events and by reading anew;
+// views only read it. Absent on purpose: anything that is kept for longer than the page is open.
+
+import * as api from './api.js';
+import * as clock from './clock.js';
+import * as rates from './rates.js';
+import { follow } from './feed.js';
+import { LIVE, FINISHED } from './states.js';
+
+const PAGE = 1000;
+/** Of one state; beyond it the board says how many there are and shows these. */
+export const RECORDS_PER_STATE_MAX = 10_000;
+const FINISHED_KEPT = 500;
+const STATUS_EVERY = 2_000;
+const TELL_EVERY = 200;
+/** Records that the events named and no list has shown yet are read one by one, so many at a time. */
+const FILLS_AT_ONCE = 20;
+
+export const records = new Map();
+export const view = { status: null, previous: null, connection: 'connecting', loaded: false, needsToken: false, refused: null };
+
+const listeners = new Set();
+const watchers = new Set();
+const bare = new Set();
+let telling = null;
+
+/** Told at most every 200 ms, however much changes. */
+export function listen(told) {
+  listeners.add(told);
+  return () => listeners.delete(told);
+}
+
+/** Told of every transition. */
+export function watch(told) {
+  watchers.add(told);
+  return () => watchers.delete(told);
+}
+
+export function changed() {
+  telling ??= setTimeout(() => {
+    telling = null;
+    listeners.forEach(told => told());
+  }, TELL_EVERY);
+}
+
+export const known = id => records.get(id);
+
+/** What is known of a record, unless something newer is. */
+export function learn(record) {
+  const seen = records.get(record.id);
+  if (seen && seen.updated_at > record.updated_at) return;
+  records.set(record.id, record);
+  bare.delete(record.id);
+}
+
+export async function start() {
+  api.whenUnauthorized(detail => {
+    Object.assign(view, { needsToken: true, refused: api.token() ? detail : null });
+    changed();
+  });
+  setInterval(look, STATUS_EVERY);
+  setInterval(fill, STATUS_EVERY);
+  await look();
+  // Once more, to know at once whether its time goes on.
+  setTimeout(look, 400);
+  follow({
+    opened: afresh => {
+      connected();
+      if (afresh || !view.loaded) load();
+    },
+    step,
+    gone: error => {
+      if (!(error instanceof api.Refused)) disconnected();
+    },
+  });
+}
+
+/** With another token everything is asked anew; the stream comes back by itself. */
+export function signIn(text) {
+  api.keepToken(text);
+  Object.assign(view, { needsToken: false, refused: null });
+  changed();
+  look();
+}
+
+function step(transition) {
+  clock.saw(transition.at);
+  rates.count(transition);
+  const seen = records.get(transition.id);
+  if (!seen) bare.add(transition.id);
+  if (!seen || seen.updated_at <= transition.at) {
+    const { id, to, attempt, deadline, at, detail, event } = transition;
+    const kind = id.startsWith('run') ? 'run' : 'session';
+    const of = seen ?? { id, kind, created_at: at, org: '', env: '', runtime: '', bare: true };
+    const cleared = { hold: undefined, wait: undefined, lane: undefined, cause: undefined };
+    records.set(id, { ...of, ...cleared, state: to, attempt, deadline, detail, event, updated_at: at });
+  }
+  watchers.forEach(told => told(transition));
+  changed();
+}
+
+async function look() {
+  const asked = performance.now();
+  try {
+    const status = await api.get('/v1/status');
+    clock.tell(status.now, asked, performance.now());
+    Object.assign(view, { previous: view.status, status: { ...status, read: performance.now() } });
+    connected();
+  } catch (error) {
+    if (error instanceof api.Unreachable) disconnected();
+  }
+  changed();
+}
+
+function connected() {
+  Object.assign(view, { connection: 'live', needsToken: false });
+  changed();
+}
+
+function disconnected() {
+  if (view.connection !== 'gone') Object.assign(view, { connection: 'gone', goneAt: Date.now() });
+  changed();
+}
+
+/** Every live record, as far as they are shown, and the latest finished ones. */
+async function load() {
+  const lists = [...LIVE.map(state => [state, RECORDS_PER_STATE_MAX]), ...FINISHED.map(state => [state, FINISHED_KEPT])];
+  try {
+    for (const [state, most] of lists) {
+      await Promise.all(['sessions', 'runs'].map(kind => pages(kind, state, most)));
+      changed();
+    }
+    view.loaded = true;
+  } catch (error) {
+    if (error instanceof api.Unreachable) disconnected();
+  }
+  changed();
+}
+
+async function pages(kind, state, most) {
+  let cursor;
+  for (let read = 0; read < most;) {
+    const limit = Math.min(PAGE, most - read);
+    const page = await api.get(`/v1/${kind}${api.query({ state, limit, cursor })}`);
+    page.items.forEach(learn);
+    read += Math.max(page.items.length, 1);
+    cursor = page.cursor;
+    if (!cursor) return;
+  }
+}
+
+/** Reads what the events named first: the newest in two lists, what is left one by one. */
+async function fill() {
+  trim();
+  if (bare.size === 0 || view.connection !== 'live') return;
+  try {
+    const limit = Math.min(PAGE, bare.size + 50);
+    for (const kind of ['sessions', 'runs']) {
+      const page = await api.get(`/v1/${kind}${api.query({ limit })}`);
+      page.items.filter(item => bare.has(item.id)).forEach(about);
+    }
+    const rest = [...bare].slice(0, FILLS_AT_ONCE);
+    (await Promise.all(rest.map(id => api.get(`/v1/records/${id}`)))).forEach(about);
+  } catch {
+    // A record that was purged meanwhile, or a server that is gone: the next look says which.
+    [...bare].slice(0, FILLS_AT_ONCE).forEach(id => bare.delete(id));
+  }
+  changed();
+}
+
+/** The events may know a later step than the list; what does not change is taken in any case. */
+function about(record) {
+  const seen = records.get(record.id);
+  bare.delete(record.id);
+  if (!seen || seen.updated_at <= record.updated_at) {
+    records.set(record.id, record);
+    return;
+  }
+  const { state, attempt, deadline, detail, event, updated_at } = seen;
+  records.set(record.id, { ...record, state, attempt, deadline, detail, event, updated_at, bare: undefined });
+}
+
+/** Finished records are kept for a while only. */
+function trim() {
+  const finished = [...records.values()].filter(record => FINISHED.includes(record.state));
+  if (finished.length <= FINISHED_KEPT * 4) return;
+  finished.sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1));
+  finished.slice(FINISHED_KEPT * 2).forEach(record => {
+    records.delete(record.id);
+    bare.delete(record.id);
+  });
+}
