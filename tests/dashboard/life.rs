@@ -1,0 +1,122 @@
+//! What moves on the page by itself: countdowns, cards, a server that goes and comes back; and ten thousand of them.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::load::{claim, place, report, serve, session};
+use crate::page::{Page, WIDE};
+use crate::server::{DWELL, Server};
+
+fn card(state: &str, id: &str) -> String {
+    format!(".column[data-state={state}] .card[data-id={id}]")
+}
+
+/// A session that waits for its provider's window.
+fn limited(server: &Server, reset: &str) -> String {
+    let id = session(server, "a long night");
+    report(server, &claim(server, 1)[0], json!({"type": "rate_limited", "reset_at": reset}));
+    id
+}
+
+#[test]
+fn a_countdown_reaches_zero_and_its_card_moves_without_a_reload() {
+    let dir = place();
+    let server = serve(dir.path(), &[]);
+    let mut page = Page::open(&format!("{}/#/board", server.url), WIDE);
+    page.eval("window.loadedOnce = true");
+    let id = limited(&server, "+3s");
+    page.sees(&card("rate_limited", &id), "0:0");
+    page.until(&format!("document.querySelector({})", json!(card("queued", &id))));
+    assert_eq!(page.eval("window.loadedOnce"), true);
+    page.is_clean();
+}
+
+#[test]
+fn a_countdown_goes_by_the_server_s_clock() {
+    let dir = place();
+    let server = serve(dir.path(), &["--test-clock", "2031-05-05T12:00:00Z"]);
+    let id = limited(&server, "+90m");
+    let mut page = Page::open(&format!("{}/#/board", server.url), WIDE);
+    let card_of = |state| card(state, &id);
+    page.sees(&card_of("rate_limited"), "1:30:00");
+    page.sees(".server small", "12:00:00");
+    server.advance("89m");
+    page.sees(&card_of("rate_limited"), "1:00");
+    server.advance("1m");
+    page.until(&format!("document.querySelector({})", json!(card_of("queued"))));
+    page.is_clean();
+}
+
+#[test]
+fn a_page_recovers_by_itself_from_a_server_that_was_killed() {
+    let dir = place();
+    let mut server = serve(dir.path(), &[]);
+    let id = session(&server, "before");
+    let mut page = Page::open(&format!("{}/#/board", server.url), WIDE);
+    page.sees(&card("queued", &id), "before");
+    // Connections that end and are refused are what this is about.
+    page.expected = vec!["/v1/", "/ui/"];
+    let listen = server.url.trim_start_matches("http://").to_owned();
+    server.kill();
+    page.sees("#gone", "The server is gone");
+    page.sees(".server", "Disconnected");
+    let mut again = Command::new(DWELL);
+    again.args(["serve", "--flows", "flows", "--listen", &listen]).current_dir(dir.path());
+    let server = Server::spawn(&mut again);
+    page.until("!document.querySelector('#gone')");
+    page.sees(".server", "Live");
+    let later = session(&server, "after");
+    page.sees(&card("queued", &later), "after");
+    page.is_clean();
+}
+
+#[test]
+fn ten_thousand_cards_are_a_few_in_the_page_and_are_scrolled_and_found() {
+    let dir = place();
+    let server = serve(dir.path(), &["--paused"]);
+    for batch in 0..10 {
+        let one = |n| json!({"runtime": "shell", "action": {"command": ["true"]}, "key": format!("card-{batch}-{n}")});
+        let sessions: Vec<_> = (0..1000).map(one).collect();
+        assert_eq!(server.post("/v1/sessions/batch", &json!({ "sessions": sessions })).status, 200);
+    }
+    let mut page = Page::open(&format!("{}/#/board", server.url), WIDE);
+    page.sees(".lead", "10,000 of 10,000");
+    let in_page = page.eval("document.querySelectorAll('.card').length");
+    assert!(in_page.as_u64().unwrap() < 60, "{in_page}");
+    page.eval("(() => { const list = document.querySelector('.column[data-state=queued] .cards'); list.scrollTop = list.scrollHeight; })()");
+    page.sees(".card[data-at='9999']", "card-9-999");
+    page.press("/");
+    page.until("document.activeElement.id === 'search'");
+    page.types("card-7-123");
+    page.sees(".lead", "1 of 10,000");
+    page.sees(".card", "card-7-123");
+    page.is_clean();
+}
+
+#[test]
+fn the_board_is_walked_by_the_keyboard() {
+    let dir = place();
+    let server = serve(dir.path(), &[]);
+    for n in 0..30 {
+        session(&server, &format!("s{n}"));
+    }
+    claim(&server, 4);
+    let mut page = Page::open(&format!("{}/#/board", server.url), WIDE);
+    page.sees(".column[data-state=active] .card", "s3");
+    page.eval("document.querySelector('.column[data-state=queued] .card').focus()");
+    let at = |state: &str, at: u32| {
+        format!("document.activeElement.matches('.column[data-state={state}] [data-at=\"{at}\"]')")
+    };
+    for _ in 0..3 {
+        page.press("ArrowDown");
+    }
+    page.until(&at("queued", 3));
+    page.press("End");
+    page.until(&at("queued", 25));
+    page.press("ArrowRight");
+    page.until(&at("active", 0));
+    page.press("Enter");
+    page.sees(".head .state", "Active");
+    page.is_clean();
+}
