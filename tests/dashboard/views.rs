@@ -1,7 +1,24 @@
-//! Each view, as it is seen while a server works.
+//! Each view, as it is seen while a server works: drawn, readable for everybody, wide and narrow, dark and light.
+
+use serde_json::Value;
 
 use crate::load::{fill, place, serve};
-use crate::page::{Page, WIDE};
+use crate::page::{Look, Page, WIDE};
+
+const AXE: &str = include_str!("vendor/axe.min.js");
+
+const NARROW: Look = Look { width: 390, height: 844, scheme: "light" };
+
+/// Every view with what is there once it is drawn. A record's has its id in the place of `ID`.
+const VIEWS: &[(&str, &str)] = &[
+    ("overview", ".plot canvas"),
+    ("board", ".column[data-state=backoff] .card"),
+    ("record/ID", ".attempts li"),
+    ("runtimes", ".runtime svg rect.paused"),
+    ("queues", "table tbody tr"),
+    ("flows", "[data-flow=lost] .note"),
+    ("dead", "tr[data-cause=invalid]"),
+];
 
 #[test]
 fn overview_board_and_record_are_drawn_from_a_server_with_work() {
@@ -10,7 +27,7 @@ fn overview_board_and_record_are_drawn_from_a_server_with_work() {
     let dead = fill(&server);
     let mut page = Page::open(&format!("{}/", server.url), WIDE);
     page.sees("h1", "Overview");
-    page.until("document.querySelectorAll('.plot canvas').length === 2");
+    page.until("document.querySelectorAll('.plot canvas').length === 3");
     page.sees(".counts li[data-state=dead_lettered] b", "8");
     page.sees(".rows td", "retries");
     page.turn_to("board");
@@ -22,5 +39,79 @@ fn overview_board_and_record_are_drawn_from_a_server_with_work() {
     page.until("document.querySelectorAll('.diagram .edge.taken').length === 2");
     page.sees(".attempts", "bad_prompt");
     page.sees(".budget", "0 of 20");
+    page.is_clean();
+}
+
+#[test]
+fn runtimes_queues_flows_and_dead_letters_are_drawn_from_a_server_with_work() {
+    let dir = place();
+    let server = serve(dir.path(), &[]);
+    let mut page = Page::open(&format!("{}/#/queues", server.url), WIDE);
+    page.sees(".server", "Live");
+    fill(&server);
+    page.sees(".shares li", "acme / default");
+    page.sees(".shares li", "globex / default");
+    page.sees("table", "Watching");
+    page.turn_to("runtimes");
+    page.sees(".runtime[aria-label=reviews] .mark", "Paused");
+    page.turn_to("flows");
+    page.sees("[data-flow=lost] .note", "runtime nowhere");
+    page.click("[data-flow=report] button", "what ran in shadow");
+    page.sees("[data-flow=report] td", "true");
+    page.turn_to("dead");
+    page.sees("tr[data-cause=invalid] .sample", "the prompt is empty");
+    page.is_clean();
+}
+
+/// What keeps somebody from using what the page shows now.
+fn barriers(page: &mut Page) -> Vec<Value> {
+    let found = page.eval(
+        "axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => violations
+            .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+            .map(({ id, nodes }) => ({ id, where: nodes.slice(0, 3).map(node => node.html + node.failureSummary) })))",
+    );
+    found.as_array().unwrap().clone()
+}
+
+#[test]
+fn no_view_shuts_anybody_out_dark_or_light_wide_or_narrow() {
+    let dir = place();
+    let server = serve(dir.path(), &[]);
+    let dead = fill(&server);
+    let mut page = Page::open(&format!("{}/", server.url), WIDE);
+    page.eval(AXE);
+    let mut faults = Vec::new();
+    for (view, drawn) in VIEWS {
+        page.turn_to(&view.replace("ID", &dead));
+        page.until(&format!("document.querySelector(\"{drawn}\")"));
+        for look in [WIDE, Look { scheme: "dark", ..WIDE }, NARROW, Look { scheme: "dark", ..NARROW }] {
+            page.look(look);
+            let said = format!("{view} at {} px, {}", look.width, look.scheme);
+            faults.extend(barriers(&mut page).iter().map(|fault| format!("{said}: {fault:#}")));
+            let beyond = page.eval("document.documentElement.scrollWidth - innerWidth");
+            if beyond.as_i64().unwrap() > 0 {
+                faults.push(format!("{said}: it is {beyond} px too wide"));
+            }
+        }
+        page.look(WIDE);
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    page.is_clean();
+}
+
+#[test]
+fn colours_are_switched_and_stay_switched() {
+    let dir = place();
+    let server = serve(dir.path(), &[]);
+    let mut page = Page::open(&format!("{}/", server.url), WIDE);
+    let ground = "getComputedStyle(document.documentElement).backgroundColor";
+    let light = page.eval(ground);
+    page.click("button.icon", "");
+    page.until("document.documentElement.dataset.theme === 'light'");
+    page.click("button.icon", "");
+    page.until("document.documentElement.dataset.theme === 'dark'");
+    assert_ne!(page.eval(ground), light);
+    page.go(&format!("{}/?again", server.url));
+    page.until("document.documentElement.dataset.theme === 'dark'");
     page.is_clean();
 }

@@ -18,6 +18,7 @@ pub(super) const FILES: &[File] = files![
     "index.html",
     "lib.js",
     "main.js",
+    "pulse.js",
     "rates.js",
     "states.js",
     "store.js",

@@ -59,5 +59,7 @@ export const clockTime = text => (text ? text.slice(11, 19) : '–');
 /** The end of an id tells records of one burst apart; its kind stays readable. */
 export const shortId = id => `${id.slice(0, 4)}…${id.slice(-6)}`;
 
+export const bytes = size => (size >= 2 ** 30 ? `${(size / 2 ** 30).toFixed(1)} GiB` : `${Math.round(size / 2 ** 20)} MiB`);
+
 export const words = name => (name ?? '').replaceAll('_', ' ');
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;

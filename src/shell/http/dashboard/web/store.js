@@ -3,6 +3,7 @@
 
 import * as api from './api.js';
 import * as clock from './clock.js';
+import * as pulse from './pulse.js';
 import * as rates from './rates.js';
 import { follow } from './feed.js';
 import { LIVE, FINISHED } from './states.js';
@@ -17,7 +18,7 @@ const TELL_EVERY = 200;
 const FILLS_AT_ONCE = 20;
 
 export const records = new Map();
-export const view = { status: null, previous: null, connection: 'connecting', loaded: false, needsToken: false, refused: null };
+export const view = { status: null, connection: 'connecting', loaded: false, needsToken: false, refused: null };
 
 const listeners = new Set();
 const watchers = new Set();
@@ -104,7 +105,8 @@ async function look() {
   try {
     const status = await api.get('/v1/status');
     clock.tell(status.now, asked, performance.now());
-    Object.assign(view, { previous: view.status, status: { ...status, read: performance.now() } });
+    view.status = { ...status, read: performance.now() };
+    pulse.take(view.status);
     connected();
   } catch (error) {
     if (error instanceof api.Unreachable) disconnected();

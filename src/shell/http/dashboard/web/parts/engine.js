@@ -1,27 +1,23 @@
-// What the engine costs: ticks and commits a second, and room on its disk.
+// What the engine does and costs: ticks and commits a second, room on its disk.
 
 import { html } from '../lib.js';
 import { useStore } from '../hooks.js';
-import { count, rate, seconds } from '../format.js';
+import * as pulse from '../pulse.js';
+import { bytes, count, rate } from '../format.js';
 import { Panel } from './bits.js';
+import { Plot } from './plot.js';
+
+const LINES = [{ name: 'Ticks a second', colour: 'var(--muted)' }, { name: 'Commits a second', colour: 'var(--accent)' }];
 
 export function Engine() {
-  const { status, previous } = useStore();
-  const each = name => {
-    if (!previous || status.read <= previous.read) return 0;
-    return Math.max(0, ((status[name] - previous[name]) * 1000) / (status.read - previous.read));
-  };
-  const { times, disk } = status;
-  return html`<${Panel} title="Engine">
+  const { status } = useStore();
+  const { disk } = status;
+  return html`<${Panel} title="Engine" note="what is decided, and made durable">
     <dl class="facts">
-      <div><dt>Ticks</dt><dd>${rate(each('ticks'))}/s</dd><dd class="quiet">${count(status.ticks)} since open</dd></div>
-      <div><dt>Commits</dt><dd>${rate(each('commits'))}/s</dd><dd class="quiet">${count(status.commits)} since open</dd></div>
-      ${times && html`
-        <div><dt>A tick takes</dt><dd>${seconds(times.tick.p50)}</dd><dd class="quiet">p99 ${seconds(times.tick.p99)}</dd></div>
-        <div><dt>A commit takes</dt><dd>${seconds(times.commit.p50)}</dd><dd class="quiet">p99 ${seconds(times.commit.p99)}</dd></div>`}
-      ${disk && html`<div><dt>Free on disk</dt><dd>${gib(disk.free)}</dd><dd class="quiet">needs ${gib(disk.min_free)}</dd></div>`}
+      <div><dt>Ticks</dt><dd>${rate(pulse.latest('ticks'))}/s</dd><dd class="quiet">${count(status.ticks)} since open</dd></div>
+      <div><dt>Commits</dt><dd>${rate(pulse.latest('commits'))}/s</dd><dd class="quiet">${count(status.commits)} since open</dd></div>
+      ${disk && html`<div><dt>Free on disk</dt><dd>${bytes(disk.free)}</dd><dd class="quiet">needs ${bytes(disk.min_free)}</dd></div>`}
       <div><dt>Flows</dt><dd>${status.dispatcher}</dd><dd class="quiet">${status.blocked.length} blocked</dd></div>
-    </dl><//>`;
+    </dl>
+    <${Plot} lines=${LINES} read=${pulse.series} words="Ticks and commits a second, since this page was opened" /><//>`;
 }
-
-const gib = bytes => (bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(1)} GiB` : `${Math.round(bytes / 2 ** 20)} MiB`);
