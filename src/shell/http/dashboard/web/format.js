@@ -6,10 +6,10 @@ const two = number => String(number).padStart(2, '0');
 
 export const count = number => (number ?? 0).toLocaleString('en-US');
 
-/** 1234 as `1.2k`. */
+/** 12345 as `12k`. */
 export function brief(number) {
-  if (number < 1000) return String(number);
-  if (number < 1_000_000) return `${(number / 1000).toFixed(number < 10_000 ? 1 : 0)}k`;
+  if (number < 10_000) return count(number);
+  if (number < 1_000_000) return `${Math.round(number / 1000)}k`;
   return `${(number / 1_000_000).toFixed(1)}M`;
 }
 

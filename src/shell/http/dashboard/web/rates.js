@@ -4,6 +4,7 @@ import { STATES } from './states.js';
 import { now } from './clock.js';
 
 const SECONDS = 600;
+const [WIDTH_MIN, WIDTH_MAX] = [60, 300];
 const STARTED_KEPT = 5_000;
 
 const buckets = new Map();
@@ -28,9 +29,10 @@ export function count(step) {
   }
 }
 
-/** `[seconds, a series for each state]` of the last `width` seconds, in the shape that plots take. */
-export function series(width = 300, states = STATES) {
+/** `[seconds, a series for each state]` of the last minute, up to five as they pass, in the shape that plots take. */
+export function series(states = STATES) {
   const end = second(now());
+  const width = Math.min(WIDTH_MAX, Math.max(WIDTH_MIN, end - (first ?? end)));
   const times = Array.from({ length: width }, (_, n) => end - width + 1 + n);
   return [times, ...states.map(state => times.map(at => buckets.get(at)?.[state] ?? 0))];
 }

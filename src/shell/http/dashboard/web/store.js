@@ -14,6 +14,8 @@ export const RECORDS_PER_STATE_MAX = 10_000;
 const FINISHED_KEPT = 500;
 const STATUS_EVERY = 2_000;
 const TELL_EVERY = 200;
+/** One more millisecond between two for so many records: what many of them cost to draw leaves the page free. */
+const RECORDS_PER_MS = 25;
 /** Records that the events named and no list has shown yet are read one by one, so many at a time. */
 const FILLS_AT_ONCE = 20;
 
@@ -25,7 +27,7 @@ const watchers = new Set();
 const bare = new Set();
 let telling = null;
 
-/** Told at most every 200 ms, however much changes. */
+/** Told a few times a second, however much changes. */
 export function listen(told) {
   listeners.add(told);
   return () => listeners.delete(told);
@@ -41,7 +43,7 @@ export function changed() {
   telling ??= setTimeout(() => {
     telling = null;
     listeners.forEach(told => told());
-  }, TELL_EVERY);
+  }, Math.max(TELL_EVERY, records.size / RECORDS_PER_MS));
 }
 
 export const known = id => records.get(id);

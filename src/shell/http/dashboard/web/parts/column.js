@@ -1,7 +1,7 @@
 // One column of the board: as many cards as are in sight, at their places in a list as long as all of them.
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from '../lib.js';
-import { count, words } from '../format.js';
+import { brief, count, words } from '../format.js';
 import { due, label } from '../states.js';
 import { Ago, Countdown } from './bits.js';
 
@@ -27,7 +27,7 @@ export function Column({ state, cards, total, filtered }) {
   const last = Math.min(cards.length, Math.ceil((top + height) / CARD) + BEYOND);
   const shown = filtered ? cards.length : Math.max(total ?? 0, cards.length);
   return html`<section class=${`column${cards.length ? '' : ' bare'}`} data-state=${state} aria-label=${`${label(state)}, ${count(shown)}`}>
-    <h2><span class="state" data-state=${state}>${label(state)}</span><b>${count(shown)}</b></h2>
+    <h2><span class="state" data-state=${state}>${label(state)}</span><b title=${count(shown)}>${brief(shown)}</b></h2>
     <div class="cards" ref=${list} tabindex=${cards.length ? '-1' : undefined} onScroll=${event => scroll(event.currentTarget.scrollTop)}>
       <ul ref=${node => node && node.style.setProperty('height', `${cards.length * CARD}px`)}>
         ${cards.slice(first, last).map((record, n) => html`<${Card} key=${record.id} record=${record} at=${first + n} of=${cards.length} entry=${entry} />`)}
@@ -49,7 +49,7 @@ function Card({ record, at, of, entry }) {
     </a></li>`;
 }
 
-const title = record => record.flow ?? record.key ?? record.queue ?? record.runtime ?? record.kind;
+const title = record => record.flow || record.key || record.queue || record.runtime || record.kind;
 
 /** Why it is where it is, in a few words. */
 function reason(record) {

@@ -49,7 +49,7 @@ function options(lines, width, unit) {
     padding: [8, 4, 0, 0],
     legend: { show: false },
     cursor: { show: false },
-    scales: { x: { time: true }, y: { range: (_, low, high) => [0, Math.max(1, high * 1.15)] } },
+    scales: { x: { time: true, range: (_, low, high) => [Math.min(low ?? 0, (high ?? 60) - 60), high ?? 60] }, y: { range: (_, low, high) => [0, Math.max(1, high * 1.15)] } },
     axes: [
       { ...axis, space: 70, size: 26, values: (_, times) => times.map(at => new Date(at * 1000).toISOString().slice(11, 19)), grid: { show: false } },
       { ...axis, space: 36, size: 38, values: (_, values) => values.map(value => (Number.isInteger(value) ? unit(value) : '')) },

@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from '../lib.js';
 import { useStore, useTick } from '../hooks.js';
 import * as clock from '../clock.js';
-import { count } from '../format.js';
+import { brief, count } from '../format.js';
 import { Icon } from './icon.js';
 import { applyTheme, nextTheme, theme } from './theme.js';
 
@@ -23,7 +23,7 @@ export function Shell({ current, children }) {
         ${PLACES.map(([name, title]) => html`
           <a href=${`#/${name}`} aria-current=${current === name ? 'page' : undefined} key=${name}>
             <${Icon} name=${name} /><span>${title}</span>
-            ${name === 'dead' && dead > 0 && html`<b class="tally">${count(dead)}</b>`}
+            ${name === 'dead' && dead > 0 && html`<b class="tally" title=${count(dead)}>${brief(dead)}</b>`}
           </a>`)}
       </nav>
       <div class="foot"><${Server} /><${ThemeSwitch} /></div>

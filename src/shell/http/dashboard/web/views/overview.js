@@ -24,12 +24,12 @@ export function Overview() {
     <${Counts} counts=${status.counts} />
     <div class="grid">
       <${Panel} title="Outcomes a second" note=${`${rate(sum(OUTCOMES))}/s in the last 10 s`}>
-        <${Plot} lines=${OUTCOMES.map(line({ active: 'Started' }))} read=${() => rates.series(300, OUTCOMES)}
-          words="Attempts started, records completed, dead-lettered and cancelled, a second, in the last five minutes" />
+        <${Plot} lines=${OUTCOMES.map(line({ active: 'Started' }))} read=${() => rates.series(OUTCOMES)}
+          words="Attempts started, records completed, dead-lettered and cancelled, a second, in the last minutes" />
       <//>
       <${Panel} title="Waits a second" note=${`${rate(sum(WAITS))}/s in the last 10 s`}>
-        <${Plot} lines=${WAITS.map(line({}))} read=${() => rates.series(300, WAITS)}
-          words="Records that were queued, rate limited, put in backoff or drained, a second, in the last five minutes" />
+        <${Plot} lines=${WAITS.map(line({}))} read=${() => rates.series(WAITS)}
+          words="Records that were queued, rate limited, put in backoff or drained, a second, in the last minutes" />
       <//>
       <${Wakes} />
       <${Engine} />

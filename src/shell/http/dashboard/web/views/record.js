@@ -31,8 +31,8 @@ export function RecordView({ parts: [id] }) {
       <${Panel} title="Path" note=${plural(steps.length, 'step')}><${Diagram} steps=${steps} state=${record.value.state} /><//>
       <${Panel} title="Attempts" note=${plural(record.value.attempt, 'attempt')}><${Attempts} steps=${steps} record=${record.value} /><//>
       <${Panel} title="About"><${About} record=${record.value} /><${Budget} budget=${record.value.budget} /><//>
-      <${Asked} record=${record.value} />
-      <${Panel} title="Log" wide><${LogTail} id=${record.value.id} attempt=${record.value.attempt} /><//>
+      <div class="stacked tall"><${Asked} record=${record.value} />
+        <${Panel} title="Log"><${LogTail} id=${record.value.id} attempt=${record.value.attempt} /><//></div>
     </div>`;
 }
 
@@ -48,15 +48,17 @@ function Heading({ record, moved }) {
     },
   });
   const over = FINISHED.includes(record.state);
+  const likely = { dead_lettered: 'redrive', rate_limited: 'resume', backoff: 'resume', completed: 'rerun', cancelled: 'rerun' }[record.state];
+  const look = verb => (likely === verb ? 'primary' : undefined);
   return html`
     <div class="head"><div>
       <p class="crumb"><a href="#/board">Board</a> / ${record.kind}</p>
       <h1 class="long">${record.task ?? record.flow ?? record.key ?? record.kind} <${State} name=${record.state} /></h1>
       <p class="lead"><code id="record-id">${record.id}</code></p>
     </div><div class="tools">
-      <button onClick=${() => act('resume', 'Resume now', 'Its wait ends early, and it starts when it is its turn.')}>Resume now</button>
-      <button onClick=${() => act('redrive', 'Redrive', 'It gets another life: its streaks begin at 0, and its budget anew.')}>Redrive</button>
-      <button onClick=${() => act('rerun', 'Rerun', 'What it was asked for is done once more, as a new record.')}>Rerun</button>
+      <button class=${look('resume')} onClick=${() => act('resume', 'Resume now', 'Its wait ends early, and it starts when it is its turn.')}>Resume now</button>
+      <button class=${look('redrive')} onClick=${() => act('redrive', 'Redrive', 'It gets another life: its streaks begin at 0, and its budget anew.')}>Redrive</button>
+      <button class=${look('rerun')} onClick=${() => act('rerun', 'Rerun', 'What it was asked for is done once more, as a new record.')}>Rerun</button>
       <button class="danger" disabled=${over} onClick=${() => act('cancel', 'Cancel it', 'It ends for good. An attempt that is outstanding is stopped.', true)}>Cancel</button>
     </div></div>${dialog}`;
 }
