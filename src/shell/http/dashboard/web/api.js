@@ -2,9 +2,15 @@
 
 const TOKEN = 'dwell-token';
 let onUnauthorized = () => {};
+/** Why nothing is asked until there is another token: a page that goes on asking looks like one that guesses. */
+let locked = null;
 
 export const token = () => sessionStorage.getItem(TOKEN);
-export const keepToken = text => (text ? sessionStorage.setItem(TOKEN, text) : sessionStorage.removeItem(TOKEN));
+export function keepToken(text) {
+  locked = null;
+  if (text) sessionStorage.setItem(TOKEN, text);
+  else sessionStorage.removeItem(TOKEN);
+}
 export const whenUnauthorized = told => { onUnauthorized = told; };
 
 /** A refusal: `message` in the server's own words, `problem` the whole document (RFC 9457). */
@@ -21,8 +27,9 @@ export class Unreachable extends Error {}
 
 /** A response whose status is good; the event stream and logs read its body themselves. */
 export async function open(path, options = {}) {
-  const headers = { ...options.headers };
-  if (token()) headers.Authorization = `Bearer ${token()}`;
+  if (locked) throw locked;
+  const [headers, shown] = [{ ...options.headers }, token()];
+  if (shown) headers.Authorization = `Bearer ${shown}`;
   let response;
   try {
     response = await fetch(path, { cache: 'no-store', ...options, headers });
@@ -32,8 +39,12 @@ export async function open(path, options = {}) {
   }
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
-  if (response.status === 401) onUnauthorized(problem.detail);
-  throw new Refused(response.status, problem);
+  const refused = new Refused(response.status, problem);
+  if (response.status === 401 && shown === token()) {
+    locked = refused;
+    onUnauthorized(problem.detail);
+  }
+  throw refused;
 }
 
 export const get = async (path, signal) => (await open(path, { signal })).json();
