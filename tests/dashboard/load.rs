@@ -1,10 +1,12 @@
 //! A server with something of everything, for people to look at.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::server::{Server, directory, flows};
+use crate::server::{Server, directory, flows, request};
 
 const CONFIG: &str = r#"
 [runtimes.claude]
@@ -94,4 +96,38 @@ pub fn fill(server: &Server) -> String {
     }
     server.post("/v1/runtimes/reviews/pause", &json!({"until": "+90m"}));
     server.get("/v1/dead-letters?limit=1").body["items"][0]["id"].as_str().unwrap().to_owned()
+}
+
+/// What `seen` does while the server takes in, starts and ends sessions as fast as it can.
+pub fn under_load(server: &Server, seen: impl FnOnce()) {
+    /// Ends the load also when what is seen is not what was expected.
+    struct Ends<'a>(&'a AtomicBool);
+    impl Drop for Ends<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (url, over) = (server.url.as_str(), &over);
+        scope.spawn(move || {
+            let session = json!({"runtime": "claude", "action": {"worker": "q"}, "org": "acme"});
+            while !over.load(Ordering::Relaxed) {
+                let post = |path: &str, body: &Value| {
+                    request("POST", &format!("{url}{path}"), Some(body)).unwrap().body
+                };
+                post("/v1/sessions/batch", &json!({"sessions": vec![&session; 50]}));
+                let claimed = post("/v1/claims", &json!({"worker": "w", "queue": "q", "max": 50}));
+                let ended = claimed["attempts"].as_array().unwrap().iter();
+                let reports: Vec<Value> = ended
+                    .map(|of| json!({"record": of["id"], "attempt": of["attempt"], "type": "succeeded"}))
+                    .collect();
+                if !reports.is_empty() {
+                    post("/v1/reports", &json!({ "reports": reports }));
+                }
+            }
+        });
+        let _ends = Ends(over);
+        seen();
+    });
 }

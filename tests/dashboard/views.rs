@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::load::{fill, place, serve};
+use crate::load::{fill, place, serve, under_load};
 use crate::page::{Look, Page, WIDE};
 
 const AXE: &str = include_str!("vendor/axe.min.js");
@@ -60,6 +60,23 @@ fn runtimes_queues_flows_and_dead_letters_are_drawn_from_a_server_with_work() {
     page.sees("[data-flow=report] td", "true");
     page.turn_to("dead");
     page.sees("tr[data-cause=invalid] .sample", "the prompt is empty");
+    page.is_clean();
+}
+
+#[test]
+fn every_view_is_drawn_while_the_server_is_under_load() {
+    let dir = place();
+    let server = serve(dir.path(), &[]);
+    let dead = fill(&server);
+    let mut page = Page::open(&format!("{}/", server.url), WIDE);
+    under_load(&server, || {
+        for (view, drawn) in VIEWS {
+            page.turn_to(&view.replace("ID", &dead));
+            page.until(&format!("document.querySelector(\"{drawn}\")"));
+        }
+        page.turn_to("board");
+        page.sees(".column[data-state=completed] .card", "claude");
+    });
     page.is_clean();
 }
 
