@@ -46,7 +46,7 @@ function options(lines, width, unit) {
   const axis = { stroke: text, font: FONT, grid: { stroke: grid, width: 1 }, ticks: { show: false } };
   return {
     width, height: HEIGHT,
-    padding: [8, 4, 0, 0],
+    padding: [8, 22, 0, 0],
     legend: { show: false },
     cursor: { show: false },
     scales: { x: { time: true, range: (_, low, high) => [Math.min(low ?? 0, (high ?? 60) - 60), high ?? 60] }, y: { range: (_, low, high) => [0, Math.max(1, high * 1.15)] } },

@@ -28,11 +28,15 @@ export function RecordView({ parts: [id] }) {
     <${Heading} record=${record.value} moved=${moved} />
     <${Standing} record=${record.value} why=${why.value} />
     <div class="grid">
-      <${Panel} title="Path" note=${plural(steps.length, 'step')}><${Diagram} steps=${steps} state=${record.value.state} /><//>
-      <${Panel} title="Attempts" note=${plural(record.value.attempt, 'attempt')}><${Attempts} steps=${steps} record=${record.value} /><//>
-      <${Panel} title="About"><${About} record=${record.value} /><${Budget} budget=${record.value.budget} /><//>
-      <div class="stacked tall"><${Asked} record=${record.value} />
-        <${Panel} title="Log"><${LogTail} id=${record.value.id} attempt=${record.value.attempt} /><//></div>
+      <div class="stacked tall">
+        <${Panel} title="Path" note=${plural(steps.length, 'step')}><${Diagram} steps=${steps} state=${record.value.state} /><//>
+        <${Panel} title="About"><${About} record=${record.value} /><${Budget} budget=${record.value.budget} /><//>
+      </div>
+      <div class="stacked tall">
+        <${Panel} title="Attempts" note=${plural(record.value.attempt, 'attempt')}><${Attempts} steps=${steps} record=${record.value} /><//>
+        <${Asked} record=${record.value} />
+      </div>
+      <${Panel} title="Log" wide><${LogTail} id=${record.value.id} attempt=${record.value.attempt} /><//>
     </div>`;
 }
 
