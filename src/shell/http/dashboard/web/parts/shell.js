@@ -1,6 +1,6 @@
 // Around every view: the way to the others, the banner of a server that is gone, dark or light.
 
-import { html, useEffect, useState } from '../lib.js';
+import { html, useEffect, useRef, useState } from '../lib.js';
 import { useStore, useTick } from '../hooks.js';
 import * as clock from '../clock.js';
 import { brief, count } from '../format.js';
@@ -15,11 +15,14 @@ const PLACES = [
 export function Shell({ current, children }) {
   const { status } = useStore();
   const dead = status?.counts.dead_lettered ?? 0;
+  const nav = useRef(null);
+  // On narrow screens the views are a row that is wider than the page.
+  useEffect(() => nav.current?.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' }), [current]);
   return html`
     <a class="skip" href="#main" onClick=${skip}>Skip to the view</a>
     <header class="top">
       <a class="brand" href="#/overview" aria-label="dwell, overview"><${Icon} name="brand" /><span>dwell</span></a>
-      <nav aria-label="Views">
+      <nav aria-label="Views" ref=${nav}>
         ${PLACES.map(([name, title]) => html`
           <a href=${`#/${name}`} aria-current=${current === name ? 'page' : undefined} key=${name}>
             <${Icon} name=${name} /><span>${title}</span>

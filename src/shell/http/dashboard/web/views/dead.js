@@ -49,7 +49,7 @@ export function Dead() {
       <${Running} list=${running} />
       <${Panel} title="By cause and kind of error">
         <${Rows} of=${groups} empty="No dead letters. Nothing waits for you.">
-          <div class="scroll" tabindex="0" role="region" aria-label="Groups"><table class="rows">
+          <div class="scroll" tabindex="0" role="region" aria-label="Groups"><table class="rows letters">
             <thead><tr><th><input type="checkbox" aria-label="Choose all" checked=${taken.length > 0 && taken.length === items.length} onChange=${all} /></th>
               <th class="num">Count</th><th>Cause</th><th>Flow</th><th>Runtime</th><th>Last error</th><th>Newest</th><th>Oldest</th><th>Example</th></tr></thead>
             <tbody>${items.map(group => html`<${Group} key=${idOf(group)} group=${group} chosen=${chosen.has(idOf(group))} toggle=${() => toggle(group)} />`)}</tbody></table></div>
