@@ -139,3 +139,18 @@ fn a_paced_redrive_is_shown_and_stopped() {
     assert!(server.get("/v1/redrives").body["items"].as_array().unwrap().is_empty());
     page.is_clean();
 }
+
+#[test]
+fn a_rerun_opens_the_new_record() {
+    let dir = place();
+    let server = serve(dir.path(), &[]);
+    let id = session(&server, "again");
+    let mut page = Page::open(&format!("{}/#/record/{id}", server.url), WIDE);
+    page.click(".head button", "Rerun");
+    page.click("dialog button.primary", "Rerun");
+    page.sees(".about", "Rerun of");
+    let shown = page.eval("document.getElementById('record-id').innerText");
+    let new = server.get(&format!("/v1/records/{}", shown.as_str().unwrap())).body;
+    assert_eq!(new["rerun_of"], id.as_str());
+    page.is_clean();
+}

@@ -120,3 +120,20 @@ fn the_board_is_walked_by_the_keyboard() {
     page.sees(".head .state", "Active");
     page.is_clean();
 }
+
+#[test]
+fn a_log_is_followed_to_the_end_of_its_attempt() {
+    let dir = place();
+    let server = serve(dir.path(), &[]);
+    let gate = dir.path().join("gate");
+    assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let script = format!("echo first; read line < {}; echo \"then $line\"", gate.display());
+    let id = server.session(&json!({"runtime": "shell", "action": {"command": ["sh", "-c", script]}}));
+    let mut page = Page::open(&format!("{}/#/record/{id}", server.url), WIDE);
+    page.sees(".log", "first");
+    page.sees(".head .state", "Active");
+    std::fs::write(&gate, "more\n").unwrap();
+    page.sees(".log", "then more");
+    page.sees(".head .state", "Completed");
+    page.is_clean();
+}

@@ -132,3 +132,18 @@ fn colours_are_switched_and_stay_switched() {
     page.until("document.documentElement.dataset.theme === 'dark'");
     page.is_clean();
 }
+
+#[test]
+fn what_is_inline_is_forbidden_and_seen_by_these_tests() {
+    let dir = place();
+    let server = serve(dir.path(), &[]);
+    let mut page = Page::open(&format!("{}/", server.url), WIDE);
+    page.is_clean();
+    page.eval("document.body.insertAdjacentHTML('beforeend', '<i style=\"color: red\"></i>')");
+    page.eval("document.body.append(Object.assign(document.createElement('script'), { text: 'window.ran = true' }))");
+    assert!(page.eval("window.ran").is_null());
+    let faults = page.faults();
+    for directive in ["style-src", "script-src"] {
+        assert!(faults.iter().any(|fault| fault.contains(directive)), "{directive}: {faults:#?}");
+    }
+}
