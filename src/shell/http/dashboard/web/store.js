@@ -12,6 +12,8 @@ const PAGE = 1000;
 /** Of one state; beyond it the board says how many there are and shows these. */
 export const RECORDS_PER_STATE_MAX = 10_000;
 const FINISHED_KEPT = 500;
+/** Beyond it, what only events told of has piled up for days: everything is read anew. */
+const RECORDS_MAX = 100_000;
 const STATUS_EVERY = 2_000;
 const TELL_EVERY = 200;
 /** One more millisecond between two for so many records: what many of them cost to draw leaves the page free. */
@@ -69,6 +71,7 @@ export async function start() {
   follow({
     opened: afresh => {
       connected();
+      if (afresh) forget();
       if (afresh || !view.loaded) load();
     },
     step,
@@ -126,6 +129,12 @@ function disconnected() {
   changed();
 }
 
+/** What came between is not known, so nothing that is kept can be believed. */
+function forget() {
+  records.clear();
+  bare.clear();
+}
+
 /** Every live record, as far as they are shown, and the latest finished ones. */
 async function load() {
   const lists = [...LIVE.map(state => [state, RECORDS_PER_STATE_MAX]), ...FINISHED.map(state => [state, FINISHED_KEPT])];
@@ -155,6 +164,10 @@ async function pages(kind, state, most) {
 
 /** Reads what the events named first: the newest in two lists, what is left one by one. */
 async function fill() {
+  if (records.size > RECORDS_MAX) {
+    forget();
+    await load();
+  }
   trim();
   if (bare.size === 0 || view.connection !== 'live') return;
   try {

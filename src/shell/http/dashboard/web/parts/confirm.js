@@ -10,26 +10,31 @@ export function Confirm({ ask, done }) {
   const dialog = useRef(null);
   const [refused, refuse] = useState(null);
   const [busy, work] = useState(false);
+  // Closed before it goes, so that the focus returns to where it was opened from.
+  const close = answer => {
+    dialog.current.close();
+    done(answer);
+  };
   useLayoutEffect(() => dialog.current.showModal(), []);
   const submit = async event => {
     event.preventDefault();
     const values = Object.fromEntries(new FormData(event.currentTarget));
     work(true);
     try {
-      done(await ask.run(values) ?? {});
+      close(await ask.run(values) ?? {});
     } catch (problem) {
       refuse(problem);
       work(false);
     }
   };
-  return html`<dialog ref=${dialog} aria-labelledby="ask-title" onCancel=${() => done()}>
+  return html`<dialog ref=${dialog} aria-labelledby="ask-title" onCancel=${() => close()}>
     <form onSubmit=${submit}>
       <h2 id="ask-title">${ask.title}</h2>
       ${ask.text && html`<p>${ask.text}</p>`}
       ${(ask.fields ?? []).map(field => html`<${Field} ...${field} key=${field.name} />`)}
       ${refused && html`<${Refused} problem=${refused} />`}
       <div class="actions">
-        <button type="button" onClick=${() => done()}>${refused ? 'Close' : 'Keep as it is'}</button>
+        <button type="button" onClick=${() => close()}>${refused ? 'Close' : 'Keep as it is'}</button>
         <button class=${ask.danger ? 'danger' : 'primary'} disabled=${busy}>${ask.action}</button>
       </div>
     </form>

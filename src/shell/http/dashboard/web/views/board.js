@@ -1,8 +1,8 @@
 // Records as cards in columns by state. Only cards in sight are in the page, so ten thousand cost what thirty do.
 
-import { html, useRef, useState } from '../lib.js';
+import { html, useEffect, useRef, useState } from '../lib.js';
 import { useStore } from '../hooks.js';
-import { records } from '../store.js';
+import { RECORDS_PER_STATE_MAX, records } from '../store.js';
 import { STATES, FINISHED } from '../states.js';
 import { count } from '../format.js';
 import { Head, Loading } from '../parts/bits.js';
@@ -19,8 +19,14 @@ export function Board() {
   const columns = columnsOf(all, wanted);
   const set = (name, value) => want(seen => Object.assign(filters, { ...seen, [name]: value }) && { ...filters });
   const shown = STATES.reduce((total, state) => total + columns[state].length, 0);
+  const more = STATES.some(state => status?.counts[state] > RECORDS_PER_STATE_MAX);
+  useEffect(() => {
+    // The overview links to a column.
+    const state = location.hash.split('?')[1];
+    if (STATES.includes(state)) board.current?.querySelector(`.column[data-state=${state}]`)?.scrollIntoView({ block: 'nearest', inline: 'start' });
+  }, [loaded]);
   return html`
-    <${Head} title="Board" lead=${`${count(shown)} of ${count(all.length)} records. Arrows move, Enter opens, / searches.`}>
+    <${Head} title="Board" lead=${`${count(shown)} of ${count(all.length)} records${more ? `, at most ${count(RECORDS_PER_STATE_MAX)} of a state` : ''}. Arrows move, Enter opens, / searches.`}>
       <${Filters} all=${all} wanted=${wanted} set=${set} />
     <//>
     ${!loaded && all.length === 0 ? html`<${Loading} />` : html`
