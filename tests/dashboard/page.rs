@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::browser::Browser;
 
 /// The longest that anything may take to be seen.
-const SEEN_WITHIN_MS: u32 = 30_000;
+const SEEN_WITHIN_MS: u32 = 60_000;
 
 /// Where the pointer, or a screen, is small or dark.
 #[derive(Clone, Copy, Debug)]

@@ -7,12 +7,15 @@ use crate::page::{Look, Page, WIDE};
 
 const AXE: &str = include_str!("vendor/axe.min.js");
 
+/// Waits last for as long as a slow machine takes to look at them.
+const FROZEN: &[&str] = &["--test-clock", "2026-11-21T12:00:00Z"];
+
 const NARROW: Look = Look { width: 390, height: 844, scheme: "light" };
 
 /// Every view with what is there once it is drawn. A record's has its id in the place of `ID`.
 const VIEWS: &[(&str, &str)] = &[
     ("overview", ".plot canvas"),
-    ("board", ".column[data-state=backoff] .card"),
+    ("board", ".column[data-state=dead_lettered] .card"),
     ("record/ID", ".attempts li"),
     ("runtimes", ".runtime svg rect.paused"),
     ("queues", "table tbody tr"),
@@ -23,7 +26,7 @@ const VIEWS: &[(&str, &str)] = &[
 #[test]
 fn overview_board_and_record_are_drawn_from_a_server_with_work() {
     let dir = place();
-    let server = serve(dir.path(), &[]);
+    let server = serve(dir.path(), FROZEN);
     let dead = fill(&server);
     let mut page = Page::open(&format!("{}/", server.url), WIDE);
     page.sees("h1", "Overview");
@@ -45,7 +48,7 @@ fn overview_board_and_record_are_drawn_from_a_server_with_work() {
 #[test]
 fn runtimes_queues_flows_and_dead_letters_are_drawn_from_a_server_with_work() {
     let dir = place();
-    let server = serve(dir.path(), &[]);
+    let server = serve(dir.path(), FROZEN);
     let mut page = Page::open(&format!("{}/#/queues", server.url), WIDE);
     page.sees(".server", "Live");
     fill(&server);
@@ -93,7 +96,7 @@ fn barriers(page: &mut Page) -> Vec<Value> {
 #[test]
 fn no_view_shuts_anybody_out_dark_or_light_wide_or_narrow() {
     let dir = place();
-    let server = serve(dir.path(), &[]);
+    let server = serve(dir.path(), FROZEN);
     let dead = fill(&server);
     let mut page = Page::open(&format!("{}/", server.url), WIDE);
     page.eval(AXE);

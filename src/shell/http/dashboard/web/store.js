@@ -11,6 +11,8 @@ import { LIVE, FINISHED } from './states.js';
 const PAGE = 1000;
 /** Of one state; beyond it the board says how many there are and shows these. */
 export const RECORDS_PER_STATE_MAX = 10_000;
+/** What is asked for a state at most: pages that find little are short. */
+const PAGES_MAX = 50;
 const FINISHED_KEPT = 500;
 /** Beyond it, what only events told of has piled up for days: everything is read anew. */
 const RECORDS_MAX = 100_000;
@@ -137,10 +139,10 @@ function forget() {
 
 /** Every live record, as far as they are shown, and the latest finished ones. */
 async function load() {
-  const lists = [...LIVE.map(state => [state, RECORDS_PER_STATE_MAX]), ...FINISHED.map(state => [state, FINISHED_KEPT])];
   try {
-    for (const [state, most] of lists) {
-      await Promise.all(['sessions', 'runs'].map(kind => pages(kind, state, most)));
+    const counts = view.status?.counts ?? (await api.get('/v1/status')).counts;
+    for (const state of [...LIVE, ...FINISHED].filter(state => counts[state] > 0)) {
+      await Promise.all(['sessions', 'runs'].map(kind => pages(kind, state)));
       changed();
     }
     view.loaded = true;
@@ -150,15 +152,16 @@ async function load() {
   changed();
 }
 
-async function pages(kind, state, most) {
+/** Page after page of a live state. Of finished ones there may be millions that are looked through for one, so one page is all. */
+async function pages(kind, state) {
+  const most = LIVE.includes(state) ? RECORDS_PER_STATE_MAX : FINISHED_KEPT;
   let cursor;
-  for (let read = 0; read < most;) {
-    const limit = Math.min(PAGE, most - read);
-    const page = await api.get(`/v1/${kind}${api.query({ state, limit, cursor })}`);
+  for (let [asked, read] = [0, 0]; read < most && asked < PAGES_MAX; asked += 1) {
+    const page = await api.get(`/v1/${kind}${api.query({ state, limit: Math.min(PAGE, most - read), cursor })}`);
     page.items.forEach(learn);
-    read += Math.max(page.items.length, 1);
+    read += page.items.length;
     cursor = page.cursor;
-    if (!cursor) return;
+    if (!cursor || FINISHED.includes(state)) return;
   }
 }
 

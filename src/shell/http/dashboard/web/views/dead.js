@@ -60,7 +60,7 @@ export function Dead() {
 
 const Group = ({ group, chosen, toggle }) => html`<tr data-cause=${group.cause}>
   <td><input type="checkbox" checked=${chosen} onChange=${toggle} aria-label=${`Choose ${plural(group.count, 'record')}, ${words(group.cause)}, ${group.sample}`} /></td>
-  <td class="num"><b>${count(group.count)}</b></td><td class="cause">${words(group.cause)}</td><td>${group.flow ?? '–'}</td><td>${group.runtime}</td>
+  <td class="num"><b>${count(group.count)}</b></td><td class="cause">${words(group.cause)}</td><td class=${group.flow ? undefined : 'none'}>${group.flow ?? '–'}</td><td>${group.runtime}</td>
   <td class="sample">${group.sample || '–'}</td><td><${Ago} at=${group.newest} /></td><td><${Ago} at=${group.oldest} /></td>
   <td><${RecordLink} id=${group.example} /></td></tr>`;
 
