@@ -24,8 +24,10 @@ fn a_countdown_reaches_zero_and_its_card_moves_without_a_reload() {
     let dir = place();
     let server = serve(dir.path(), &[]);
     let mut page = Page::open(&format!("{}/#/board", server.url), WIDE);
+    // It is drawn and follows: the wait is long enough to be seen on a slow machine as well.
+    page.until("document.querySelector('.column')");
     page.eval("window.loadedOnce = true");
-    let id = limited(&server, "+10s");
+    let id = limited(&server, "+15s");
     page.sees(&card("rate_limited", &id), "0:");
     page.until(&format!("document.querySelector({})", json!(card("queued", &id))));
     assert_eq!(page.eval("window.loadedOnce"), true);
