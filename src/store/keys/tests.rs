@@ -1,3 +1,5 @@
+//! Each sort of key: what it is in words, what is read back from it, and which ranges it is in.
+
 use super::*;
 
 const A: RecordId = RecordId { kind: Kind::Session, ulid: 7 };
