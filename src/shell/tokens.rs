@@ -1,7 +1,7 @@
 //! Attempt tokens: what an attempt shows to be believed about itself, and about nothing else.
 //!
-//! A token is an HMAC of id and attempt under a key that never leaves the data directory, so none is stored and an old
-//! attempt's token opens nothing.
+//! A token names its attempt, with an HMAC of that under a key that never leaves the data directory as the proof. So none is
+//! stored, and an old attempt's token reports nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -51,16 +51,21 @@ impl Tokens {
         Ok(Tokens { keyed })
     }
 
-    /// The token of one attempt.
+    /// The token of one attempt: which it is, and the proof.
     pub fn token(&self, id: RecordId, attempt: u32) -> String {
         let bytes = self.of(id, attempt).finalize().into_bytes();
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        let proof: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{id}.{attempt}.{proof}")
     }
 
-    /// Whether this is the token of that attempt; takes as long whether it is or not.
+    /// Whether this is the token of that attempt; takes as long whether its proof is right or not.
     pub fn is(&self, id: RecordId, attempt: u32, token: &str) -> bool {
+        let Some((named, proof)) = token.rsplit_once('.') else { return false };
+        if named != format!("{id}.{attempt}") {
+            return false;
+        }
         let digits =
-            token.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
+            proof.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
         let bytes: Option<Vec<u8>> = digits.collect();
         bytes.is_some_and(|bytes| self.of(id, attempt).verify_slice(&bytes).is_ok())
     }
@@ -70,6 +75,13 @@ impl Tokens {
         mac.update(format!("{id}.{attempt}").as_bytes());
         mac
     }
+}
+
+/// The attempt that a token names, proven or not.
+pub fn named(token: &str) -> Option<(RecordId, u32)> {
+    let (named, _) = token.rsplit_once('.')?;
+    let (id, attempt) = named.split_once('.')?;
+    Some((id.parse().ok()?, attempt.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -84,6 +96,10 @@ mod tests {
         let tokens = Tokens::open(dir.path()).unwrap();
         assert!(tokens.is(id, 3, &token));
         assert!(!tokens.is(id, 4, &token) && !tokens.is(other, 3, &token));
-        assert!(!tokens.is(id, 3, "") && !tokens.is(id, 3, "zz") && !tokens.is(id, 3, &token[..62]));
+        let proof = token.rsplit_once('.').unwrap().1;
+        for wrong in ["", "zz", proof, &token[..token.len() - 2], &format!("{id}.4.{proof}")] {
+            assert!(!tokens.is(id, 3, wrong) && !tokens.is(id, 4, wrong), "{wrong}");
+        }
+        assert_eq!((named(&token), named(proof), named("ses_1.3.00")), (Some((id, 3)), None, None));
     }
 }
