@@ -134,10 +134,9 @@ fn a_variable_named_like_a_section_is_checked_too() {
 fn every_problem_is_reported_on_its_own_line() {
     assert_eq!(
         problems(
-            "[server]\nlisten = \"0.0.0.0:7070\"\n[store]\nurl = \"postgres://db\"\n[retry]\nattempts = 0\nbackoff = \"soon\"\nfactor = 0.5\njitter = true\n"
+            "[server]\n\n[store]\nurl = \"postgres://db\"\n[retry]\nattempts = 0\nbackoff = \"soon\"\nfactor = 0.5\njitter = true\n"
         ),
         [
-            "dwell.toml:2: server.listen: 0.0.0.0:7070 is not loopback: it needs a token file; not supported yet",
             "dwell.toml:4: store.url: a postgres store is not supported yet: expected file:DIR",
             "dwell.toml:6: retry.attempts: \"0\" is not a whole number of at least 1",
             "dwell.toml:7: retry.backoff: \"soon\" is not a duration: expected something like 90s, 1h 30m or 8d, or whole seconds",
@@ -147,6 +146,27 @@ fn every_problem_is_reported_on_its_own_line() {
     );
     let syntax = problems("[run]\nbudget = 3\n[retry\nattempts = 3\n");
     assert!(syntax.len() == 1 && syntax[0].starts_with("dwell.toml:3: "), "{syntax:?}");
+}
+
+#[test]
+fn tokens_are_needed_beyond_loopback_and_where_their_file_is_named() {
+    let config = Config::load(&Layers::default()).unwrap();
+    let needs = |config: &Config, listen: &str| config.needs_tokens(listen.parse().unwrap());
+    for (listen, needed) in [
+        ("127.0.0.1:1", false),
+        ("127.0.0.2:1", false),
+        ("[::1]:1", false),
+        ("0.0.0.0:1", true),
+        ("[::]:1", true),
+        ("10.0.0.1:1", true),
+    ] {
+        assert_eq!(needs(&config, listen), needed, "{listen}");
+    }
+    assert_eq!(config.tokens().path(), Path::new("./dwell-data/tokens"));
+    let (_file, layers) = in_file("[server]\ntoken_file = \"/etc/dwell/tokens\"\n");
+    let config = Config::load(&layers).unwrap();
+    assert_eq!(config.tokens().path(), Path::new("/etc/dwell/tokens"));
+    assert!(needs(&config, "127.0.0.1:1"));
 }
 
 #[test]

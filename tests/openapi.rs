@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 
-use dwell::shell::http::{Method, OPENAPI, ROUTES};
+use dwell::shell::http::{Access, Method, OPENAPI, ROUTES};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -104,6 +104,22 @@ fn routes_and_document_are_the_same_set() {
     let documented: BTreeSet<(String, String)> =
         operations(&document()).into_iter().map(|(method, path, _)| (method, path)).collect();
     assert_eq!(routes, documented);
+}
+
+#[test]
+fn routes_and_document_ask_for_the_same_tokens() {
+    let document = document();
+    for route in ROUTES {
+        let told = match route.access {
+            Access::Open => json!([]),
+            Access::Signed => json!([{ "signature": [] }]),
+            Access::Holder(right) => json!([{ "token": [right.as_str()] }]),
+            Access::Attempt(right) => json!([{ "token": [right.as_str()] }, { "attemptToken": [] }]),
+        };
+        let operation = &document["paths"][route.path][word(route.method)];
+        let documented = operation.get("security").unwrap_or(&document["security"]);
+        assert_eq!(*documented, told, "{:?} {}", route.method, route.path);
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub mod flows;
 pub mod hook;
 pub mod http;
 pub mod ids;
+pub mod keyring;
 pub mod lines;
 pub mod loading;
 pub mod log;

@@ -16,11 +16,13 @@ use anyhow::{Context as _, anyhow, bail};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::address;
+use super::cli::exit::{self, Failure};
 use super::cli::out;
 use super::clock::{Alarm, Clock};
 use super::config::{self, Config};
 use super::http::{self, Current, Feed, Shared};
 use super::ids::Ids;
+use super::keyring::{Keyring, TokenFileError};
 use super::lines;
 use super::loading::{self, Loading};
 use super::metrics::{self, Metrics, Timed};
@@ -89,10 +91,10 @@ pub fn run(read: reload::Read, options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves on a free port while `session` runs, for a command that found no server.
+/// Serves on a free port while `session` runs, for a command that found no server; it gets the address, and a token.
 pub fn foreground_for_run(
     config: &Config,
-    session: &mut dyn FnMut(&str) -> anyhow::Result<u8>,
+    session: &mut dyn FnMut(&str, &str) -> anyhow::Result<u8>,
 ) -> anyhow::Result<u8> {
     // Whoever waits for the session is told how it ends.
     let level = format!("warn,{}=error", lines::RECORD);
@@ -103,9 +105,10 @@ pub fn foreground_for_run(
     let signals = |stop: Asked| signals::register(Arc::clone(&stop), stop);
     let running = Running::start(config, Listen::At(local), &Clock::System, false, signals)?;
     let (url, stop) = (format!("http://{}", running.address()), Arc::clone(&running.stop));
+    let token = running.token.clone();
     // A signal drains the server while the session waits for it: then its questions must find nobody, not wait on.
     let waiting = std::thread::spawn(move || running.wait());
-    let ended = session(&url);
+    let ended = session(&url, &token);
     stop();
     waiting.join().map_err(|_| anyhow!("the server panicked; see the log"))??;
     ended
@@ -132,6 +135,8 @@ pub enum Listen {
 /// A server with everything it runs on.
 pub struct Running {
     address: SocketAddr,
+    /// Accepted by this server alone.
+    token: String,
     handle: Handle,
     data: PathBuf,
     config: InForce,
@@ -180,6 +185,11 @@ impl Running {
         paused: bool,
         signals: impl FnOnce(Asked) -> io::Result<()>,
     ) -> anyhow::Result<Running> {
+        let at = match &listen {
+            Listen::At(at) => *at,
+            Listen::Passed(listener) => listener.local_addr()?,
+        };
+        let (keyring, token) = keyring(config, at)?;
         let loading = Loading::read(config)?;
         let backend = local::Local::open(&config.data, store_options(config))?;
         let (base, metrics) = (backend.base(), Arc::new(Metrics::default()));
@@ -232,6 +242,7 @@ impl Running {
                 let tokens = tokens.clone();
                 move |id, attempt, token| tokens.is(id, attempt, token)
             }),
+            keyring,
             token: Box::new(move |id, attempt| tokens.token(id, attempt)),
         });
         let config = InForce::new(config.clone());
@@ -245,8 +256,20 @@ impl Running {
         let thread = Thread { exec: Arc::clone(&exec), shared: Arc::clone(&shared), traces, tell_drained };
         let engine = thread.start(engine, inbox)?;
         let http = None;
-        let mut running =
-            Running { address, handle, data, config, shared, settle, stop, engine, drained, exec, http };
+        let mut running = Running {
+            address,
+            token,
+            handle,
+            data,
+            config,
+            shared,
+            settle,
+            stop,
+            engine,
+            drained,
+            exec,
+            http,
+        };
         match running.accept(listener) {
             Ok(()) => Ok(running),
             // What the engine died of says more than that it is gone.
@@ -297,6 +320,18 @@ impl Running {
             .context("the engine stopped; nothing acknowledged is lost, start dwell again")?;
         Ok(removed?)
     }
+}
+
+/// Whom a server on `listen` lets in, and a token for who started it.
+pub fn keyring(config: &Config, listen: SocketAddr) -> anyhow::Result<(Keyring, String)> {
+    let opened = Keyring::open(config.tokens().path().to_owned(), config.needs_tokens(listen));
+    Ok(opened.and_then(Keyring::with_own).map_err(|error| {
+        let reached = !listen.ip().is_loopback() && matches!(error, TokenFileError::Missing { .. });
+        let why =
+            || format!("others than this machine reach {listen}, so it is served only with tokens: {error}");
+        let message = if reached { why() } else { error.to_string() };
+        Failure { exit: exit::CONFIG, message }
+    })?)
 }
 
 /// What stops a server, from any thread.

@@ -16,6 +16,7 @@ pub use self::look::{Diff, Logs, Ls, One, What, Why};
 pub use self::whole::{Backup, Check, Restore};
 use super::budget;
 use crate::model::{self, Time};
+use crate::shell::keyring::Right;
 use crate::shell::time;
 
 /// dwell: durable agent sessions and flow runs. Every wait is a deadline on disk.
@@ -55,6 +56,9 @@ pub struct Place {
     /// Server to ask [default: what the store's server wrote to DIR/address]
     #[arg(long, global = true, env = "DWELL_SERVER", value_name = "URL")]
     pub server: Option<String>,
+    /// File with the token to show the server [default: $DWELL_TOKEN, or the file $DWELL_TOKEN_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -184,6 +188,9 @@ restored. It holds payloads and prompts as they are; the output of attempts (DIR
 All of it is read and proven before anything is written. Start the restored store only where the one it was made
 from is gone: two servers would carry out the same work.")]
     Restore(Restore),
+    /// Say who may ask the server, and what
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -412,7 +419,7 @@ pub struct Speaker {
     /// Attempt number
     #[arg(long, env = "DWELL_ATTEMPT")]
     pub attempt: u32,
-    /// Its token; on loopback it may be left out
+    /// Its token; where the server asks for none it may be left out
     #[arg(long, env = "DWELL_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
 }
@@ -485,6 +492,41 @@ pub enum ConfigCommand {
     },
     /// Print the JSON Schema of dwell.toml
     Schema,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it, once: only its digest is kept
+    #[command(after_help = "Examples:
+  dwell token add --scope admin --name me > ~/.dwell-token      then: dwell --token-file ~/.dwell-token ls
+  dwell token add --scope operate --name worker-7 --expires 90d
+From the first token on the server asks for one, on loopback too; it notices by itself. The scopes:
+  read       look at everything but a backup
+  operate    give and take work, report, cancel, redrive, pause, drain. Work may be a command: it is a shell on that machine
+  admin      change modes, take a backup, move the test clock")]
+    Add {
+        /// What its holder may do; each scope holds those before it
+        #[arg(long, default_value = "read", value_parser = PossibleValuesParser::new(Right::ALL.map(Right::as_str)))]
+        scope: String,
+        /// What it is listed and revoked by [default: the first free token-N]
+        #[arg(long)]
+        name: Option<String>,
+        /// How long it is good for, like 90d [default: until it is revoked]
+        #[arg(long, value_name = "DURATION")]
+        expires: Option<String>,
+    },
+    /// List the tokens there are, without themselves
+    Ls {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a token away; the server does not accept it any more from its next request on
+    #[command(after_help = "Example:\n  dwell token revoke worker-7")]
+    Revoke {
+        /// As ls shows it
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

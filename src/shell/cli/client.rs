@@ -1,6 +1,7 @@
 //! Asks a running server.
 
 use std::io::Read;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -10,6 +11,7 @@ use ureq::{Agent, Body};
 use super::args::Place;
 use super::exit::{Failure, UNREACHABLE};
 use crate::shell::address;
+use crate::shell::keyring::{self, TokenFileError};
 
 /// Loopback answers at once or not at all; another machine gets a little longer.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -51,20 +53,21 @@ impl Client {
 
     /// As [`Client::find`]; `None` if nobody named one and none has run on the store.
     pub fn known(place: &Place) -> anyhow::Result<Option<Client>> {
+        let token = token(place)?;
         if let Some(url) = &place.server {
-            return Ok(Some(Client::to(url)));
+            return Ok(Some(Client::to(url).with_token(token)));
         }
         let config = super::load(place, Vec::new())?;
         let Some(url) = address::read(&config.data)? else { return Ok(None) };
         // A crash removes no address, and another store's server may listen there by now.
         let store = address::store_header(&std::fs::canonicalize(&config.data)?);
-        Ok(Some(Client { store: Some(store), ..Client::to(&url) }))
+        Ok(Some(Client { store: Some(store), token, ..Client::to(&url) }))
     }
 
-    /// Proves with this attempt's token, if there is one.
+    /// Shows this token instead, if there is one.
     #[must_use]
     pub fn with_token(self, token: Option<String>) -> Client {
-        Client { token, ..self }
+        Client { token: token.or(self.token), ..self }
     }
 
     /// Whether a dwell answers there.
@@ -137,6 +140,24 @@ impl Client {
         let message = format!("no server answers at {}: {error}; start one with: dwell serve", self.url);
         Failure { exit: UNREACHABLE, message }
     }
+}
+
+/// The token to show: of the file that the command line names, else of the environment. An attempt has its own there, which
+/// goes before a file that dwell itself was given.
+fn token(place: &Place) -> anyhow::Result<Option<String>> {
+    let named = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let file = match (&place.token_file, named("DWELL_TOKEN")) {
+        (None, Some(token)) => return Ok(Some(token)),
+        (None, None) => named("DWELL_TOKEN_FILE").map(PathBuf::from),
+        (Some(file), _) => Some(file.clone()),
+    };
+    let Some(file) = file else { return Ok(None) };
+    let text = keyring::read_private(&file).map_err(|error| {
+        let missing = matches!(error, TokenFileError::Missing { .. });
+        let none = || format!("{}: there is no such file", file.display());
+        Failure::failed(if missing { none() } else { error.to_string() })
+    })?;
+    Ok(Some(text.trim().to_owned()))
 }
 
 /// A text made safe for a path segment or a query value.

@@ -17,6 +17,7 @@ mod paced;
 mod pages;
 mod run;
 mod table;
+mod token;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -71,6 +72,7 @@ fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Man { dir } => pages::man(dir.as_deref())?,
         Command::Flow(FlowCommand::Check { files, json }) => return flow_check(files, *json),
         Command::Flow(FlowCommand::Schema) => out::line(flow::SCHEMA.trim_end())?,
+        Command::Token(command) => token::token(place, command)?,
         Command::Config(ConfigCommand::Check { json }) => config_check(place, *json)?,
         Command::Config(ConfigCommand::Schema) => out::json(&keys::json_schema())?,
         Command::Backup(args) => backup::backup(place, args)?,
@@ -141,6 +143,7 @@ fn config_check(place: &Place, json: bool) -> anyhow::Result<()> {
     } else {
         out::line(config.describe().trim_end())?;
     }
+    serve::keyring(&config, config.listen)?;
     Ok(())
 }
 

@@ -28,7 +28,9 @@ pub fn run(place: &Place, args: &Run) -> anyhow::Result<u8> {
     }
     let config = super::load(place, Vec::new())?;
     out::note(&format!("no server for {}: one runs here until this ends", config.data.display()));
-    serve::foreground_for_run(&config, &mut |url| Ok(follow(&Client::to(url), args)?))
+    serve::foreground_for_run(&config, &mut |url, token| {
+        Ok(follow(&Client::to(url).with_token(Some(token.to_owned())), args)?)
+    })
 }
 
 fn follow(client: &Client, args: &Run) -> Result<u8, Failure> {

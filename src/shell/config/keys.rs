@@ -58,7 +58,18 @@ const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'stati
 
 /// All of them, in the order they are shown.
 pub const KEYS: &[Key] = &[
-    key("server.listen", Kind::Address, "127.0.0.1:7070", "where HTTP is served; loopback only"),
+    key(
+        "server.listen",
+        Kind::Address,
+        "127.0.0.1:7070",
+        "where HTTP is served; beyond loopback it takes tokens",
+    ),
+    key(
+        "server.token_file",
+        Kind::Path,
+        "",
+        "the tokens that are accepted; empty: tokens in the store's directory, if it is there",
+    ),
     key("store.url", Kind::StoreUrl, "file:./dwell-data", "where records are kept: file:DIR"),
     key(
         "store.archive",

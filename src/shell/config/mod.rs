@@ -24,6 +24,7 @@ pub use value::Value;
 use crate::engine;
 use crate::exec::Adapter;
 use crate::model::{Curve, LimitPolicy, Mode, Name, NoticeEvent, Policy, Retry, Timeouts};
+use crate::shell::keyring::TokenFile;
 
 /// The file that is read when none is named and it is there.
 pub const FILE: &str = "dwell.toml";
@@ -103,6 +104,8 @@ pub struct Log {
 pub struct Config {
     /// Where HTTP is served.
     pub listen: SocketAddr,
+    /// The tokens that are accepted, if not those in the store's directory.
+    pub token_file: Option<PathBuf>,
     /// The store's directory.
     pub data: PathBuf,
     /// New work is refused while the disk has less than this free.
@@ -187,6 +190,16 @@ impl Config {
         Ok(build(settings.values))
     }
 
+    /// Where the tokens are that are accepted.
+    pub fn tokens(&self) -> TokenFile {
+        TokenFile::at(self.token_file.clone().unwrap_or_else(|| self.data.join("tokens")))
+    }
+
+    /// Whether `listen` is served only with tokens: others than this machine reach it, or somebody named their file.
+    pub fn needs_tokens(&self, listen: SocketAddr) -> bool {
+        !listen.ip().is_loopback() || self.token_file.is_some()
+    }
+
     /// Every key with its effective value and where it came from, as TOML lines with comments.
     pub fn describe(&self) -> String {
         let lines: Vec<(String, &Origin)> = (self.settings.iter())
@@ -236,13 +249,6 @@ impl Config {
 fn check(settings: &mut Settings) {
     let found = |path: &str| settings.values.get(path).cloned();
     let mut problems = Vec::new();
-    if let Some(Setting { value: Value::Address(address), origin }) = found("server.listen")
-        && !address.ip().is_loopback()
-    {
-        let message =
-            format!("server.listen: {address} is not loopback: it needs a token file; not supported yet");
-        problems.push((origin, message));
-    }
     if let (Some(drain), Some(shutdown)) = (found("drain.timeout"), found("shutdown.timeout"))
         && let (Value::Span(Some(drain_span)), Value::Span(Some(limit))) = (&drain.value, &shutdown.value)
         && drain_span.saturating_add(STOP_MARGIN) >= *limit
@@ -480,6 +486,9 @@ fn build(values: BTreeMap<String, Setting>) -> Config {
     }
     Config {
         listen: *listen,
+        token_file: Some(read.path("server.token_file"))
+            .filter(|file| !file.as_os_str().is_empty())
+            .map(Path::to_owned),
         data: read.path("store.url").to_owned(),
         min_free: read.size("store.min_free"),
         segment_bytes: read.size("store.segment"),

@@ -1,5 +1,5 @@
-//! Keeps web pages out: without tokens, whoever can reach loopback may ask, and a browser reaches it for any page. And
-//! clients that look for another store's server, which listened here before. Says to whom it refuses that the connection ends.
+//! Keeps web pages out: without tokens, whoever can reach loopback may ask, and a browser reaches it for any page. (With
+//! tokens a page has nothing to show, and dwell may be reached under any name.) And clients that look for another store's server, which listened here before. Says to whom it refuses that the connection ends.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(super) async fn guard(State(shared): State<Arc<Shared>>, request: Request, n
         let detail = "no server runs on this store: another store's listens at its address";
         return Problem::new(421, "other_store", detail).into_response();
     }
-    if !request.uri().path().starts_with("/hooks/") {
+    if !request.uri().path().starts_with("/hooks/") && !shared.keyring.in_force() {
         let headers = request.headers();
         for (name, local) in [("Host", host(headers)), ("Origin", origin(headers))] {
             if !local {

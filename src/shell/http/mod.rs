@@ -2,6 +2,7 @@
 //!
 //! A handler reads, asks the engine through its `Handle`, and shows the answer. Absent on purpose: state of its own.
 
+mod access;
 mod ask;
 mod backup;
 mod bulk;
@@ -33,11 +34,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+pub use access::Access;
 pub use backup::Backups;
 use door::Door;
 pub use feed::Feed;
@@ -49,6 +52,7 @@ use crate::model::{Missing, Name, RecordId, Submission, Transition, Trigger};
 use crate::shell::clock::Clock;
 use crate::shell::hook::{HookKind, Secret};
 use crate::shell::ids::Ids;
+use crate::shell::keyring::{Keyring, Right};
 use crate::shell::problem::Problem;
 
 /// The longest body.
@@ -119,6 +123,8 @@ pub struct Shared {
     pub decode: fn(&[u8]) -> Option<Transition>,
     /// Made when the attempt was started.
     pub token_ok: TokenCheck,
+    /// Whose requests are carried out.
+    pub keyring: Keyring,
     /// Makes the token of an attempt, for who claimed it.
     pub token: Box<dyn Fn(RecordId, u32) -> String + Send + Sync>,
 }
@@ -161,28 +167,46 @@ pub struct Route {
     pub method: Method,
     /// What, with `{names}` for the parts that vary.
     pub path: &'static str,
+    /// By whom, where tokens are in force.
+    pub access: Access,
     answer: fn(MethodFilter) -> MethodRouter<Arc<Shared>>,
 }
 
+impl Route {
+    const fn new(
+        method: Method,
+        path: &'static str,
+        answer: fn(MethodFilter) -> MethodRouter<Arc<Shared>>,
+    ) -> Route {
+        Route { method, path, access: Access::usual(method), answer }
+    }
+
+    /// One that asks for something else than its method lets expect.
+    const fn access(self, access: Access) -> Route {
+        Route { access, ..self }
+    }
+}
+
 const fn get(path: &'static str, answer: fn(MethodFilter) -> MethodRouter<Arc<Shared>>) -> Route {
-    Route { method: Method::Get, path, answer }
+    Route::new(Method::Get, path, answer)
 }
 
 const fn post(path: &'static str, answer: fn(MethodFilter) -> MethodRouter<Arc<Shared>>) -> Route {
-    Route { method: Method::Post, path, answer }
+    Route::new(Method::Post, path, answer)
 }
 
 const fn put(path: &'static str, answer: fn(MethodFilter) -> MethodRouter<Arc<Shared>>) -> Route {
-    Route { method: Method::Put, path, answer }
+    Route::new(Method::Put, path, answer)
 }
 
 const fn delete(path: &'static str, answer: fn(MethodFilter) -> MethodRouter<Arc<Shared>>) -> Route {
-    Route { method: Method::Delete, path, answer }
+    Route::new(Method::Delete, path, answer)
 }
 
 /// Every route there is; `schema/openapi.yaml` describes each, and `tests/openapi.rs` holds the two together.
 pub const ROUTES: &[Route] = &[
-    post("/hooks/{source}", |method| on(method, intake::hook).layer(DefaultBodyLimit::max(HOOK_BYTES_MAX))),
+    post("/hooks/{source}", |method| on(method, intake::hook).layer(DefaultBodyLimit::max(HOOK_BYTES_MAX)))
+        .access(Access::Signed),
     get("/v1/triggers", |method| on(method, triggers::list)),
     get("/v1/triggers/{id}", |method| on(method, triggers::show)),
     post("/v1/triggers/{id}/replay", |method| on(method, triggers::replay)),
@@ -199,7 +223,7 @@ pub const ROUTES: &[Route] = &[
     get("/v1/dead-letters/groups", |method| on(method, letters::groups)),
     get("/v1/redrives", |method| on(method, letters::redrives)),
     delete("/v1/redrives/{id}", |method| on(method, letters::stop)),
-    get("/v1/records/{id}", |method| on(method, records::show)),
+    get("/v1/records/{id}", |method| on(method, records::show)).access(Access::Attempt(Right::Read)),
     get("/v1/records/{id}/why", |method| on(method, records::why)),
     get("/v1/records/{id}/history", |method| on(method, records::history)),
     get("/v1/records/{id}/logs", |method| on(method, logs::logs)),
@@ -208,8 +232,10 @@ pub const ROUTES: &[Route] = &[
     post("/v1/records/{id}/redrive", |method| on(method, records::redrive)),
     post("/v1/records/{id}/rerun", |method| on(method, records::rerun)),
     post("/v1/records/{id}/budget", |method| on(method, records::budget)),
-    post("/v1/records/{id}/charge", |method| on(method, reports::charge)),
-    post("/v1/records/{id}/reports", |method| on(method, reports::report)),
+    post("/v1/records/{id}/charge", |method| on(method, reports::charge))
+        .access(Access::Attempt(Right::Operate)),
+    post("/v1/records/{id}/reports", |method| on(method, reports::report))
+        .access(Access::Attempt(Right::Operate)),
     get("/v1/runtimes", |method| on(method, system::runtimes)),
     post("/v1/runtimes/{name}/pause", |method| on(method, system::pause)),
     post("/v1/runtimes/{name}/resume", |method| on(method, system::resume)),
@@ -221,32 +247,35 @@ pub const ROUTES: &[Route] = &[
     get("/v1/events", |method| on(method, events::events)),
     get("/v1/flows", |method| on(method, modes::flows)),
     get("/v1/modes", |method| on(method, modes::modes)),
-    put("/v1/modes/global", |method| on(method, modes::global)),
-    put("/v1/modes/flows/{name}", |method| on(method, modes::flow)),
-    delete("/v1/modes/flows/{name}", |method| on(method, modes::clear)),
+    put("/v1/modes/global", |method| on(method, modes::global)).access(Access::Holder(Right::Admin)),
+    put("/v1/modes/flows/{name}", |method| on(method, modes::flow)).access(Access::Holder(Right::Admin)),
+    delete("/v1/modes/flows/{name}", |method| on(method, modes::clear)).access(Access::Holder(Right::Admin)),
     get("/v1/upcoming", |method| on(method, system::upcoming)),
-    get("/v1/backup", |method| on(method, backup::backup)),
+    get("/v1/backup", |method| on(method, backup::backup)).access(Access::Holder(Right::Admin)),
     get("/v1/status", |method| on(method, system::status)),
-    post("/v1/clock/advance", |method| on(method, system::advance)),
-    get("/healthz", |method| on(method, system::healthz)),
-    get("/readyz", |method| on(method, observe::readyz)),
+    post("/v1/clock/advance", |method| on(method, system::advance)).access(Access::Holder(Right::Admin)),
+    get("/healthz", |method| on(method, system::healthz)).access(Access::Open),
+    get("/readyz", |method| on(method, observe::readyz)).access(Access::Open),
     get("/metrics", |method| on(method, observe::metrics)),
-    get("/openapi.yaml", |method| on(method, system::openapi)),
-    get("/", |method| on(method, dashboard::page)),
+    get("/openapi.yaml", |method| on(method, system::openapi)).access(Access::Open),
+    get("/", |method| on(method, dashboard::page)).access(Access::Open),
 ];
 
 /// The routes with what holds for all of them.
 pub fn router(shared: Arc<Shared>) -> Router {
     ROUTES
         .iter()
-        .fold(Router::new(), |router, route| router.route(route.path, (route.answer)(route.method.filter())))
+        .fold(Router::new(), |router, route| {
+            let check = from_fn_with_state((Arc::clone(&shared), route.access), access::check);
+            router.route(route.path, (route.answer)(route.method.filter()).route_layer(check))
+        })
         .merge(dashboard::assets())
         .fallback(async || Problem::not_found("there is no such route"))
         .method_not_allowed_fallback(async || {
             Problem::new(405, "method_not_allowed", "this route does not take that method")
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), guard::guard))
+        .layer(from_fn_with_state(Arc::clone(&shared), guard::guard))
         .layer(axum::middleware::from_fn(guard::see_off))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), observe::count))
         .with_state(shared)

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
 use super::Shared;
+use super::access::{Caller, bearer};
 use super::ask::{Part, resolve};
 use super::once::Call;
 use super::records::show_record;
@@ -20,12 +21,13 @@ use crate::shell::view;
 pub(super) async fn report(
     State(shared): State<Arc<Shared>>,
     Part(id): Part,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     Call { mut fields, once }: Call,
 ) -> Result<Response, Problem> {
     let id = resolve(&shared, &id).await?;
     let attempt = required_attempt(&mut fields)?;
-    prove(&shared, &headers, id, attempt)?;
+    prove(&shared, caller, &headers, id, attempt)?;
     let report = read(fields, shared.clock.now())?;
     once.carry_out(&shared, Request::Report { id, attempt, report }, show_record).await
 }
@@ -34,12 +36,13 @@ pub(super) async fn report(
 pub(super) async fn charge(
     State(shared): State<Arc<Shared>>,
     Part(id): Part,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     Call { mut fields, once }: Call,
 ) -> Result<Response, Problem> {
     let id = resolve(&shared, &id).await?;
     let attempt = required_attempt(&mut fields)?;
-    prove(&shared, &headers, id, attempt)?;
+    prove(&shared, caller, &headers, id, attempt)?;
     let calls = fields.small("calls")?.unwrap_or(1);
     if calls == 0 {
         return Err(fields.problem("calls", "expected at least 1"));
@@ -57,11 +60,20 @@ pub(super) fn required_attempt(fields: &mut Fields) -> Result<u32, Problem> {
     fields.small("attempt")?.ok_or_else(|| fields.problem("attempt", "it is missing"))
 }
 
-/// On loopback no token is asked for, but a wrong one is a mistake worth telling: it belongs to another attempt.
-fn prove(shared: &Shared, headers: &HeaderMap, id: RecordId, attempt: u32) -> Result<(), Problem> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(()) };
-    let token = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
-    is_token(shared, token.unwrap_or_default(), id, attempt)
+/// Where no token is asked for, a wrong one is still a mistake worth telling: it belongs to another attempt.
+fn prove(
+    shared: &Shared,
+    caller: Caller,
+    headers: &HeaderMap,
+    id: RecordId,
+    attempt: u32,
+) -> Result<(), Problem> {
+    match (caller, bearer(headers)) {
+        (Caller::Holder, _) | (Caller::Anyone, None) => Ok(()),
+        (Caller::Attempt(..) | Caller::Anyone, token) => {
+            is_token(shared, token.unwrap_or_default(), id, attempt)
+        }
+    }
 }
 
 /// Whether a token that was given is the right one.
