@@ -80,6 +80,7 @@ fn served() -> Place {
         decode: |bytes| Transition::decode(bytes).ok(),
         token_ok: Box::new(|_, _, token| token == "right"),
         keyring: dwell::shell::keyring::Keyring::default(),
+        limits: dwell::shell::http::Limits::default(),
         token: Box::new(|_, _| "right".to_owned()),
     });
     let feed = Arc::clone(&shared);

@@ -70,6 +70,7 @@ const fn title(status: u16) -> &'static str {
         403 => "forbidden",
         404 => "not found",
         405 => "method not allowed",
+        408 => "too slow",
         409 => "refused by state",
         410 => "gone",
         413 => "too large",

@@ -232,7 +232,7 @@ impl Running {
             store: address::store_header(&data),
             clock: clock.clone(),
             ids: Ids::default(),
-            feed: Feed::default(),
+            feed: Feed::of(limits(config).connections),
             observed,
             backups,
             logs: logs(&data),
@@ -243,6 +243,7 @@ impl Running {
                 move |id, attempt, token| tokens.is(id, attempt, token)
             }),
             keyring,
+            limits: limits(config),
             token: Box::new(move |id, attempt| tokens.token(id, attempt)),
         });
         let config = InForce::new(config.clone());
@@ -332,6 +333,13 @@ pub fn keyring(config: &Config, listen: SocketAddr) -> anyhow::Result<(Keyring, 
         let message = if reached { why() } else { error.to_string() };
         Failure { exit: exit::CONFIG, message }
     })?)
+}
+
+/// As configured; at most half of the files that the process may open are connections.
+fn limits(config: &Config) -> http::Limits {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    http::Limits { connections: config.limits.connections.min(files / 2), ..config.limits }
 }
 
 /// What stops a server, from any thread.

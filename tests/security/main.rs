@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod limits;
 mod routes;
 mod tokens;
 

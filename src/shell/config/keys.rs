@@ -70,6 +70,18 @@ pub const KEYS: &[Key] = &[
         "",
         "the tokens that are accepted; empty: tokens in the store's directory, if it is there",
     ),
+    key(
+        "server.connections_max",
+        Kind::Number(16),
+        "4096",
+        "connections at once, and never more than half of the files dwell may open; those that ask nothing give way",
+    ),
+    key(
+        "server.peer_rate",
+        Kind::Number(1),
+        "1000",
+        "requests a second of one address other than loopback; then 429",
+    ),
     key("store.url", Kind::StoreUrl, "file:./dwell-data", "where records are kept: file:DIR"),
     key(
         "store.archive",

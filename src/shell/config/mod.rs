@@ -24,6 +24,7 @@ pub use value::Value;
 use crate::engine;
 use crate::exec::Adapter;
 use crate::model::{Curve, LimitPolicy, Mode, Name, NoticeEvent, Policy, Retry, Timeouts};
+use crate::shell::http::Limits;
 use crate::shell::keyring::TokenFile;
 
 /// The file that is read when none is named and it is there.
@@ -106,6 +107,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The tokens that are accepted, if not those in the store's directory.
     pub token_file: Option<PathBuf>,
+    /// How much is served at once.
+    pub limits: Limits,
     /// The store's directory.
     pub data: PathBuf,
     /// New work is refused while the disk has less than this free.
@@ -489,6 +492,10 @@ fn build(values: BTreeMap<String, Setting>) -> Config {
         token_file: Some(read.path("server.token_file"))
             .filter(|file| !file.as_os_str().is_empty())
             .map(Path::to_owned),
+        limits: Limits {
+            connections: usize::try_from(read.number("server.connections_max")).unwrap_or(usize::MAX),
+            peer_rate: read.number("server.peer_rate"),
+        },
         data: read.path("store.url").to_owned(),
         min_free: read.size("store.min_free"),
         segment_bytes: read.size("store.segment"),

@@ -1,22 +1,39 @@
 //! From a request to the engine and back: extractors, the one bridge from async to the engine's replies, and answers.
 
+use std::time::Duration;
+
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request as HttpRequest};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::time::timeout;
 
-use super::Shared;
+use super::{HOOK_BYTES_MAX, Shared};
 use crate::engine::{Answer, Closed, Detail, Reply, Request};
 use crate::model::RecordId;
 use crate::shell::fields::Fields;
 use crate::shell::problem::Problem;
+use crate::shell::time;
 
 /// This many ids are shown when a prefix fits several.
 const CANDIDATES_MAX: usize = 10;
+
+/// How long a body may take to arrive.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
+
+/// A body of at most this is read at once, of however many connections.
+const SMALL_BYTES: usize = 64 << 10;
+
+/// KiB of larger bodies that are read at once; what is read has not proven yet who sends it.
+static LARGE: Semaphore = Semaphore::const_new(LARGE_KIB_MAX);
+const LARGE_KIB_MAX: usize = 512 << 10;
+
+/// Refusals of what may be asked again in a moment.
+const LATER: [&str; 4] = ["queue_full", "claims_full", "waiting_full", "too_many_requests"];
 
 /// A JSON body, or an empty one as `{}`.
 pub(super) struct Input(pub Fields);
@@ -53,9 +70,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     }
 }
 
-/// The whole body, if it keeps its limit.
+/// The whole body, if it keeps its limits.
 pub(super) async fn bytes<S: Send + Sync>(request: HttpRequest, state: &S) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, state).await.map_err(|rejection| {
+    let room = room(&LARGE, request.body().size_hint().upper())?;
+    let read = timeout(BODY_WITHIN, Bytes::from_request(request, state)).await;
+    drop(room);
+    let within = time::format_span(BODY_WITHIN);
+    let read =
+        read.map_err(|_| Problem::new(408, "too_slow", format!("the body takes longer than {within}")))?;
+    read.map_err(|rejection| {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
             Problem::new(413, "too_large", "the body is larger than this route takes")
         } else {
@@ -64,13 +87,24 @@ pub(super) async fn bytes<S: Send + Sync>(request: HttpRequest, state: &S) -> Re
     })
 }
 
+/// What a large body takes of the room while it is read; one of unknown length may become as large as any.
+fn room(large: &Semaphore, length: Option<u64>) -> Result<Option<SemaphorePermit<'_>>, Problem> {
+    let length = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(HOOK_BYTES_MAX);
+    if length <= SMALL_BYTES {
+        return Ok(None);
+    }
+    let kib = u32::try_from(length.min(HOOK_BYTES_MAX) >> 10).unwrap_or(u32::MAX);
+    let detail = "too many large bodies are being read";
+    large.try_acquire_many(kib).map(Some).map_err(|_| Problem::new(503, "busy", detail))
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self.document())).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
-        if status == StatusCode::SERVICE_UNAVAILABLE || ["queue_full", "claims_full"].contains(&self.code) {
+        if status == StatusCode::SERVICE_UNAVAILABLE || LATER.contains(&self.code) {
             headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
         }
         if status == StatusCode::INSUFFICIENT_STORAGE {
@@ -130,8 +164,40 @@ pub(super) fn answer(status: StatusCode, document: Value) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     use super::*;
     use crate::model::{Rejected, Space};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_to_its_end_is_given_up() {
+        let body = axum::body::Body::from_stream(Silent);
+        let problem = bytes(HttpRequest::new(body), &()).await.unwrap_err();
+        assert_eq!((problem.status, problem.code), (408, "too_slow"));
+    }
+
+    /// A body that never has anything more.
+    struct Silent;
+
+    impl futures_core::Stream for Silent {
+        type Item = Result<Bytes, std::convert::Infallible>;
+        fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn large_bodies_are_read_in_bounded_room_and_small_ones_beside_them() {
+        let large = Semaphore::new(LARGE_KIB_MAX);
+        let room = |length| room(&large, length);
+        let taken: Vec<_> = std::iter::from_fn(|| room(None).ok()).take(100).collect();
+        assert_eq!(taken.len(), (LARGE_KIB_MAX << 10) / HOOK_BYTES_MAX);
+        assert_eq!(room(Some(HOOK_BYTES_MAX as u64)).unwrap_err().code, "busy");
+        assert!(room(Some(0)).unwrap().is_none() && room(Some(64 << 10)).unwrap().is_none());
+        drop(taken);
+        assert!(room(None).unwrap().is_some());
+    }
 
     #[test]
     fn who_may_come_back_is_told_when() {

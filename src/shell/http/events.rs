@@ -99,8 +99,10 @@ pub(super) async fn events(
     let source = Arc::new(Source { history: shared.handle.history(), decode: shared.decode, wanted });
     let position = blocking(&source, move |source| source.begin(after)).await??;
     let (chunks, stream) = mpsc::channel(1);
+    let waiter = shared.feed.waiter()?;
     let follower = Follower { source, position, chunks };
     tokio::spawn(async move {
+        let _waiter = waiter;
         match follower.follow(&shared).await {
             Ok(()) | Err(End::HungUp) => {}
             Err(End::Stalled) => tracing::info!("a follower of the events takes nothing and is let go"),

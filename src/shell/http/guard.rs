@@ -1,5 +1,6 @@
 //! Keeps web pages out: without tokens, whoever can reach loopback may ask, and a browser reaches it for any page. (With
-//! tokens a page has nothing to show, and dwell may be reached under any name.) And clients that look for another store's server, which listened here before. Says to whom it refuses that the connection ends.
+//! tokens a page has nothing to show, and dwell may be reached under any name.) And clients that look for another store's server, which listened here before. Says to whom it refuses that the
+//! connection ends, and to browsers that nothing here is a page.
 
 use std::sync::Arc;
 
@@ -41,6 +42,22 @@ pub(super) async fn see_off(request: Request, next: Next) -> Response {
     let status = response.status();
     if has_body && (status.is_client_error() || status.is_server_error()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Says to browsers what an answer is not: a page, another type than it says, or anything to keep. A handler that answers
+/// with a page says so itself.
+pub(super) async fn plain(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let said = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ];
+    for (name, value) in said {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }

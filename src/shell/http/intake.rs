@@ -74,6 +74,7 @@ pub(super) async fn trigger(
     for run in &mut runs {
         run.awaited = true;
     }
+    let _waiter = shared.feed.waiter()?;
     let triggered = admitted(&shared, trigger, runs, false).await?;
     let records = ended(&shared, &triggered.runs, wait.min(longest_wait(&shared))).await?;
     let mut shown = view::triggered(&triggered);

@@ -38,6 +38,7 @@ pub(super) async fn redrives(
     let wait = query.span("wait")?.unwrap_or_default().min(WAIT_MAX);
     query.finish()?;
     if wait > Duration::ZERO {
+        let _waiter = shared.feed.waiter()?;
         let mut watching = shared.feed.watch();
         // Over early only if the server stops.
         timeout(wait, async { while watching.anything().await {} }).await.ok();

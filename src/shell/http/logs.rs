@@ -44,8 +44,10 @@ pub(super) async fn logs(
     let id = resolve(&shared, &id).await?;
     get(&shared, id).await?;
     let (chunks, stream) = mpsc::channel(1);
+    let waiter = shared.feed.waiter()?;
     let reader = Reader { dir: shared.logs.clone(), shared, id, chunks, offset };
     tokio::spawn(async move {
+        let _waiter = waiter;
         let read = match attempt {
             Some(attempt) => reader.one(attempt, follow).await,
             None => reader.all(follow).await,

@@ -7,6 +7,7 @@ mod ask;
 mod backup;
 mod bulk;
 mod claims;
+mod connections;
 mod dashboard;
 mod door;
 mod drains;
@@ -21,6 +22,7 @@ mod modes;
 mod observe;
 mod once;
 mod queues;
+mod rates;
 mod records;
 mod reports;
 mod system;
@@ -47,6 +49,7 @@ pub use feed::Feed;
 pub use loaded::{Current, Loaded, Reload};
 pub use observe::Observed;
 
+use self::rates::Rates;
 use crate::engine::Handle;
 use crate::model::{Missing, Name, RecordId, Submission, Transition, Trigger};
 use crate::shell::clock::Clock;
@@ -125,8 +128,25 @@ pub struct Shared {
     pub token_ok: TokenCheck,
     /// Whose requests are carried out.
     pub keyring: Keyring,
+    /// How much at once.
+    pub limits: Limits,
     /// Makes the token of an attempt, for who claimed it.
     pub token: Box<dyn Fn(RecordId, u32) -> String + Send + Sync>,
+}
+
+/// How much a server takes at once, of what anybody who reaches it can bring about.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections.
+    pub connections: usize,
+    /// Requests a second of one address that is not loopback.
+    pub peer_rate: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { connections: 4096, peer_rate: 1000 }
+    }
 }
 
 /// The words to resume a provider's session with.
@@ -278,13 +298,14 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .layer(from_fn_with_state(Arc::clone(&shared), guard::guard))
         .layer(axum::middleware::from_fn(guard::see_off))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), observe::count))
+        .layer(axum::middleware::from_fn(guard::plain))
         .with_state(shared)
 }
 
 /// A server on threads of its own.
 pub struct Server {
     runtime: Runtime,
-    serving: JoinHandle<io::Result<()>>,
+    serving: JoinHandle<()>,
     door: oneshot::Sender<()>,
     stop: oneshot::Sender<()>,
     shared: Arc<Shared>,
@@ -307,10 +328,9 @@ impl Server {
             let _context = runtime.enter();
             Door::open(tokio::net::TcpListener::from_std(listener)?)
         };
-        let serving = runtime.spawn(async move {
-            // A dropped sender stops it as well.
-            axum::serve(listener, router).with_graceful_shutdown(async { drop(stopped.await) }).await
-        });
+        let rates = Arc::new(Rates::of(shared.limits.peer_rate));
+        let serving =
+            runtime.spawn(connections::serve(listener, router, shared.limits.connections, rates, stopped));
         Ok(Server { runtime, serving, door, stop, shared, address })
     }
 
@@ -328,8 +348,7 @@ impl Server {
         drop(self.stop);
         let ended = self.runtime.block_on(async { tokio::time::timeout(grace, self.serving).await });
         match ended {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!(%error, "the server ended badly"),
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the server's task panicked"),
             Err(_) => tracing::warn!("open connections are cut off"),
         }

@@ -122,6 +122,8 @@ pub(super) async fn show(
     };
     query.finish()?;
     let id = resolve(&shared, &id).await?;
+    let waits = wait > Duration::ZERO && seen.is_some();
+    let _waiter = if waits { Some(shared.feed.waiter()?) } else { None };
     // Watching begins before the first look, so no change falls between the two.
     let mut watching = shared.feed.watch();
     let changed = async {

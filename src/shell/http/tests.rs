@@ -77,6 +77,7 @@ fn start() -> Running {
         decode: |bytes| Transition::decode(bytes).ok(),
         token_ok: Box::new(|_, _, token| token == "right"),
         keyring: Keyring::default(),
+        limits: Limits::default(),
         token: Box::new(|_, _| "right".to_owned()),
     });
     let (feed, handle) = (Arc::clone(&shared), shared.handle.clone());
