@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -197,6 +198,7 @@ impl Running {
         let observed =
             http::Observed { metrics: Arc::clone(&metrics), figures: Box::new(move || base.figures().ok()) };
         let data = fs::canonicalize(&config.data)?;
+        warn_of_others(&data)?;
         let (listener, settle) = match listen {
             Listen::At(at) => {
                 (TcpListener::bind(at).with_context(|| format!("cannot listen on {at}"))?, Duration::ZERO)
@@ -340,6 +342,18 @@ fn limits(config: &Config) -> http::Limits {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     let files = usize::try_from(files).unwrap_or(usize::MAX);
     http::Limits { connections: config.limits.connections.min(files / 2), ..config.limits }
+}
+
+/// A directory that was there before, or was opened up: payloads and prompts stand in it as they are.
+fn warn_of_others(data: &Path) -> anyhow::Result<()> {
+    let mode = fs::metadata(data)?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let shown = data.display();
+        tracing::warn!(
+            "others can get at {shown} (mode {mode:03o}): chmod 700 {shown} keeps it to its owner"
+        );
+    }
+    Ok(())
 }
 
 /// What stops a server, from any thread.

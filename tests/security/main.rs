@@ -7,6 +7,7 @@
 )]
 
 mod limits;
+mod redaction;
 mod routes;
 mod tokens;
 

@@ -137,3 +137,20 @@ fn an_attempt_charges_and_reports_with_the_token_it_is_given() {
     }
     assert_eq!((&record["state"], &record["budget"]["used"]), (&"completed".into(), &1.into()), "{record:#}");
 }
+
+#[test]
+fn a_store_is_for_its_owner_alone_and_one_that_others_can_get_at_is_told() {
+    let dir = directory("");
+    let data = dir.path().join("dwell-data");
+    let started = || {
+        let server = Server::logged(dir.path(), &[]);
+        assert!(server.terminate().success());
+        fs::read_to_string(dir.path().join("log")).unwrap()
+    };
+    let log = started();
+    assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+    assert!(!log.contains("others can get at"), "{log}");
+    fs::set_permissions(&data, Permissions::from_mode(0o755)).unwrap();
+    let log = started();
+    assert!(log.contains("(mode 755): chmod 700"), "{log}");
+}
