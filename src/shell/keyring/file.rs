@@ -250,7 +250,7 @@ impl TokenFile {
 /// The text of a file that holds tokens or their digests; refused if others than its owner can get at it.
 pub fn read_private(path: &Path) -> Result<String, TokenFileError> {
     let opened = match File::open(path) {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+        Err(cause) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&cause.kind()) => {
             return Err(TokenFileError::Missing { path: path.to_owned() });
         }
         opened => opened.map_err(|cause| failed(path, cause))?,
