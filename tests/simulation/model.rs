@@ -272,7 +272,8 @@ impl Model {
     /// The history names the deadline the rules give, or one within the jitter they allow.
     fn deadline_as_told(&mut self, id: RecordId, step: &Transition) -> Held {
         let Some(rec) = self.records.get_mut(&id) else { return Ok(()) };
-        let within = match (rec.deadline, step.deadline) {
+        let expected = rec.deadline;
+        let within = match (expected, step.deadline) {
             (None, None) => true,
             (Some((low, high)), Some(told)) => {
                 rec.deadline = Some((told, told));
@@ -280,7 +281,7 @@ impl Model {
             }
             (None, Some(_)) | (Some(_), None) => false,
         };
-        must!(within, "deadline as the rules say", "{id}: {:?} and {step:?}", rec.deadline);
+        must!(within, "deadline as the rules say", "{id}: {expected:?} and {step:?}");
         Ok(())
     }
 
