@@ -233,3 +233,25 @@ pub(super) fn dead(record: &Record, cause: Cause, fault: Option<&Fault>, now: Ti
         ..moved(record, State::DeadLettered { at: now, cause })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::testing::queued;
+
+    #[test]
+    fn a_success_has_its_result_and_nothing_of_the_failures_before_it() {
+        let now = Time::from_millis(1_000_000_000_000);
+        let policy = Policy::default();
+        let failed = Report::Failed(Fault::new("exit_1", "words"));
+        let first = dispatch(&queued(), now).unwrap().record;
+        let waiting = report(&first, 1, &failed, now, &policy).unwrap().record;
+        assert!(waiting.last_error.is_some());
+        let second =
+            dispatch(&Record { state: State::Queued { lane: Lane::Ready }, ..waiting }, now).unwrap().record;
+        let succeeded = Report::Succeeded { result: Some("done".to_owned()) };
+        let ended = report(&second, 2, &succeeded, now, &policy).unwrap().record;
+        assert_eq!((ended.result.as_deref(), ended.last_error), (Some("done"), None));
+        assert_eq!(ended.streaks, Streaks::default());
+    }
+}

@@ -71,6 +71,15 @@ mod tests {
         assert_eq!(seconds(&flat, 9), 10);
     }
 
+    /// The first numbers that SplitMix64 gives for the seeds 0 and 1234567.
+    #[test]
+    fn shares_are_spread_by_the_published_numbers() {
+        assert_eq!(hash(0, 0), 0xE220_A839_7B1D_CDAF);
+        assert_eq!(hash(1_234_567, 0), 6_457_827_717_110_365_317);
+        assert_eq!(hash(1_234_567 << 64, 0), hash(1_234_567, 0), "both halves of the id count");
+        assert_eq!(hash(0, 3), hash(3 << 32, 0), "and so does the attempt");
+    }
+
     #[test]
     fn the_longest_delay_and_the_largest_jitter_do_not_overflow() {
         let endless = Duration::from_millis(u64::MAX);

@@ -55,3 +55,34 @@ pub(super) fn interrupted(record: &Record) -> Result<Next, Rejected> {
 fn requeued(record: &Record) -> Record {
     moved(record, State::Queued { lane: Lane::Ready })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::step;
+    use crate::machine::testing::queued;
+    use crate::model::{Budget, Event, Measure, Meter, Streaks};
+
+    const T0: Time = Time::from_millis(1_000_000_000_000);
+
+    fn active(record: &Record) -> Record {
+        step(record, &Event::Dispatch, T0, &Policy::default()).unwrap().record
+    }
+
+    #[test]
+    fn an_attempt_that_its_budget_of_time_ends_is_no_failure() {
+        let budget = Budget::default().with(Measure::Wall, Meter { limit: Some(60_000), ..Meter::default() });
+        let record = active(&Record { budget, ..queued() });
+        let now = T0.after(Duration::from_mins(1));
+        let ended = step(&record, &Event::Elapsed, now, &Policy::default()).unwrap().record;
+        assert_eq!(ended.state.cause(), Some(Cause::BudgetExhausted));
+        assert_eq!(ended.streaks, Streaks::default());
+    }
+
+    #[test]
+    fn an_attempt_that_a_crash_ended_says_so_and_counts_nothing() {
+        let record = interrupted(&active(&queued())).unwrap().record;
+        assert_eq!(record.last_error.map(|fault| fault.code), Some(code::INTERRUPTED.into()));
+        assert_eq!(record.streaks, Streaks::default());
+    }
+}

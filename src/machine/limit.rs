@@ -63,3 +63,37 @@ pub(super) fn cleared(record: &Record) -> Result<Next, Rejected> {
         | State::Cancelled { .. } => Err(illegal(record, "limit_cleared", "not rate_limited")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::Policy;
+
+    const NOW: Time = Time::from_millis(1_000_000_000_000);
+
+    fn told(until: Time) -> Limit {
+        Limit { until, source: Source::Told }
+    }
+
+    #[test]
+    fn a_reset_now_is_none_and_one_as_far_away_as_may_be_is_taken() {
+        let policy = Policy::default().limits;
+        let resolved = |at| {
+            let report = LimitReport { reset: Reset::At(at), ..LimitReport::default() };
+            resolve(&report, NOW, &policy)
+        };
+        let (limit, warning) = resolved(NOW);
+        assert_eq!(limit, Limit { until: NOW.after(policy.estimate), source: Source::Estimated });
+        assert!(warning.is_some());
+        let furthest = NOW.after(policy.max_wait);
+        assert_eq!(resolved(furthest), (told(furthest), None));
+    }
+
+    #[test]
+    fn a_window_that_ends_now_holds_nothing() {
+        let new = Limit { until: NOW.after(Duration::from_secs(1)), source: Source::Estimated };
+        assert_eq!(merge(Some(told(NOW)), new, NOW), new);
+    }
+}

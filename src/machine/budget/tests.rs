@@ -3,7 +3,7 @@
 use super::super::step;
 use super::super::testing::queued;
 use super::*;
-use crate::model::{Child, Command, Policy};
+use crate::model::{Child, Command, Policy, Streak};
 
 const T0: Time = Time::from_millis(1_000_000_000_000);
 
@@ -176,12 +176,14 @@ fn more_time_prolongs_the_attempt_within_its_own_bound() {
 #[test]
 fn a_top_up_queues_what_waits_for_it_and_keeps_what_was_used() {
     let record = active(&limited(Measure::Cost, 1_000_000), T0);
-    let record = Record { session: Some("s".to_owned()), ..record };
+    let failed_once = Streaks::from_counts([1; Streak::ALL.len()]);
+    let record = Record { session: Some("s".to_owned()), streaks: failed_once, ..record };
     let dead = reported(&record, cost(1.2), T0);
     let more = |amount| happen(&dead, &Event::TopUp { measure: Measure::Cost, amount }, T0);
     let again = more(1_000_000);
     assert_eq!(again.state, State::Queued { lane: Lane::Ready });
     assert_eq!((again.session.as_deref(), again.attempt), (Some("s"), 1));
+    assert_eq!(again.streaks, Streaks::default());
     let meter = Meter { used: 1_200_000, limit: Some(2_000_000), soft: None };
     assert_eq!(again.budget.of(Measure::Cost), Some(meter));
     assert!(is_spent(&more(200_000)), "used up still");
