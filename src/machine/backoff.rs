@@ -76,8 +76,11 @@ mod tests {
     fn shares_are_spread_by_the_published_numbers() {
         assert_eq!(hash(0, 0), 0xE220_A839_7B1D_CDAF);
         assert_eq!(hash(1_234_567, 0), 6_457_827_717_110_365_317);
-        assert_eq!(hash(1_234_567 << 64, 0), hash(1_234_567, 0), "both halves of the id count");
-        assert_eq!(hash(0, 3), hash(3 << 32, 0), "and so does the attempt");
+        // Both halves of the id count, and so does the attempt.
+        assert_eq!(hash(1_234_567 << 64, 0), hash(1_234_567, 0));
+        assert_eq!(hash(1 << 64 | 1, 0), hash(0, 0));
+        assert_eq!(hash(0, 3), hash(3 << 32, 0));
+        assert_eq!(hash(3 << 32, 3), hash(0, 0));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::attempt::{self, dead};
 use super::{Next, illegal, moved};
 use crate::model::{
-    Budget, Cause, Event, Fault, Lane, Measure, Meter, Record, Rejected, Report, State, Streaks, Time,
-    USAGE_MAX, Usage, code,
+    Budget, Cause, Event, Fault, Lane, Measure, Meter, Record, Rejected, Report, State, Time, USAGE_MAX,
+    Usage, code,
 };
 
 /// Takes `calls` from the budget, or refuses with it unchanged. A record without a budget takes any charge.
@@ -140,7 +140,7 @@ pub(super) fn top_up(record: &Record, measure: Measure, amount: u64, now: Time) 
     let topped = Record { budget, ..record.clone() };
     Ok(Next::to(match record.state {
         State::DeadLettered { cause: Cause::BudgetExhausted, .. } if is_enough(record, measure, &budget) => {
-            Record { streaks: Streaks::default(), ..moved(&topped, State::Queued { lane: Lane::Ready }) }
+            moved(&topped, State::Queued { lane: Lane::Ready })
         }
         State::Active { .. } if measure == Measure::Wall => attempt::prolonged(topped, now),
         State::Queued { .. }

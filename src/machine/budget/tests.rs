@@ -3,7 +3,7 @@
 use super::super::step;
 use super::super::testing::queued;
 use super::*;
-use crate::model::{Child, Command, Policy, Streak};
+use crate::model::{Child, Command, Policy, Streak, Streaks};
 
 const T0: Time = Time::from_millis(1_000_000_000_000);
 
