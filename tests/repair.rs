@@ -174,8 +174,8 @@ fn a_whole_store_is_clean_and_a_look_changes_nothing() {
     assert_eq!((&json["records"]["completed"], &json["records"]["queued"]), (&40.into(), &0.into()));
     assert!(before == files(&store), "a look changed something");
     let nothing = dwell(dir.path(), &["check", "--data", "elsewhere"]);
-    assert_eq!(nothing.status.code(), Some(1));
-    assert!(String::from_utf8(nothing.stderr).unwrap().contains("cannot read elsewhere/format"));
+    assert_eq!(nothing.status.code(), Some(3));
+    assert!(String::from_utf8(nothing.stderr).unwrap().contains("elsewhere is no store"));
     assert!(!dir.path().join("elsewhere").exists());
 }
 
