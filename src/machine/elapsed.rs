@@ -73,7 +73,7 @@ mod tests {
     fn an_attempt_that_its_budget_of_time_ends_is_no_failure_of_which_one_more_were_too_many() {
         let budget = Budget::default().with(Measure::Wall, Meter { limit: Some(60_000), ..Meter::default() });
         let streaks = Streaks::from_counts([queued().retry.attempts - 1; Streak::ALL.len()]);
-        let record = active(&Record { budget, streaks, ..queued() });
+        let record = active(&Record { streaks, budget, ..queued() });
         let now = T0.after(Duration::from_mins(1));
         let ended = step(&record, &Event::Elapsed, now, &Policy::default()).unwrap().record;
         assert_eq!(ended.state.cause(), Some(Cause::BudgetExhausted));
