@@ -68,14 +68,9 @@ impl Parked {
         self.freed.remove(key);
     }
 
-    /// The first in order that waits for `key`.
-    pub(super) fn first(&self, key: &HoldKey) -> Option<RecordId> {
-        self.waiting.get(key)?.first_key_value().map(|(_, id)| *id)
-    }
-
-    /// The lowest order that waits for `key`.
-    pub(super) fn first_order(&self, key: &HoldKey) -> Option<u64> {
-        self.waiting.get(key)?.first_key_value().map(|(order, _)| *order)
+    /// The first in order that waits for `key`, with its order.
+    pub(super) fn first(&self, key: &HoldKey) -> Option<(u64, RecordId)> {
+        self.waiting.get(key)?.first_key_value().map(|(order, id)| (*order, *id))
     }
 
     /// What the parked records of a group wait for, rotation by rotation.
@@ -88,6 +83,6 @@ impl Parked {
 
     /// One that goes back: the first in order of a rule that is gone. It stays here until it is removed.
     pub(super) fn next_freed(&self) -> Option<RecordId> {
-        self.first(self.freed.first()?)
+        self.first(self.freed.first()?).map(|(_, id)| id)
     }
 }

@@ -14,7 +14,7 @@ impl Index {
         if let Some(member) = entry.member.as_ref().filter(|_| queue == Lane::Ready) {
             let turns = entry.turns();
             let parked = HoldKey::Group { group: member.key.clone(), turns: turns.clone() };
-            if self.parked.first_order(&parked).is_some_and(|first| first < entry.order) {
+            if self.parked.first(&parked).is_some_and(|(first, _)| first < entry.order) {
                 // The place that this one gave back is theirs first; `wake` follows.
                 return self.set_aside(id, Narrow::Group);
             }
@@ -125,9 +125,8 @@ impl Index {
     pub(super) fn wake(&mut self, group: &GroupId) {
         for key in self.parked.of_group(group) {
             let HoldKey::Group { turns, .. } = &key else { continue };
-            while let Some(id) = self.parked.first(&key)
-                && let Some(first) = self.parked.first_order(&key)
-                && (self.groups.room(group, turns) || self.groups.overtakes(group, turns, first))
+            while let Some((order, id)) = self.parked.first(&key)
+                && (self.groups.room(group, turns) || self.groups.overtakes(group, turns, order))
             {
                 self.displace(id);
                 self.place(id);
