@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json};
 
 use super::problem::Problem;
-use super::time;
+use super::{slip, time};
 use crate::model::{MODEL_BYTES_MAX, Name, Reset, Runtime, Time, USAGE_MAX, micros};
 
 /// The longest org, env, runtime, key or source: these are kept in memory for every record.
@@ -229,10 +229,8 @@ impl Fields {
 
     /// What `name` may be a slip of.
     fn meant(&self, name: &str) -> String {
-        let near = self.known.iter().map(|known| (strsim::osa_distance(known, name), known)).min();
-        // More than a third of it wrong is not a slip of the finger.
-        let near = near.filter(|(distance, _)| distance * 3 <= name.len());
-        near.map(|(_, known)| format!(": did you mean {known}")).unwrap_or_default()
+        let near = slip::most_like(name, self.known.iter());
+        near.map(|known| format!(": did you mean {known}")).unwrap_or_default()
     }
 
     /// A refusal of a field of this object.

@@ -28,6 +28,7 @@ pub mod reload;
 pub mod serve;
 pub mod service;
 pub mod signals;
+mod slip;
 pub mod sources;
 pub mod time;
 pub mod timetable;

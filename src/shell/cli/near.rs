@@ -6,6 +6,7 @@ use super::args::{Budget, Command, Logs, Many, Runtime};
 use super::client::Client;
 use super::exit::{Failure, NOT_FOUND, USAGE};
 use super::look::{items, text};
+use crate::shell::slip;
 
 /// Records that are looked at for one that is most like an id.
 const RECORDS_MAX: usize = 1_000;
@@ -51,11 +52,9 @@ pub fn nearest(client: &Client, kind: Kind, name: &str) -> Option<String> {
     most_like(name, all.iter().map(|item| text(item, member)))
 }
 
-/// More than a third of it wrong is not a slip of the finger.
+/// What is there as it was written is no slip.
 fn most_like<'a>(name: &str, all: impl Iterator<Item = &'a str>) -> Option<String> {
-    let ranked = all.map(|other| (strsim::osa_distance(other, name), other));
-    let near = ranked.min().filter(|(distance, _)| (1..=name.len() / 3).contains(distance));
-    near.map(|(_, other)| other.to_owned())
+    slip::most_like(name, all).filter(|near| *near != name).map(str::to_owned)
 }
 
 /// The names that a command was given, as far as they have to be there.

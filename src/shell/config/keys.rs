@@ -4,6 +4,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use crate::model::HttpRequest;
+use crate::shell::slip;
 
 /// One key. In `runtimes.*.argv` the star stands for a name.
 pub struct Key {
@@ -324,9 +325,7 @@ pub fn nearest(path: &str) -> Option<String> {
             .collect();
         candidates.push(named.join("."));
     }
-    let ranked = candidates.into_iter().map(|candidate| (strsim::osa_distance(&candidate, path), candidate));
-    // More than a third of it wrong is not a slip of the finger.
-    ranked.min().filter(|(distance, _)| distance * 3 <= path.len()).map(|(_, candidate)| candidate)
+    slip::most_like(path, candidates)
 }
 
 /// The table as a JSON Schema, for editors.
