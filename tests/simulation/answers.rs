@@ -272,19 +272,16 @@ impl Model {
 
     /// What is outstanding there may finish until then, or until an earlier moment it was given.
     fn drain(&mut self, covers: impl Fn(&Rec) -> bool, until: Time, steps: &mut Steps) -> Held {
-        let held: Vec<RecordId> =
-            self.outstanding().filter(|(_, rec)| covers(rec)).map(|(id, _)| id).collect();
-        // Whoever ends as early anyway has no step, and a further request of the tick may drain the others again.
-        let mut left = held.clone();
-        while let Some(step) = left.iter().find_map(|id| steps.take("drain", Some(*id))) {
-            left.retain(|id| *id != step.id);
+        // Whoever ends as early anyway has no step: the next one may be a later request's of the same tick.
+        let ends = |rec: &Rec| rec.deadline.is_some_and(|(at, _)| at <= until);
+        let moves = |rec: &Rec| covers(rec) && !(rec.state == StateName::Draining && ends(rec));
+        let mut held: BTreeSet<RecordId> =
+            self.outstanding().filter(|(_, rec)| moves(rec)).map(|(id, _)| id).collect();
+        while let Some(step) = held.iter().find_map(|id| steps.take("drain", Some(*id))) {
+            held.remove(&step.id);
             self.steps(&step, |rec, _| drained(rec, until))?;
         }
-        for id in held {
-            let rec = &self.records[&id];
-            let done = rec.state == StateName::Draining && rec.deadline.is_none_or(|(at, _)| at <= until);
-            must!(done, "what is drained drains", "{id} is {}", rec.state);
-        }
+        must!(held.is_empty(), "what is drained drains", "{held:?} by {until:?}");
         Ok(())
     }
 
