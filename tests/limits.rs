@@ -659,6 +659,23 @@ fn a_runtime_ramps_when_one_of_its_models_comes_back() {
 }
 
 #[test]
+fn a_model_that_opens_within_a_ramp_begins_it_anew_at_that_moment() {
+    let mut world = world(8, Pacing { by_model: true, ramp: true });
+    check_in(
+        &mut world,
+        "pause claude/opus +1h        ->
+         pause claude/sonnet +60m500ms ->
+         submit a model=opus          -> a queued
+         submit b model=opus          -> b queued
+         +1h                          -> a active/1, start a/1 Original
+         submit c model=sonnet        -> c queued
+         +500ms                       -> b active/1, start b/1 Original
+         +999ms                       ->
+         +1ms                         -> c active/1, start c/1 Original",
+    );
+}
+
+#[test]
 fn a_held_model_costs_no_tick_anything_however_many_wait_for_it() {
     let mut world = by_model();
     check_in(&mut world, "pause claude/opus +1h ->");

@@ -36,7 +36,10 @@ impl Core {
         }
         let waiting = self.index.lanes().filter(|(_, lane)| self.startable(lane)).map(|(name, _)| name);
         let room = |name: &&Name| hold::closed(self, name).is_none() && hold::full(self, name).is_none();
-        waiting.filter(room).filter_map(|name| self.ramp(name)).map(|ramp| ramp.next).min()
+        // A model that opens begins the ramp anew.
+        let opens = |name: &Name| self.models(name).filter_map(|row| row.held_until(self.now)).min();
+        let next = |name: &Name| Some(opens(name).unwrap_or(Time::MAX).min(self.ramp(name)?.next));
+        waiting.filter(room).filter_map(next).min()
     }
 }
 
