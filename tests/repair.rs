@@ -163,7 +163,7 @@ fn beside(dir: &Path) -> BTreeMap<String, PathBuf> {
 fn a_whole_store_is_clean_and_a_look_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
-    fill(&store);
+    let rows = fill(&store);
     let before = files(&store);
     let (whole, said) = check(dir.path(), &[]);
     assert!(whole && said.contains("store store is whole; journal: "), "{said}");
@@ -172,6 +172,10 @@ fn a_whole_store_is_clean_and_a_look_changes_nothing() {
     let json: Json = serde_json::from_str(&said).unwrap();
     assert!(whole && json["whole"] == true && json["findings"] == serde_json::json!([]), "{said}");
     assert_eq!((&json["records"]["completed"], &json["records"]["queued"]), (&40.into(), &0.into()));
+    let journal: u64 = segments(&store).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    let table: usize = files(&store.join("table")).values().map(Vec::len).sum();
+    assert_eq!((&json["commits"], &json["segments"]), (&rows.len().into(), &segments(&store).len().into()));
+    assert_eq!((&json["journal_bytes"], &json["table_bytes"]), (&journal.into(), &table.into()));
     assert!(before == files(&store), "a look changed something");
     let nothing = dwell(dir.path(), &["check", "--data", "elsewhere"]);
     assert_eq!(nothing.status.code(), Some(3));
@@ -220,11 +224,15 @@ fn a_table_that_does_not_open_is_built_from_the_journal() {
         |store: &Path| fs::remove_dir_all(store.join("table")).unwrap(),
         |store: &Path| flip(&store.join("table/db"), 5_000),
     ] {
-        repaired(
+        let (dir, _) = repaired(
             &damage,
             "the journal reaches back to the first commit",
             &["repair: built store/table anew from the journal, up to commit "],
         );
+        // The new table says how far it is: the history is not needed for the state any more.
+        flip(&segments(&dir.path().join("store"))[1], 40);
+        let (whole, said) = check(dir.path(), &["--repair"]);
+        assert!(whole && said.contains("repair: moved"), "{said}");
     }
 }
 
@@ -308,6 +316,7 @@ fn commits_that_the_state_needs_are_not_jumped_over_unless_that_is_asked_for() {
     assert!(!whole && !said.contains("repair:"), "{said}");
     let names = format!("damage: store/journal/{bad:020}.log at byte 0: commit {bad} is bad, but commit");
     assert!(said.contains(&names) && said.contains("restore the last backup with `dwell restore`"), "{said}");
+    assert_eq!(said.matches("damage: ").count(), 1, "{said}");
     let changed: Vec<PathBuf> = files(&store)
         .into_iter()
         .filter(|(path, bytes)| before.get(path) != Some(bytes))
@@ -324,6 +333,81 @@ fn commits_that_the_state_needs_are_not_jumped_over_unless_that_is_asked_for() {
     assert!(left.get(&rows[0].0).unwrap().is_some());
     let kept = beside(dir.path());
     assert!(kept.contains_key(&format!("{bad:020}.log")), "{kept:?}");
+}
+
+#[test]
+fn the_one_commit_that_was_acknowledged_last_is_missed() {
+    // Gone as if it had never been, or there and bad.
+    for (bad, says) in [(false, "were acknowledged"), (true, "is bad, but all up to commit")] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("store");
+        let rows = fill(&store);
+        let last = segments(&store).into_iter().rfind(|segment| first(segment) <= rows.len() as u64).unwrap();
+        let mut bytes = fs::read(&last).unwrap();
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        let key = &rows.last().unwrap().0;
+        let begins = bytes.windows(key.len()).rposition(|window| window == key).unwrap();
+        if bad {
+            bytes[end - 1] ^= 1;
+        } else {
+            // A frame's header is 16 bytes before its body, whose first write begins with its kind and lengths.
+            let header = begins - 9 - 16;
+            bytes[header..].fill(0);
+        }
+        fs::write(&last, &bytes).unwrap();
+        let (whole, said) = check(dir.path(), &["--repair"]);
+        assert!(!whole && !said.contains("repair:"), "{said}");
+        assert!(said.contains(says) && said.contains("1 are known of"), "{said}");
+        let (_, said) = check(dir.path(), &["--repair", "--cut"]);
+        let gone =
+            format!("repair: went on without commit {} and all after it, 1 that are known of", rows.len());
+        assert!(said.contains(&gone), "{said}");
+        assert!(said.contains(&format!("the journal reaches commit {}", rows.len() - 1)), "{said}");
+        assert!(!said.contains("wrote store/checkpoint"), "{said}");
+        assert!(check(dir.path(), &[]).0);
+        let left = Local::open(&store, options()).unwrap();
+        assert!(
+            left.get(&rows[0].0).unwrap().is_some() && left.get(&rows.last().unwrap().0).unwrap().is_none()
+        );
+    }
+}
+
+#[test]
+fn without_a_journal_the_table_is_what_is_left_if_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let rows = fill(&store);
+    let has = checkpoint(&store);
+    fs::remove_dir_all(store.join("journal")).unwrap();
+    let (whole, said) = check(dir.path(), &["--repair"]);
+    assert!(!whole && !said.contains("repair:"), "{said}");
+    let (_, said) = check(dir.path(), &["--repair", "--cut"]);
+    let known = rows.len() as u64 - has;
+    let gone = format!("went on without commit {} and all after it, {known} that are known of", has + 1);
+    assert!(said.contains(&gone) && !said.contains("wrote store/checkpoint"), "{said}");
+    assert!(check(dir.path(), &[]).0);
+    let left = Local::open(&store, options()).unwrap();
+    let kept = |(key, value): &&Pair| left.get(key).unwrap().as_ref() == Some(value);
+    // What only means something with a row that is gone went as well.
+    let has = usize::try_from(has).unwrap();
+    assert!(rows[..has].iter().filter(kept).count() * 2 > has);
+}
+
+#[test]
+fn an_empty_segment_stays_where_the_journal_ends_and_goes_aside_elsewhere() {
+    let (dir, _) = repaired(
+        &|store| {
+            let next = rows().len() as u64 + 1;
+            for first in [next, next + 100] {
+                fs::write(store.join(format!("journal/{first:020}.log")), [0; 4096]).unwrap();
+            }
+        },
+        "is missing",
+        &["repair: moved store/journal/"],
+    );
+    let next = rows().len() + 1;
+    let names: Vec<String> = beside(dir.path()).into_keys().collect();
+    assert_eq!(names, [format!("{:020}.log", next + 100)]);
 }
 
 #[test]

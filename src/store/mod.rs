@@ -176,3 +176,21 @@ impl StoreError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_full_a_failing_and_a_read_only_disk_are_of_the_disk() {
+        let io = |cause| StoreError::Io { doing: "write", path: "f".into(), cause };
+        let errno = |errno: rustix::io::Errno| io(io::Error::from_raw_os_error(errno.raw_os_error()));
+        assert!(StoreError::Full { doing: "write", path: "f".into() }.is_of_the_disk());
+        assert!(errno(rustix::io::Errno::IO).is_of_the_disk());
+        assert!(errno(rustix::io::Errno::ROFS).is_of_the_disk());
+        assert!(!errno(rustix::io::Errno::NOENT).is_of_the_disk());
+        assert!(!StoreError::Poisoned.is_of_the_disk());
+    }
+}

@@ -115,7 +115,7 @@ pub struct Local {
     options: Options,
     journal: Journal,
     overlay: Overlay,
-    /// When the oldest change in the active overlay was committed.
+    /// When this process first changed something in the active overlay.
     oldest: Option<Instant>,
     checkpointer: Checkpointer,
     gauge: Arc<Gauge>,
@@ -195,12 +195,11 @@ impl Local {
             closing: Arc::clone(&checkpointer.closing),
         };
         let history = Arc::new(Reader::new(journal_dir, seed, Arc::clone(&synced)));
-        let oldest = (overlay.active_bytes() > 0).then(now);
         Ok(Local {
             options,
             journal,
             overlay,
-            oldest,
+            oldest: None,
             checkpointer,
             gauge,
             released: None,

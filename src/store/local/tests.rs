@@ -250,6 +250,30 @@ fn a_missing_or_foreign_file_is_refused() {
 }
 
 #[test]
+fn what_a_crash_left_is_acknowledged_once_it_was_read() {
+    let (whole, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    three_commits(whole.path());
+    let store = Local::open(whole.path(), journal_only()).unwrap();
+    copy(whole.path(), dir.path());
+    drop(store);
+    assert_eq!(mark::read(&mark::acknowledged(dir.path())).unwrap(), 3, "before it was closed");
+}
+
+#[test]
+fn no_checkpoint_begins_before_there_is_as_much_as_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Local::open(dir.path(), Options { checkpoint_bytes: 300, ..journal_only() }).unwrap();
+    let (mut commits, mut waiting) = (0, 0);
+    while checkpoint::read_mark(dir.path()).unwrap() == 0 {
+        waiting = store.overlay.active_bytes();
+        commits += 1;
+        put(&mut store, commits);
+        settled(&mut store);
+    }
+    assert!((200..300).contains(&waiting), "{waiting} bytes waited before commit {commits}");
+}
+
+#[test]
 fn a_second_open_is_refused_with_the_pid_of_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let store = Local::open(dir.path(), tiny()).unwrap();

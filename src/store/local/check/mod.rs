@@ -6,6 +6,8 @@
 
 mod journal;
 mod repair;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use repair::put_right;
