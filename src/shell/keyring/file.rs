@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -225,6 +225,7 @@ impl TokenFile {
         let lock = with_suffix(&self.0, ".lock");
         let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock);
         let held = opened.map_err(|cause| failed(&lock, cause))?;
+        self.give(&held).map_err(|cause| failed(&lock, cause))?;
         held.lock().map_err(|cause| failed(&lock, cause))?;
         let mut entries = match self.read() {
             Err(TokenFileError::Missing { .. }) => Vec::new(),
@@ -239,11 +240,24 @@ impl TokenFile {
     fn replace(&self, text: &str) -> io::Result<()> {
         let new = with_suffix(&self.0, ".new");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        self.give(&file)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, &self.0)?;
-        let dir = self.0.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(dir)?.sync_all()
+        File::open(self.dir())?.sync_all()
+    }
+
+    /// What root makes belongs to the directory's owner: the server runs as that user, and has to read it.
+    fn give(&self, file: &File) -> io::Result<()> {
+        let owner = fs::metadata(self.dir())?;
+        if file.metadata()?.uid() != 0 || owner.uid() == 0 {
+            return Ok(());
+        }
+        fchown(file, Some(owner.uid()), Some(owner.gid()))
+    }
+
+    fn dir(&self) -> &Path {
+        self.0.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 }
 
@@ -329,6 +343,21 @@ mod tests {
         assert!(!text.contains(&token[PREFIX.len()..]), "{text}");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(file.path()), mode(file.path().parent().unwrap())), (0o600, 0o700));
+    }
+
+    #[test]
+    fn what_root_makes_belongs_to_the_owner_of_the_directory() {
+        let (_dir, file) = place();
+        let data = file.path().parent().unwrap();
+        fs::create_dir(data).unwrap();
+        // Root gives it away; anybody else owns it.
+        if fs::metadata(data).unwrap().uid() == 0 {
+            std::os::unix::fs::chown(data, Some(65534), Some(65534)).unwrap();
+        }
+        file.add(None, Right::Admin, None).unwrap();
+        let owner = |path: &Path| fs::metadata(path).unwrap().uid();
+        assert_eq!(owner(file.path()), owner(data));
+        assert_eq!(owner(&with_suffix(file.path(), ".lock")), owner(data));
     }
 
     #[test]
