@@ -7,7 +7,7 @@
 )]
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -547,4 +547,47 @@ fn what_was_asked_is_what_is_done_or_it_is_refused() {
     assert_eq!(resumed["state"], "open");
     let config = dwell.run(&["--config", "none.toml", "config", "check"]);
     assert_eq!((config.code, config.err.starts_with("dwell: none.toml: ")), (78, true), "{config:?}");
+}
+
+#[test]
+fn what_runs_shows_no_error_of_the_attempt_before_it() {
+    let dwell = served();
+    let id = dwell.session(&[]);
+    dwell.report(&id, "1", &["needs_operator", "--message", "program claude is not there"]);
+    assert!(dwell.run(&["ls"]).out.contains("program claude is not there"));
+    assert_eq!(dwell.run(&["redrive", &id]).code, 0);
+    let listed = dwell.run(&["ls"]).out;
+    assert!(listed.contains("active") && !listed.contains("program claude"), "{listed}");
+}
+
+#[test]
+fn a_run_that_is_held_says_by_what() {
+    let dwell = served();
+    assert_eq!(dwell.run(&["runtime", "pause", "shell"]).code, 0);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dwell"));
+    command.args(["run", "--", "true"]).current_dir(dwell.dir.path()).stderr(Stdio::piped());
+    let mut child = command.env("DWELL_SERVER", dwell.url.as_ref().unwrap()).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let id = said.next().unwrap().strip_prefix("session ").unwrap().to_owned();
+    assert_eq!(
+        said.next().unwrap(),
+        "queued: runtime shell is paused by an operator, until dwell runtime resume"
+    );
+    assert_eq!(dwell.run(&["cancel", &id]).code, 0);
+    assert_eq!(said.next().unwrap(), "cancelled");
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn who_asks_where_no_server_was_is_told_of_which_store_and_what_to_do() {
+    let place = empty();
+    let none = place.run(&["ls"]);
+    assert_eq!(none.code, 69, "{none:?}");
+    assert!(none.err.contains("the store ./dwell-data") && none.err.contains("--server"), "{none:?}");
+    std::fs::create_dir_all(place.dir.path().join("dwell-data/address")).unwrap();
+    let unread = place.run(&["ls"]);
+    assert!(
+        unread.code == 1 && unread.err.contains("cannot look into the store ./dwell-data: "),
+        "{unread:?}"
+    );
 }

@@ -44,11 +44,15 @@ impl Client {
 
     /// To the server that was named, or that the store says it has.
     pub fn find(place: &Place) -> anyhow::Result<Client> {
-        let none = || {
-            let message = "no server has run on this store; start one with: dwell serve".to_owned();
-            Failure { exit: UNREACHABLE, message }
-        };
-        Ok(Client::known(place)?.ok_or_else(none)?)
+        if let Some(client) = Client::known(place)? {
+            return Ok(client);
+        }
+        let data = super::load(place, Vec::new())?.data;
+        let message = format!(
+            "no server has run on the store {}; start one with: dwell serve, or name another's with --server",
+            data.display()
+        );
+        Err(Failure { exit: UNREACHABLE, message }.into())
     }
 
     /// As [`Client::find`]; `None` if nobody named one and none has run on the store.
@@ -58,7 +62,13 @@ impl Client {
             return Ok(Some(Client::to(url).with_token(token)));
         }
         let config = super::load(place, Vec::new())?;
-        let Some(url) = address::read(&config.data)? else { return Ok(None) };
+        let unread = |error: std::io::Error| {
+            let data = config.data.display();
+            Failure::failed(format!(
+                "cannot look into the store {data}: {error}; name its server with --server"
+            ))
+        };
+        let Some(url) = address::read(&config.data).map_err(unread)? else { return Ok(None) };
         // A crash removes no address, and another store's server may listen there by now.
         let store = address::store_header(&std::fs::canonicalize(&config.data)?);
         Ok(Some(Client { store: Some(store), token, ..Client::to(&url) }))

@@ -247,7 +247,9 @@ const RECORD: &[&str] = &["ID", "STATE", "ATTEMPT", "ORG/ENV", "RUNTIME", "NAME"
 
 fn record(item: &Json, when: When) -> Vec<String> {
     let name = ["key", "flow"].into_iter().map(|name| text(item, name)).find(|name| !name.is_empty());
-    let error = item.pointer("/last_error/message").and_then(Json::as_str).unwrap_or_default();
+    // While an attempt is outstanding nothing is waited for: what ended the one before is in its history.
+    let waits = item.get("last_error").filter(|_| !["active", "draining"].contains(&text(item, "state")));
+    let error = waits.map(|error| text(error, "message")).unwrap_or_default();
     let shadow = if item.get("shadow").is_some() { "shadow" } else { "" };
     let why = [shadow, text(item, "hold"), text(item, "cause"), first_line(error)];
     let why = why.into_iter().filter(|part| !part.is_empty());

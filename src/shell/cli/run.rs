@@ -104,7 +104,7 @@ fn until_over(client: &Client, mut record: Json) -> Result<u8, Failure> {
     let id = text(&record, "id").to_owned();
     let mut said = String::new();
     loop {
-        let news = news(&record);
+        let news = if text(&record, "state") == "queued" { held(client, &id) } else { news(&record) };
         if news != said {
             if !news.is_empty() {
                 out::note(&news);
@@ -130,6 +130,15 @@ fn until_over(client: &Client, mut record: Json) -> Result<u8, Failure> {
             ..failure
         })?;
     }
+}
+
+/// What holds it that is queued; nothing if it goes at its turn, or went while this was asked.
+fn held(client: &Client, id: &str) -> String {
+    let why = client.get(&format!("/v1/records/{}/why", escaped(id))).unwrap_or_default();
+    if text(&why, "state") == "queued" && text(&why, "rule") != "turn" {
+        return format!("queued: {}", text(&why, "detail"));
+    }
+    String::new()
 }
 
 /// What a waiting person wants to know; nothing while it runs.
