@@ -1,4 +1,4 @@
-//! Pull workers against the real binary: many at once, the README's own, and what becomes of those that go.
+//! Pull workers against the real binary: many at once, the example in Python, and what becomes of those that go.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -81,24 +81,24 @@ fn fifty_claimers_at_once_take_each_of_five_thousand_sessions_once() {
     );
 }
 
-/// The blocks of one language under the README's heading about workers.
-fn readme(language: &str) -> String {
+/// The commands under the README's heading about workers.
+fn readme() -> String {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let section = text.split("\n## Pull workers\n").nth(1).unwrap().split("\n## ").next().unwrap();
-    let block = section.split(&format!("```{language}\n")).nth(1).unwrap();
+    let block = section.split("```sh\n").nth(1).unwrap();
     block.split("```").next().unwrap().to_owned()
 }
 
-/// The README's worker in Python; killed with all it started when dropped.
+/// The example of a worker in Python; killed with all it started when dropped.
 struct Worker(Child);
 
 impl Worker {
     fn start(dir: &Path, server: &Server, command: &[&str]) -> Worker {
         use std::os::unix::process::CommandExt as _;
-        let script = dir.join("worker.py");
-        std::fs::write(&script, readme("python")).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/examples/worker.py");
         let child = Command::new("python3")
             .args([script.to_str().unwrap(), "reviews"])
+            .current_dir(dir)
             .args(command)
             .env("DWELL_SERVER", &server.url)
             .stdin(Stdio::null())
@@ -134,7 +134,7 @@ fn claim(server: &Server, wait: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_worker_in_the_readme_carries_work_out_and_says_how_it_ended() {
+fn the_example_worker_carries_work_out_and_says_how_it_ended() {
     let dir = directory("");
     let server = Server::start(dir.path(), &[]);
     let _worker = Worker::start(dir.path(), &server, &["cat"]);
@@ -146,7 +146,7 @@ fn the_worker_in_the_readme_carries_work_out_and_says_how_it_ended() {
 }
 
 #[test]
-fn work_that_fails_in_the_readmes_worker_is_a_failure_with_its_code() {
+fn work_that_fails_in_the_example_worker_is_a_failure_with_its_code() {
     let dir = directory("");
     let server = Server::start(dir.path(), &[]);
     let _worker = Worker::start(dir.path(), &server, &["sh", "-c", "echo no such branch; exit 3"]);
@@ -241,7 +241,7 @@ fn the_requests_in_the_readme_are_a_workers_life() {
     let server = Server::start(dir.path(), &[]);
     let mut id = String::new();
     let mut states = Vec::new();
-    for line in readme("sh").lines() {
+    for line in readme().lines() {
         let (path, body) = line.strip_prefix("curl -s localhost:7070").unwrap().split_once(" -d ").unwrap();
         let body = serde_json::from_str(body.trim_matches('\'')).unwrap();
         let answer = server.post(&path.replace("$ID", &id), &body);
