@@ -121,7 +121,7 @@ fn welcome(running: &Running, config: &Config, clock: &Clock) -> String {
     if clock.is_test() {
         write!(text, ", its clock stands at {}", super::time::format(clock.now())).unwrap_or_default();
     }
-    text.push_str("\ntry: dwell run -- echo hi    dwell ls    dwell demo    dwell --help");
+    text.push_str("\ntry: that address in a browser    dwell run -- echo hi    dwell ls    dwell --help");
     text
 }
 
