@@ -591,3 +591,16 @@ fn who_asks_where_no_server_was_is_told_of_which_store_and_what_to_do() {
         "{unread:?}"
     );
 }
+
+#[test]
+fn a_resume_that_starts_nothing_says_what_holds_the_record() {
+    let dwell = served();
+    let id = dwell.session(&[]);
+    dwell.report(&id, "1", &["rate_limited", "--reset-at", "+90m"]);
+    let resumed = dwell.run(&["resume", &id]);
+    assert_eq!((resumed.code, resumed.out), (0, format!("{id} queued\n")));
+    let held = "queued: runtime shell is limited by its provider until 2026-11-21T01:30:00.000Z";
+    assert!(resumed.err.starts_with(held), "{}", resumed.err);
+    assert_eq!(dwell.run(&["runtime", "resume", "shell"]).code, 0);
+    assert!(dwell.run(&["ls"]).out.contains("active"));
+}

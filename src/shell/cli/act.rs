@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json, json};
 use super::args::{Charge, Drain, Many, One, Redrive, Replay, Report, Runtime, Trigger, Undrain};
 use super::client::{Client, escaped};
 use super::exit::{Failure, NOT_FOUND, USAGE};
-use super::look::{brief, items, text};
+use super::look::{brief, held, items, text};
 use super::near;
 use super::{out, paced};
 
@@ -103,7 +103,15 @@ fn each(client: &Client, command: &str, ids: &[String], json: bool) -> Result<()
     for id in ids {
         match client.post(&format!("/v1/records/{}/{command}", escaped(id)), &json!({})) {
             Ok(record) if json => records.push(record),
-            Ok(record) => out::line(&format!("{} {}", text(&record, "id"), text(&record, "state")))?,
+            Ok(record) => {
+                let (id, state) = (text(&record, "id"), text(&record, "state"));
+                out::line(&format!("{id} {state}"))?;
+                if state == "queued"
+                    && let Some(held) = held(client, id)
+                {
+                    out::note(&held);
+                }
+            }
             Err(failure) => {
                 if let Some(earlier) = refused.replace(failure) {
                     out::note(&format!("dwell: {earlier}"));

@@ -105,7 +105,9 @@ Without a running server it starts one in the foreground and stops it when the s
     #[command(after_help = "Example:\n  dwell cancel ses_01K run_01M")]
     Cancel(Many),
     /// End a wait early
-    #[command(after_help = "Example:\n  dwell resume ses_01K")]
+    #[command(after_help = "Examples:
+  dwell resume ses_01K               its own wait; a limit holds its whole runtime, and it with it
+  dwell runtime resume claude        the limit of a runtime, and the waits of all its records")]
     Resume(Many),
     /// Give dead-lettered records another life
     #[command(after_help = "Examples:

@@ -84,6 +84,13 @@ pub fn why(client: &Client, args: &Why) -> Result<(), Failure> {
     out::table(&[], &rows.map(|(name, value)| vec![name.to_owned(), value]).collect::<Vec<_>>())
 }
 
+/// What holds it that is queued; nothing if it goes at its turn, or went while this was asked.
+pub fn held(client: &Client, id: &str) -> Option<String> {
+    let why = client.get(&format!("/v1/records/{}/why", escaped(id))).ok()?;
+    let held = text(&why, "state") == "queued" && text(&why, "rule") != "turn";
+    held.then(|| format!("queued: {}", text(&why, "detail")))
+}
+
 /// `dwell logs`.
 pub fn logs(client: &Client, args: &Logs) -> Result<(), Failure> {
     let attempt = args.attempt.map(|attempt| format!("&attempt={attempt}")).unwrap_or_default();

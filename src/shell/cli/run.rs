@@ -8,7 +8,7 @@ use super::act;
 use super::args::{Place, Run};
 use super::client::{Client, escaped};
 use super::exit::{FAILED, Failure, TRY_LATER, USAGE};
-use super::look::text;
+use super::look::{held, text};
 use super::out;
 use crate::shell::serve;
 use crate::shell::time;
@@ -104,7 +104,11 @@ fn until_over(client: &Client, mut record: Json) -> Result<u8, Failure> {
     let id = text(&record, "id").to_owned();
     let mut said = String::new();
     loop {
-        let news = if text(&record, "state") == "queued" { held(client, &id) } else { news(&record) };
+        let news = if text(&record, "state") == "queued" {
+            held(client, &id).unwrap_or_default()
+        } else {
+            news(&record)
+        };
         if news != said {
             if !news.is_empty() {
                 out::note(&news);
@@ -130,15 +134,6 @@ fn until_over(client: &Client, mut record: Json) -> Result<u8, Failure> {
             ..failure
         })?;
     }
-}
-
-/// What holds it that is queued; nothing if it goes at its turn, or went while this was asked.
-fn held(client: &Client, id: &str) -> String {
-    let why = client.get(&format!("/v1/records/{}/why", escaped(id))).unwrap_or_default();
-    if text(&why, "state") == "queued" && text(&why, "rule") != "turn" {
-        return format!("queued: {}", text(&why, "detail"));
-    }
-    String::new()
 }
 
 /// What a waiting person wants to know; nothing while it runs.
