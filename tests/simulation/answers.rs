@@ -155,7 +155,7 @@ impl Model {
                 }
                 if matching > 0 {
                     let interval = pace.period / pace.count;
-                    let paced = Paced { cause: *cause, asked_at: now, interval, redriven: 0 };
+                    let paced = Paced { cause: *cause, asked_at: now, interval };
                     self.paced.insert(*id, paced);
                 }
                 Ok(())

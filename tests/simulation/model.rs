@@ -52,7 +52,6 @@ pub struct Paced {
     pub cause: Option<Cause>,
     pub asked_at: Time,
     pub interval: Duration,
-    pub redriven: u64,
 }
 
 /// What is configured and does not change in a life.
@@ -92,6 +91,8 @@ pub struct Model {
     pub calm: BTreeMap<(Name, Name), Calm>,
     pub schedules: BTreeMap<Name, Time>,
     pub paced: BTreeMap<RedriveId, Paced>,
+    /// How many each may have redriven by now. Which one a step is of is not told, so every possibility is kept.
+    pub redriven: BTreeSet<BTreeMap<RedriveId, u64>>,
     pub claims: BTreeMap<String, Waiting>,
     /// Outstanding when dwell stopped, until the first tick after it.
     pub interrupted: BTreeSet<RecordId>,
@@ -129,6 +130,7 @@ impl Model {
             answered: BTreeMap::new(),
             calm: BTreeMap::new(),
             paced: BTreeMap::new(),
+            redriven: BTreeSet::from([BTreeMap::new()]),
             claims: BTreeMap::new(),
             interrupted: BTreeSet::new(),
             admitted: 0,

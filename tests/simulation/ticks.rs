@@ -1,7 +1,7 @@
 //! One tick, as the model follows it: what time does before anything else, each request with what it leads to, what time
 //! and turns do after them, and what must hold when all of it is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dwell::engine::{ANSWERED_FOR, Answer, NOTIFY};
 use dwell::model::*;
@@ -279,15 +279,25 @@ impl Model {
 
     fn paced_redrive(&mut self, step: &Transition) -> Held {
         let (now, rec) = (self.now, &self.records[&step.id]);
-        let on_time = self.paced.values_mut().find(|paced| {
-            let due = paced.asked_at.until(now).as_millis() / paced.interval.as_millis();
-            let wanted = paced.cause.is_none() || paced.cause == rec.cause;
-            wanted && rec.since <= paced.asked_at && u128::from(paced.redriven) < due
+        let wanted = self.paced.iter().filter(|(_, paced)| {
+            (paced.cause.is_none() || paced.cause == rec.cause) && rec.since <= paced.asked_at
         });
-        let Some(paced) = on_time else {
-            return Err(Violation { rule: "redrives keep their pace", words: format!("{step:?}") });
-        };
-        paced.redriven += 1;
+        let wanted: Vec<(&RedriveId, u128)> = wanted
+            .map(|(id, paced)| (id, paced.asked_at.until(now).as_millis() / paced.interval.as_millis()))
+            .collect();
+        let mut redriven = BTreeSet::new();
+        for counts in &self.redriven {
+            for (id, due) in &wanted {
+                let mut counts = counts.clone();
+                let count = counts.entry(**id).or_insert(0);
+                *count += 1;
+                if u128::from(*count) <= *due {
+                    redriven.insert(counts);
+                }
+            }
+        }
+        must!(!redriven.is_empty(), "redrives keep their pace", "{step:?}");
+        self.redriven = redriven;
         Ok(())
     }
 
