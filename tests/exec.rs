@@ -8,7 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -61,6 +61,7 @@ impl Rig {
             hold: DWELL.into(),
             // Of its own: what an earlier attempt left is looked for on the whole machine.
             mark: dir.path().display().to_string(),
+            withheld: BTreeSet::new(),
             server: Some("http://127.0.0.1:1".to_owned()),
             token: Arc::new(|_, attempt| format!("token-{attempt}")),
             traceparent: None,

@@ -8,7 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -106,6 +106,7 @@ impl Rig {
             logs: dir.path().join("logs"),
             hold: "no-child-is-started".into(),
             mark: "a-test".to_owned(),
+            withheld: BTreeSet::new(),
             server: None,
             token: Arc::new(|_, _| String::new()),
             traceparent: None,

@@ -126,12 +126,15 @@ impl Launch {
             command.current_dir(cwd);
         }
         // dwell's own settings are not the attempt's: a `dwell` called inside it would take them for its own. Nor is it
-        // for the attempt to speak to dwell's service manager.
+        // for the attempt to speak to dwell's service manager, or to sign webhooks.
         for (name, _) in std::env::vars_os() {
             let dwells = ["DWELL_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "CREDENTIALS_DIRECTORY"];
             if dwells.iter().any(|dwells| name.as_encoded_bytes().starts_with(dwells.as_bytes())) {
                 command.env_remove(name);
             }
+        }
+        for name in &setup.withheld {
+            command.env_remove(name);
         }
         if let Some(runtime) = setup.runtimes.get(&start.runtime) {
             command.envs(&runtime.env);
@@ -227,6 +230,7 @@ fn environment(start: &Start, setup: &Setup) -> BTreeMap<&'static str, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -239,6 +243,7 @@ mod tests {
             logs: PathBuf::new(),
             hold: "/bin/dwell".into(),
             mark: "m".to_owned(),
+            withheld: BTreeSet::new(),
             server: None,
             token: Arc::new(|id, attempt| format!("{id}.{attempt}")),
             traceparent: None,

@@ -21,7 +21,7 @@ mod program;
 mod reap;
 mod supervisor;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,6 +58,8 @@ pub struct Setup {
     pub hold: PathBuf,
     /// The value of [`MARK_VAR`]; names this store.
     pub mark: String,
+    /// Variables of dwell's own environment that no attempt inherits, because secrets stand in them.
+    pub withheld: BTreeSet<String>,
     /// `DWELL_SERVER`: where an attempt may call back, if anywhere.
     pub server: Option<String>,
     /// `DWELL_TOKEN`: good for this attempt only.

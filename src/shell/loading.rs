@@ -69,8 +69,11 @@ impl<'c> Loading<'c> {
         let (runtimes, answer_within, kill_after) =
             (runtimes(config), config.answer_within, config.kill_after);
         let (limit_prompt, continue_prompt) = (config.resume_prompt.clone(), config.continue_prompt.clone());
+        let withheld = config.secret_variables();
         move |setup| {
             setup.runtimes = runtimes;
+            // What a configuration named once is still in dwell's environment, and still a secret.
+            setup.withheld.extend(withheld);
             setup.answer_within = answer_within;
             setup.kill_after = kill_after;
             setup.limit_prompt = limit_prompt;

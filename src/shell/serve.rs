@@ -462,6 +462,7 @@ fn executor(
         logs: logs(data),
         hold: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("dwell")),
         mark,
+        withheld: config.secret_variables(),
         server: Some(format!("http://{address}")),
         token: Arc::new(move |id, attempt| tokens.token(id, attempt)),
         traceparent: config.otlp.is_some().then_some(traces::traceparent),

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod children;
 mod limits;
 mod redaction;
 mod routes;

@@ -203,6 +203,18 @@ impl Config {
         !listen.ip().is_loopback() || self.token_file.is_some()
     }
 
+    /// The environment variables that a secret is read from.
+    pub fn secret_variables(&self) -> BTreeSet<String> {
+        let sources = self.sources.values().flat_map(|source| source.secrets.iter().cloned());
+        let headers = self.notify.values().flat_map(|notify| notify.headers.values());
+        let references = sources.chain(headers.filter_map(|value| value.parse().ok()));
+        let variable = |secret| match secret {
+            SecretRef::Env(name) => Some(name),
+            SecretRef::File(_) | SecretRef::Plain(_) => None,
+        };
+        references.filter_map(variable).collect()
+    }
+
     /// Every key with its effective value and where it came from, as TOML lines with comments.
     pub fn describe(&self) -> String {
         let lines: Vec<(String, &Origin)> = (self.settings.iter())
