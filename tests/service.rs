@@ -20,7 +20,7 @@ use std::process::Command;
 use std::sync::mpsc;
 
 use manager::{Manager, hang_up};
-use server::{DWELL, Server, directory, hmac_hex, send};
+use server::{DWELL, Server, directory, dwell, hmac_hex, send};
 
 const QUIET: &str = "[log]\nlevel = \"error\"\n";
 
@@ -90,6 +90,27 @@ fn a_passed_socket_is_one_and_no_wider_than_configured() {
     let wide = TcpListener::bind("0.0.0.0:0").unwrap();
     let said = refused(activated(dir.path(), 1, &wide));
     assert!(said.contains("expected loopback, or server.listen, 127.0.0.1:7070"), "{said}");
+}
+
+#[test]
+fn a_passed_socket_that_others_reach_is_served_only_with_tokens() {
+    let socket = TcpListener::bind("0.0.0.0:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let dir = directory(&format!("{QUIET}[server]\nlisten = \"{address}\"\n"));
+    let output = activated(dir.path(), 1, &socket).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    let why = format!("dwell: others than this machine reach {address}, so it is served only with tokens: ");
+    assert!(said.starts_with(&why) && said.contains("dwell token add --scope admin"), "{said}");
+    assert!(!dir.path().join("dwell-data").exists(), "a store was made");
+
+    let added = dwell(dir.path(), &["token", "add", "--scope", "read"]);
+    let bearer = format!("Bearer {}", String::from_utf8(added.stdout).unwrap().trim());
+    let _server = Server::spawn(&mut activated(dir.path(), 1, &socket));
+    let status = |headers: &[(&str, &str)]| {
+        send("GET", &format!("http://127.0.0.1:{}/v1/status", address.port()), headers, b"").unwrap().status
+    };
+    assert_eq!((status(&[]), status(&[("authorization", &bearer)])), (401, 200));
 }
 
 #[test]
