@@ -114,6 +114,44 @@ fn one_bad_flow_among_ten_changes_nothing_and_is_told() {
 }
 
 #[test]
+fn the_log_says_as_much_as_its_level_from_the_reload_on() {
+    let (dir, server, manager) = served(QUIET, &[]);
+    let log = || {
+        // Answered by the engine, so what it said of what came before is written.
+        assert_eq!(server.get("/v1/status").status, 200);
+        fs::read_to_string(dir.path().join("log")).unwrap()
+    };
+    let level = |level: &str| {
+        fs::write(
+            dir.path().join("dwell.toml"),
+            format!("[log]\nlevel = \"{level}\"\n[retry]\njitter = 0\n"),
+        )
+        .unwrap();
+        let status = manager.reload(&server.child);
+        assert_eq!(status, "reloaded: 0 flows, log.level changed");
+    };
+    let said = |words: &str| log().lines().filter(|line| line.contains(words)).count();
+    all_done(&server, &[submit(&server, "shell")]);
+    assert_eq!(said("DEBUG"), 0, "{}", log());
+
+    level("error");
+    assert_eq!(said("log.level changed"), 0, "{}", log());
+    level("info,dwell::record=debug");
+    assert_eq!(said("log.level changed"), 1, "{}", log());
+    let id = submit(&server, "shell");
+    all_done(&server, std::slice::from_ref(&id));
+    assert!(log().lines().any(|line| line.contains("DEBUG") && line.contains(&id)), "{}", log());
+
+    fs::write(dir.path().join("dwell.toml"), "[log]\nlevel = \"loud\"\n").unwrap();
+    let status = manager.reload(&server.child);
+    assert!(status.contains("dwell.toml:2: log.level: \"loud\" is no level"), "{status}");
+    level("warn,dwell::record=off");
+    let lines = log().lines().count();
+    all_done(&server, &[submit(&server, "shell")]);
+    assert_eq!(log().lines().count(), lines, "{}", log());
+}
+
+#[test]
 fn what_takes_a_restart_is_refused_by_name() {
     let (dir, server, manager) = served(QUIET, &[]);
     let config =

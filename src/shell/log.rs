@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer as _, Registry, reload};
@@ -31,6 +31,17 @@ pub fn dropped() -> u64 {
 
 /// What is logged, for as long as something logs.
 static LEVELS: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// What is wrong with a `log.level`, if something is.
+pub fn fault(level: &str) -> Option<String> {
+    // A word alone that is no level would be taken for a target, and everything else be silent.
+    let odd = level.split(',').find(|part| {
+        let level = part.rsplit_once('=').map_or(*part, |(_, level)| level);
+        level.parse::<LevelFilter>().is_err() || part.parse::<Targets>().is_err()
+    });
+    let expected = "expected off, error, warn, info, debug or trace, or target=level,...";
+    odd.map(|odd| format!("{odd:?} is no level: {expected}"))
+}
 
 /// Logs this from now on, if something logs.
 pub fn set_level(level: &str) {
@@ -97,6 +108,19 @@ impl<S: Subscriber> Filter<S> for Calm {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_level_is_one_of_six_words_alone_or_of_a_target() {
+        for level in ["off", "info", "TRACE", "warn,dwell::record=debug", "dwell=error"] {
+            assert_eq!(fault(level), None, "{level}");
+        }
+        for (level, odd) in
+            [("warning", "warning"), ("info,dwell", "dwell"), ("info,dwell=loud", "dwell=loud")]
+        {
+            let fault = fault(level).unwrap();
+            assert!(fault.starts_with(&format!("{odd:?} is no level: expected off, ")), "{fault}");
+        }
+    }
 
     #[test]
     fn one_place_is_cut_short_until_its_time_is_over_and_no_other_is() {

@@ -290,9 +290,9 @@ fn check(settings: &mut Settings) {
         notify_problems(&found, name, &mut problems);
     }
     if let Some(Setting { value: Value::Text(level), origin }) = found("log.level")
-        && let Err(error) = level.parse::<tracing_subscriber::filter::Targets>()
+        && let Some(fault) = crate::shell::log::fault(&level)
     {
-        problems.push((origin, format!("log.level: {level:?}: {error}")));
+        problems.push((origin, format!("log.level: {fault}")));
     }
     if let Some(Setting { value: Value::Text(otlp), origin }) = found("telemetry.otlp")
         && !(otlp.is_empty() || is_collector(&otlp))
