@@ -202,6 +202,20 @@ fn a_mistyped_name_is_answered_with_the_one_that_is_there() {
     assert!(printed.err.contains("nothing of reveiw; did you mean review"), "{printed:?}");
     let printed = dwell.run(&["drain", "--flow", "reviw", "--force"]);
     assert_eq!((printed.code, printed.out.trim()), (0, "flow:reviw drained"), "{printed:?}");
+
+    // An org may be drained before it has any work, so that one is done, and asked about.
+    dwell.session(&["--org", "acme"]);
+    let printed = dwell.run(&["drain", "--org", "acmee"]);
+    assert_eq!((printed.code, printed.out.as_str()), (0, "org:acmee drained\n"), "{printed:?}");
+    assert_eq!(printed.err, "org acmee has no work that waits or runs; did you mean acme\n");
+    for org in ["acme", "another"] {
+        assert_eq!(dwell.run(&["drain", "--org", org]).err, "");
+    }
+    let printed = dwell.run(&["undrain", "--org", "anothre"]);
+    assert_eq!((printed.code, printed.out.as_str()), (3, ""), "{printed:?}");
+    assert_eq!(printed.err, "dwell: org:anothre is not drained; did you mean org:another\n");
+    let printed = dwell.run(&["ls", "--org", "amce"]);
+    assert!(printed.err.contains("nothing of amce; did you mean acme"), "{printed:?}");
 }
 
 #[test]

@@ -162,7 +162,10 @@ pub fn redrive(client: &Client, args: &Redrive) -> Result<(), Failure> {
         ids.extend(answer.get("ids").and_then(Json::as_array).into_iter().flatten().cloned());
         let Some(cursor) = answer.get("cursor") else { break };
         body.insert("cursor".to_owned(), cursor.clone());
+        let done = if args.dry_run { "matched" } else { "redriven" };
+        out::progress(&format!("{} {done} so far", ids.len()));
     }
+    out::progress("");
     let redriven = if args.dry_run { 0 } else { ids.len() };
     if args.json {
         return out::json(&json!({ "matched": ids.len(), "redriven": redriven, "ids": ids }));
@@ -273,6 +276,12 @@ pub fn drain(client: &Client, args: &Drain) -> Result<(), Failure> {
     }
     let body = json!({ "scope": args.scope.text(), "timeout": args.timeout });
     let row = client.post("/v1/drains", &body)?;
+    // Not refused: an org may be drained before its first work comes.
+    if let Some(org) = &args.scope.org
+        && let Some(near) = near::nearest(client, near::Kind::Org, org)
+    {
+        out::note(&format!("org {org} has no work that waits or runs; did you mean {near}"));
+    }
     if args.json {
         return out::json(&row);
     }

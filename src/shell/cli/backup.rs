@@ -140,13 +140,14 @@ pub fn restore(place: &Place, args: &Restore) -> anyhow::Result<()> {
     })
     .with_context(named)?;
     plan.follow(base.about.seed, base.about.commit, Some(commit), &mut |frame| apply(&mut restoring, frame))?;
-    out::progress("");
+    out::progress("proving what was written");
     let restored = restoring.finish(commit)?;
     let mut store = Local::open(restored.whereabouts(), local::Options::default())?;
     store.verified()?;
     let census = engine::census(&store)?;
     drop(store);
     restored.put_in_place()?;
+    out::progress("");
     report(args, dir, commit, last, &census)
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::args::{Ls, What};
 use super::client::{Client, escaped};
-use super::exit::{Failure, USAGE};
+use super::exit::{Failure, UNREACHABLE, USAGE};
 use super::look::{brief, first_line, items, shown, text};
 use super::table::{self, Paper};
 use super::{near, out};
@@ -41,14 +41,25 @@ pub fn ls(client: &Client, args: &Ls) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The list anew each second, as much of it as the terminal holds.
+/// The list anew each second, as much of it as the terminal holds. Asked for by the clock and not at each event: its times
+/// count down anyway, and so a busy server is asked no more often than an idle one.
 fn watch(client: &Client, args: &Ls) -> Result<(), Failure> {
+    let mut seen = false;
     loop {
         let paper = Paper::stdout();
         let Some((_, height)) = paper.size else {
             return Err(Failure { exit: USAGE, message: "--watch is for a terminal".to_owned() });
         };
-        let listed = Listed::read(client, args)?;
+        let listed = match Listed::read(client, args) {
+            // It may be on its way back.
+            Err(gone) if seen && gone.exit == UNREACHABLE => {
+                out::redraw(&[gone.message])?;
+                pass(WATCH_EVERY);
+                continue;
+            }
+            listed => listed?,
+        };
+        seen = true;
         let mut lines = table(args, &listed.items, paper);
         // The last line stays free for the cursor.
         let room = height.saturating_sub(2).max(1);
@@ -58,9 +69,13 @@ fn watch(client: &Client, args: &Ls) -> Result<(), Failure> {
             lines.push("... and more".to_owned());
         }
         out::redraw(&lines)?;
-        // Nothing is sent: it waits.
-        crossbeam_channel::after(WATCH_EVERY).recv().ok();
+        pass(WATCH_EVERY);
     }
+}
+
+fn pass(span: Duration) {
+    // Nothing is sent: it waits.
+    crossbeam_channel::after(span).recv().ok();
 }
 
 /// What was asked for, and where each of its lists goes on.
@@ -158,7 +173,9 @@ fn read(client: &Client, path: &str) -> Result<(Vec<Json>, Option<String>), Fail
 
 /// An empty list may be one of a name that was mistyped.
 fn of_nothing(client: &Client, args: &Ls) {
-    for (kind, name) in [(near::Kind::Flow, &args.flow), (near::Kind::Runtime, &args.runtime)] {
+    let named =
+        [(near::Kind::Flow, &args.flow), (near::Kind::Runtime, &args.runtime), (near::Kind::Org, &args.org)];
+    for (kind, name) in named {
         if let Some(name) = name
             && let Some(near) = near::nearest(client, kind, name)
         {

@@ -39,6 +39,8 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let error = with_nearest(&cli, error);
+            // In the place of how far it had come.
+            out::progress("");
             out::note(&format!("dwell: {error:#}"));
             exit::code(&error)
         }

@@ -22,6 +22,10 @@ pub enum Kind {
     Record,
     /// A trigger, by its id.
     Trigger,
+    /// A tenant that has work, or had some lately.
+    Org,
+    /// What is drained.
+    Drain,
 }
 
 /// A failure that may come of a mistyped name, with the name that may have been meant.
@@ -39,16 +43,21 @@ pub fn suggest(failure: Failure, client: &Client, command: &Command) -> Failure 
 
 /// What there is of a kind that is most like `name`; `None` if the name is there, or nothing is much like it.
 pub fn nearest(client: &Client, kind: Kind, name: &str) -> Option<String> {
+    let records = |list: &str| items(client, &format!("/v1/{list}?limit={RECORDS_MAX}")).ok();
     let all: Vec<Json> = match kind {
         Kind::Flow => items(client, "/v1/flows").ok()?,
         Kind::Runtime => items(client, "/v1/runtimes").ok()?,
-        Kind::Trigger => items(client, &format!("/v1/triggers?limit={RECORDS_MAX}")).ok()?,
-        Kind::Record => {
-            let page = |list: &str| items(client, &format!("/v1/{list}?limit={RECORDS_MAX}")).ok();
-            page("sessions")?.into_iter().chain(page("runs")?).collect()
-        }
+        Kind::Trigger => records("triggers")?,
+        Kind::Record => [records("sessions")?, records("runs")?].concat(),
+        Kind::Org => [records("queues")?, records("sessions")?, records("runs")?].concat(),
+        Kind::Drain => items(client, "/v1/drains").ok()?,
     };
-    let member = if matches!(kind, Kind::Flow | Kind::Runtime) { "name" } else { "id" };
+    let member = match kind {
+        Kind::Flow | Kind::Runtime => "name",
+        Kind::Record | Kind::Trigger => "id",
+        Kind::Org => "org",
+        Kind::Drain => "scope",
+    };
     most_like(name, all.iter().map(|item| text(item, member)))
 }
 
@@ -92,6 +101,8 @@ fn names(command: &Command) -> Vec<(Kind, String)> {
         runtime(name)
     } else if let Command::Drain(args) = command {
         args.scope.runtime.iter().flat_map(runtime).collect()
+    } else if let Command::Undrain(args) = command {
+        vec![(Kind::Drain, args.scope.text())]
     } else {
         Vec::new()
     }
