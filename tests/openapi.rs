@@ -457,7 +457,7 @@ fn the_rest(dwell: &Checked) {
     assert_eq!(dwell.post("/v1/runtimes/{name}/resume", &["shell"], &model).1["models"], Value::Null);
     drains(dwell);
     assert_eq!(dwell.get("/openapi.yaml", &[], ""), OPENAPI);
-    assert!(dwell.get("/metrics", &[], "").as_str().unwrap().ends_with("# EOF\n"));
+    assert!(dwell.get("/metrics", &[], "").as_str().unwrap().contains("# TYPE dwell_ready gauge\n"));
     dwell.get("/v1/backup", &[], "");
     assert!(dwell.get("/", &[], "").as_str().unwrap().contains("<title>dwell</title>"));
 }

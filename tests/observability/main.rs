@@ -22,9 +22,18 @@ mod traces;
 use exposition::{Family, parse};
 use server::Server;
 
-/// What `GET /metrics` says: its content type and text.
+/// What `GET /metrics` says to Prometheus: its content type and text.
 fn scraped(server: &Server) -> (String, String) {
-    let mut answer = server::client().get(format!("{}/metrics", server.url)).call().unwrap();
+    scraped_as(
+        server,
+        "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.4,*/*;q=0.1",
+    )
+}
+
+/// The same, to who accepts this.
+fn scraped_as(server: &Server, accept: &str) -> (String, String) {
+    let asked = server::client().get(format!("{}/metrics", server.url)).header("accept", accept);
+    let mut answer = asked.call().unwrap();
     assert_eq!(answer.status().as_u16(), 200);
     let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
     (kind, answer.body_mut().read_to_string().unwrap())

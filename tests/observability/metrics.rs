@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::exposition::{Family, Labels, value};
 use super::server::{Server, directory, flows};
-use super::{scrape, scraped};
+use super::{scrape, scraped, scraped_as};
 
 pub const CONFIG: &str = "[log]\nlevel = \"error\"\n[retry]\nattempts = 1\n[sources.gh]\nkind = \"github\"\n\
     secrets = [\"plain:secret\"]\n";
@@ -66,6 +66,35 @@ fn the_text_keeps_the_rules_of_its_content_type() {
     let (kind, text) = scraped(&busy(dir.path()));
     assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
     assert!(super::parse(&text).unwrap().len() > 20);
+}
+
+#[test]
+fn who_does_not_ask_for_openmetrics_is_told_the_same_in_the_older_text() {
+    let dir = directory(CONFIG);
+    let server = busy(dir.path());
+    let (kind, text) = scraped_as(&server, "*/*");
+    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
+    let told: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.split_once(' ')).map(|(name, _)| name).collect();
+    let newer = scraped(&server).1;
+    for line in newer.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split_once(' ').unwrap().0;
+        // That count began with the first answer.
+        assert!(told.contains(name) || name.starts_with("dwell_http_requests"), "{name} is missing");
+    }
+    // Each sample follows what is said of it, under its own name.
+    let mut said = "";
+    for line in text.lines() {
+        if let Some(about) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = about.split_once(' ').unwrap();
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+            said = name;
+        } else if !line.starts_with("# HELP ") {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+            assert!(name == said || of_histogram == Some(said), "{line} after the type of {said}");
+        }
+    }
 }
 
 #[test]

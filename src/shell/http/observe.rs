@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request as HttpRequest, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value as Json, json};
@@ -18,7 +18,7 @@ use super::system::ask_status;
 use super::{ROUTES, Shared};
 use crate::engine::{Answer, Request, RuntimeView, Status};
 use crate::model::Missing;
-use crate::shell::metrics::{CONTENT_TYPE, Looked, Metrics};
+use crate::shell::metrics::{Looked, Metrics, OPENMETRICS, PLAIN, plain};
 use crate::shell::problem::Problem;
 use crate::shell::ready::{self, Code, Reason};
 use crate::shell::time;
@@ -93,14 +93,26 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
     answer(status, json!({ "ready": ready, "reasons": told }))
 }
 
-/// `GET /metrics`.
-pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+/// `GET /metrics`: OpenMetrics for who asks for it, as Prometheus does.
+pub(super) async fn metrics(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let look = look(&shared).await;
     let looked =
         Looked { status: look.status.as_ref(), runtimes: &look.runtimes, figures: look.figures.as_ref() };
     let text = shared.observed.metrics.encode(&looked, &look.reasons);
+    let accepts = |name: &str| {
+        let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|kind| kind.trim().starts_with(name))
+    };
+    let (kind, text) = if accepts("application/openmetrics-text") {
+        (OPENMETRICS, text)
+    } else {
+        (PLAIN, text.and_then(|text| plain(&text)))
+    };
     let text = text.map_err(|error| Problem::internal("the metrics cannot be written", error))?;
-    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
 /// Counts every answer, refusals by the guard among them.

@@ -6,6 +6,7 @@
 
 mod labels;
 mod looked;
+mod plain;
 mod timed;
 
 use std::collections::BTreeMap;
@@ -23,14 +24,18 @@ use prometheus_client::registry::{Registry, Unit};
 
 use self::labels::{Cause, Code, Moved, Request, Spans, Version, Waited};
 pub use self::looked::{Looked, RUNTIMES_MAX};
+pub use self::plain::plain;
 pub use self::timed::Timed;
 use super::log;
 use super::ready::{self, Reason};
 use crate::engine::{Step, Wait};
 use crate::model::{self, Transition};
 
+/// What [`plain`] makes of it.
+pub const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// What is encoded: <https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md>.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// From a fast disk's sync to one that holds everything up.
 const WORK_SECONDS: [f64; 12] = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
@@ -189,7 +194,7 @@ impl Metrics {
         }
     }
 
-    /// All of it as text, with what the look found. Of an engine that does not answer there is nothing to tell but that.
+    /// All of it as OpenMetrics text, with what the look found. Of an engine that does not answer there is nothing to tell but that.
     pub fn encode(&self, looked: &Looked<'_>, reasons: &[Reason]) -> Result<String, fmt::Error> {
         self.lines_dropped.inner().store(log::dropped(), Ordering::Relaxed);
         self.ready.set(i64::from(ready::is_ready(reasons)));
