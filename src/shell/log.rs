@@ -1,7 +1,7 @@
 //! Log lines, on stderr: text for people, or JSON, an object a line. Absent on purpose: what is said of records (`lines`).
 
 use std::collections::HashMap;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -65,8 +65,28 @@ pub fn start(log: &Log) -> Result<(), TryInitError> {
         registry.with(lines.with_filter(Calm::default())).try_init()
     } else {
         let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let lines = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr);
+        let lines = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(|| Line(io::stderr()));
         registry.with(lines.with_filter(Calm::default())).try_init()
+    }
+}
+
+/// Writes each event as one line: what a stranger wrote must not look like an event of its own.
+struct Line<W>(W);
+
+impl<W: Write> Write for Line<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let (text, end) = event.strip_suffix(b"\n").map_or((event, &b""[..]), |text| (text, &b"\n"[..]));
+        if text.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+            let text = String::from_utf8_lossy(text).replace('\n', "\\n").replace('\r', "\\r");
+            self.0.write_all(&[text.as_bytes(), end].concat())?;
+        } else {
+            self.0.write_all(event)?;
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -119,6 +139,17 @@ mod tests {
         {
             let fault = fault(level).unwrap();
             assert!(fault.starts_with(&format!("{odd:?} is no level: expected off, ")), "{fault}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_it_says() {
+        for (event, written) in
+            [("all is well\n", "all is well\n"), ("it said: a\r\nERROR b\n", "it said: a\\r\\nERROR b\n")]
+        {
+            let mut line = Line(Vec::new());
+            line.write_all(event.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(line.0).unwrap(), written);
         }
     }
 

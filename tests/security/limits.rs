@@ -165,6 +165,21 @@ fn what_no_page_may_show_says_so_and_a_page_of_another_origin_gets_nothing() {
 }
 
 #[test]
+fn what_an_attempt_says_is_no_line_of_the_log_by_itself() {
+    let dir = directory("");
+    let server = Server::logged(dir.path(), &[]);
+    let forged = "2026-11-21T00:00:00.000000Z ERROR forged";
+    let script = format!("printf '%s' '{{\"dwell\":\"invalid\",\"message\":\"a\\r\\n{forged}\\u001b[2J\"}}'");
+    let id =
+        server.session(&serde_json::json!({"runtime": "shell", "action": {"command": ["sh", "-c", script]}}));
+    server.until(&id, "dead_lettered");
+    assert!(server.terminate().success());
+    let log = fs::read_to_string(dir.path().join("log")).unwrap();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("ERROR forged")).collect();
+    assert!(told.len() == 1 && told[0].contains(&id) && !told[0].contains('\u{1b}'), "{log}");
+}
+
+#[test]
 fn a_path_or_a_header_cannot_carry_more_than_it_names() {
     let dir = directory("");
     let [_, operate, _] = tokens(dir.path());
