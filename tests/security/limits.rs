@@ -199,6 +199,12 @@ fn a_path_or_a_header_cannot_carry_more_than_it_names() {
         let answer = ask(&server, "GET", path, Some(&operate), b"");
         assert!([400, 404].contains(&answer.status), "{path}: {answer:?}");
     }
+    let twice = format!(
+        "GET /v1/status HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {operate}\r\nAuthorization: Bearer x\r\n\
+         Connection: close\r\n\r\n"
+    );
+    assert_eq!(answered(&server, twice.as_bytes()), Some(401));
+    assert_eq!(answered(&server, twice.replace("Authorization: Bearer x\r\n", "").as_bytes()), Some(200));
     // A name with a line break in it would be two lines of the log.
     let named = br#"{"runtime":"worker","action":{"worker":"q"},"key":"a\r\n2026-11-21 ERROR forged"}"#;
     assert_eq!(ask(&server, "POST", "/v1/sessions", Some(&operate), named).status, 400);
