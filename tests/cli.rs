@@ -20,7 +20,7 @@ use dwell::shell::http::{Backups, Current, Feed, FlowRow, Loaded, Observed, Prom
 use dwell::shell::ids::Ids;
 use dwell::shell::time;
 use dwell::store::{Backend as _, Durable, Memory, Stored as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 struct Hand(Clock);
 
@@ -297,6 +297,28 @@ fn a_table_fits_its_terminal_and_counts_times_from_now_there() {
 }
 
 #[test]
+fn a_long_redrive_says_on_a_terminal_how_far_it_is() {
+    const DEAD: usize = 1_001;
+    let dwell = served();
+    assert_eq!(dwell.run(&["runtime", "pause", "shell"]).code, 0);
+    let post = |path: &str, body: &Value| {
+        let url = format!("{}{path}", dwell.url.as_ref().unwrap());
+        ureq::post(&url).content_type("application/json").send(body.to_string()).unwrap();
+    };
+    let session = json!({"runtime": "shell", "action": {"command": ["true"]}, "expires": "1s"});
+    for count in [DEAD - 1_000, 1_000] {
+        post("/v1/sessions/batch", &json!({ "sessions": vec![&session; count] }));
+    }
+    post("/v1/clock/advance", &json!({"by": "2s"}));
+    let args = ["redrive", "--all", "--dry-run"];
+    let shown = on_a_terminal(&dwell, 80, &args, &[]);
+    assert!(shown.contains("\r\u{1b}[K1000 matched so far\r\u{1b}[K"), "{shown:?}");
+    let piped = dwell.run(&args);
+    assert_eq!((piped.out.lines().count(), piped.err.as_str()), (DEAD, "1001 matched, 0 redriven\n"));
+    assert!(on_a_terminal(&dwell, 80, &args[..2], &[]).contains("1000 redriven so far"));
+}
+
+#[test]
 fn a_watched_list_is_shown_anew_until_ctrl_c() {
     let dwell = served();
     let id = dwell.session(&[]);
@@ -363,6 +385,8 @@ fn an_attempt_reports_its_limit_and_its_history_shows_it() {
     assert_eq!(dwell.report(&id, "1", &["heartbeat"]).code, 4, "attempt 1 is over");
     dwell.run(&["resume", &id]);
     assert_eq!(dwell.report(&id, "2", &["succeeded", "--message", "done"]).out, "completed\n");
+    let shown: Value = serde_json::from_str(&dwell.run(&["show", &id, "--json"]).out).unwrap();
+    assert_eq!(shown["result"], "done");
 }
 
 #[test]
@@ -496,6 +520,9 @@ fn a_broken_flow_is_told_by_file_and_line() {
         "{checked:?}"
     );
     assert_eq!(place.run(&["flow", "check", "absent.yaml"]).code, 2);
+    let checked = place.run(&["flow", "check", "bad.yaml", "--json"]);
+    let told: Value = serde_json::from_str(&checked.out).unwrap();
+    assert_eq!((checked.code, &told["items"][0]["line"]), (78, &Value::from(1)), "{checked:?}");
 }
 
 #[test]
