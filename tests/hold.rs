@@ -212,6 +212,7 @@ fn an_env_tells_what_waits_is_parked_and_runs_in_it() {
         ready: 2,
         burst: 0,
         parked: 1,
+        weight: 1,
         outstanding: 2,
         oldest_at: Some(since),
         enrolled: false,

@@ -54,6 +54,8 @@ pub struct EnvView {
     pub outstanding: u64,
     /// When the first in order was admitted.
     pub oldest_at: Option<Time>,
+    /// Turns that its org has in a round.
+    pub weight: u32,
     /// Whether its bursts are diverted.
     pub enrolled: bool,
     /// Until when what it triggers counts as too fast.
@@ -132,6 +134,7 @@ fn view(core: &Core, (org, name): &Place, env: &Env) -> EnvView {
         parked: env.parked,
         outstanding: env.outstanding,
         oldest_at: env.queued.first_key_value().map(|(_, at)| *at),
+        weight: core.settings.org(org).weight,
         enrolled: core.settings.org(org).burst,
         tripped_until: core.gate.tripped_until(org, name, core.now),
     }

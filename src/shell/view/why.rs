@@ -46,6 +46,7 @@ pub fn env(env: &EnvView) -> Json {
         .with("queued", json!({ "ready": env.ready, "burst": env.burst }))
         .with("parked", env.parked)
         .with("outstanding", env.outstanding)
+        .with("weight", env.weight)
         .maybe("oldest_at", env.oldest_at.map(moment))
         .with("gate", gate)
         .done()
