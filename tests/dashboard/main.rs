@@ -14,4 +14,6 @@ mod page;
 #[path = "../common/server.rs"]
 #[allow(dead_code, reason = "each test file uses its part")]
 mod server;
+mod tabs;
+mod tokens;
 mod views;

@@ -21,24 +21,38 @@ pub const WIDE: Look = Look { width: 1440, height: 900, scheme: "light" };
 pub struct Page {
     browser: Browser,
     session: String,
+    /// Every tab, in the order in which they were opened; the page is the one that is looked at.
+    tabs: Vec<String>,
     /// Chromium logs each answer that is no success; these addresses may have one.
     pub expected: Vec<&'static str>,
 }
 
 impl Page {
     pub fn open(url: &str, look: Look) -> Page {
-        let mut browser = Browser::start();
-        let target = browser.call(None, "Target.createTarget", &json!({"url": "about:blank"}));
-        let attach = json!({"targetId": target["targetId"], "flatten": true});
-        let session =
-            browser.call(None, "Target.attachToTarget", &attach)["sessionId"].as_str().unwrap().to_owned();
-        let mut page = Page { browser, session, expected: Vec::new() };
-        for domain in ["Page", "Runtime", "Log"] {
-            page.call(&format!("{domain}.enable"), &json!({}));
-        }
+        let browser = Browser::start();
+        let mut page = Page { browser, session: String::new(), tabs: Vec::new(), expected: Vec::new() };
+        page.open_tab();
         page.look(look);
         page.go(url);
         page
+    }
+
+    /// One more, in front of the others.
+    pub fn open_tab(&mut self) {
+        let target = self.browser.call(None, "Target.createTarget", &json!({"url": "about:blank"}));
+        let attach = json!({"targetId": target["targetId"], "flatten": true});
+        let attached = self.browser.call(None, "Target.attachToTarget", &attach);
+        self.session = attached["sessionId"].as_str().unwrap().to_owned();
+        self.tabs.push(self.session.clone());
+        for domain in ["Page", "Runtime", "Log"] {
+            self.call(&format!("{domain}.enable"), &json!({}));
+        }
+    }
+
+    /// Brings a tab to the front; the first is 0.
+    pub fn turn_to_tab(&mut self, at: usize) {
+        self.session = self.tabs[at].clone();
+        self.call("Page.bringToFront", &json!({}));
     }
 
     fn call(&mut self, method: &str, params: &Value) -> Value {

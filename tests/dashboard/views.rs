@@ -1,7 +1,5 @@
 //! Each view, as it is seen while a server works: drawn, readable for everybody, wide and narrow, dark and light.
 
-use serde_json::Value;
-
 use crate::load::{fill, place, serve, under_load};
 use crate::page::{Look, Page, WIDE};
 
@@ -10,10 +8,10 @@ const AXE: &str = include_str!("vendor/axe.min.js");
 /// Waits last for as long as a slow machine takes to look at them.
 const FROZEN: &[&str] = &["--test-clock", "2026-11-21T12:00:00Z"];
 
-const NARROW: Look = Look { width: 390, height: 844, scheme: "light" };
+pub const NARROW: Look = Look { width: 390, height: 844, scheme: "light" };
 
 /// Every view with what is there once it is drawn. A record's has its id in the place of `ID`.
-const VIEWS: &[(&str, &str)] = &[
+pub const VIEWS: &[(&str, &str)] = &[
     ("overview", ".plot canvas"),
     ("board", ".column[data-state=dead_lettered] .card"),
     ("record/ID", ".attempts li"),
@@ -83,14 +81,26 @@ fn every_view_is_drawn_while_the_server_is_under_load() {
     page.is_clean();
 }
 
-/// What keeps somebody from using what the page shows now.
-fn barriers(page: &mut Page) -> Vec<Value> {
+pub fn with_axe(page: &mut Page) {
+    page.eval(AXE);
+}
+
+/// What keeps somebody from using what the page shows now, looked at in one way.
+pub fn barriers(page: &mut Page, said: &str, look: Look) -> Vec<String> {
+    page.look(look);
+    let said = format!("{said} at {} px, {}", look.width, look.scheme);
     let found = page.eval(
         "axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => violations
             .filter(({ impact }) => impact === 'serious' || impact === 'critical')
             .map(({ id, nodes }) => ({ id, where: nodes.slice(0, 3).map(node => node.html + node.failureSummary) })))",
     );
-    found.as_array().unwrap().clone()
+    let mut faults: Vec<String> =
+        found.as_array().unwrap().iter().map(|fault| format!("{said}: {fault:#}")).collect();
+    let beyond = page.eval("document.documentElement.scrollWidth - innerWidth");
+    if beyond.as_i64().unwrap() > 0 {
+        faults.push(format!("{said}: it is {beyond} px too wide"));
+    }
+    faults
 }
 
 #[test]
@@ -99,19 +109,13 @@ fn no_view_shuts_anybody_out_dark_or_light_wide_or_narrow() {
     let server = serve(dir.path(), FROZEN);
     let dead = fill(&server);
     let mut page = Page::open(&format!("{}/", server.url), WIDE);
-    page.eval(AXE);
+    with_axe(&mut page);
     let mut faults = Vec::new();
     for (view, drawn) in VIEWS {
         page.turn_to(&view.replace("ID", &dead));
         page.until(&format!("document.querySelector(\"{drawn}\")"));
         for look in [WIDE, Look { scheme: "dark", ..WIDE }, NARROW, Look { scheme: "dark", ..NARROW }] {
-            page.look(look);
-            let said = format!("{view} at {} px, {}", look.width, look.scheme);
-            faults.extend(barriers(&mut page).iter().map(|fault| format!("{said}: {fault:#}")));
-            let beyond = page.eval("document.documentElement.scrollWidth - innerWidth");
-            if beyond.as_i64().unwrap() > 0 {
-                faults.push(format!("{said}: it is {beyond} px too wide"));
-            }
+            faults.extend(barriers(&mut page, view, look));
         }
         page.look(WIDE);
     }

@@ -22,6 +22,7 @@ pub(super) const FILES: &[File] = files![
     "rates.js",
     "states.js",
     "store.js",
+    "tasks.js",
     "times.js",
     "parts/attempts.js",
     "parts/bits.js",

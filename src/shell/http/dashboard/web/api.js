@@ -8,8 +8,12 @@ let locked = null;
 export const token = () => sessionStorage.getItem(TOKEN);
 export function keepToken(text) {
   locked = null;
-  if (text) sessionStorage.setItem(TOKEN, text);
-  else sessionStorage.removeItem(TOKEN);
+  sessionStorage.setItem(TOKEN, text);
+}
+/** Forgets the token; nothing is asked until there is another. */
+export function dropToken() {
+  sessionStorage.removeItem(TOKEN);
+  locked = new Refused(401, { detail: 'signed out' });
 }
 export const whenUnauthorized = told => { onUnauthorized = told; };
 
@@ -34,7 +38,7 @@ export async function open(path, options = {}) {
   try {
     response = await fetch(path, { cache: 'no-store', ...options, headers });
   } catch (error) {
-    if (error.name === 'AbortError') throw error;
+    if (options.signal?.aborted) throw error;
     throw new Unreachable('the server does not answer');
   }
   if (response.ok) return response;

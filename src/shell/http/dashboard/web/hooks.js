@@ -57,6 +57,17 @@ export function useResource(path, every = 3_000) {
   return { ...current, reload: () => reload.current() };
 }
 
+/** Whether the tab is looked at. */
+export function useVisible() {
+  const [visible, set] = useState(!document.hidden);
+  useEffect(() => {
+    const turned = () => set(!document.hidden);
+    document.addEventListener('visibilitychange', turned);
+    return () => document.removeEventListener('visibilitychange', turned);
+  }, []);
+  return visible;
+}
+
 /** `['record', 'ses_…']` of `#/record/ses_…`. */
 export function useRoute() {
   const read = () => location.hash.replace(/^#\/?/, '').split('?')[0].split('/').map(decodeURIComponent);

@@ -8,15 +8,19 @@ const [WIDTH_MIN, WIDTH_MAX] = [60, 300];
 const STARTED_KEPT = 5_000;
 
 const buckets = new Map();
-let first = null;
+let begun = Infinity;
 /** Ids of attempts that started, the latest last: whose they are is looked up when they are shown. */
 export const started = [];
 
 const second = at => Math.floor(at / 1000);
 
+/** Counts from now on; what was before is not known, and is no zero. */
+export function begin() {
+  begun = Math.min(begun, second(now()) + 1);
+}
+
 export function count(step) {
   const at = second(Date.parse(step.at));
-  first ??= at;
   const bucket = buckets.get(at) ?? {};
   bucket[step.to] = (bucket[step.to] ?? 0) + 1;
   buckets.set(at, bucket);
@@ -31,10 +35,12 @@ export function count(step) {
 
 /** `[seconds, a series for each state]` of the last minute, up to five as they pass, in the shape that plots take. */
 export function series(states = STATES) {
-  const end = second(now());
-  const width = Math.min(WIDTH_MAX, Math.max(WIDTH_MIN, end - (first ?? end)));
+  // This second is not over, and would be drawn as a fall.
+  const end = second(now()) - 1;
+  const width = Math.min(WIDTH_MAX, Math.max(WIDTH_MIN, end - begun + 1));
   const times = Array.from({ length: width }, (_, n) => end - width + 1 + n);
-  return [times, ...states.map(state => times.map(at => buckets.get(at)?.[state] ?? 0))];
+  const at = (time, state) => (time < begun ? null : buckets.get(time)?.[state] ?? 0);
+  return [times, ...states.map(state => times.map(time => at(time, state)))];
 }
 
 /** Of the last ten whole seconds. */

@@ -5,7 +5,7 @@ import * as api from './api.js';
 import * as clock from './clock.js';
 import * as pulse from './pulse.js';
 import * as rates from './rates.js';
-import { follow } from './feed.js';
+import { anew, follow, hurry } from './feed.js';
 import { LIVE, FINISHED } from './states.js';
 
 const PAGE = 1000;
@@ -17,6 +17,7 @@ const FINISHED_KEPT = 500;
 /** Beyond it, what only events told of has piled up for days: everything is read anew. */
 const RECORDS_MAX = 100_000;
 const STATUS_EVERY = 2_000;
+const FILL_EVERY = 1_000;
 const TELL_EVERY = 200;
 /** One more millisecond between two for so many records: what many of them cost to draw leaves the page free. */
 const RECORDS_PER_MS = 25;
@@ -65,14 +66,16 @@ export async function start() {
     Object.assign(view, { needsToken: true, refused: api.token() ? detail : null });
     changed();
   });
-  setInterval(look, STATUS_EVERY);
-  setInterval(fill, STATUS_EVERY);
+  setInterval(() => document.hidden || look(), STATUS_EVERY);
+  setInterval(() => document.hidden || fill(), FILL_EVERY);
+  document.addEventListener('visibilitychange', () => document.hidden || look());
   await look();
   // Once more, to know at once whether its time goes on.
   setTimeout(look, 400);
   follow({
     opened: afresh => {
       connected();
+      rates.begin();
       if (afresh) forget();
       if (afresh || !view.loaded) load();
     },
@@ -83,12 +86,33 @@ export async function start() {
   });
 }
 
-/** With another token everything is asked anew; the stream comes back by itself. */
-export function signIn(text) {
+/** Asks with a token; the page opens if it is one, and says in the server's words why it is not. */
+export async function signIn(text) {
+  // Nothing else can be sent in a header.
+  if (!/^[\x21-\x7e]+$/.test(text)) {
+    Object.assign(view, { refused: 'a token has no spaces, and only letters, digits and signs of ASCII' });
+    changed();
+    return;
+  }
   api.keepToken(text);
-  Object.assign(view, { needsToken: false, refused: null });
+  try {
+    await api.get('/v1/status');
+    Object.assign(view, { needsToken: false, refused: null });
+    look();
+    hurry();
+  } catch (problem) {
+    Object.assign(view, { needsToken: true, refused: problem.message });
+  }
   changed();
-  look();
+}
+
+/** Forgets the token, and all that it let this page see. */
+export function signOut() {
+  api.dropToken();
+  forget();
+  Object.assign(view, { status: null, loaded: false, needsToken: true, refused: null });
+  anew();
+  changed();
 }
 
 function step(transition) {
@@ -111,6 +135,7 @@ async function look() {
   const asked = performance.now();
   try {
     const status = await api.get('/v1/status');
+    if (view.needsToken) return;
     clock.tell(status.now, asked, performance.now());
     view.status = { ...status, read: performance.now() };
     pulse.take(view.status);
@@ -122,7 +147,7 @@ async function look() {
 }
 
 function connected() {
-  Object.assign(view, { connection: 'live', needsToken: false });
+  view.connection = 'live';
   changed();
 }
 

@@ -2,7 +2,8 @@
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from '../lib.js';
 import { open } from '../api.js';
-import { Refusal } from './bits.js';
+import { useStore, useVisible } from '../hooks.js';
+import { Empty, Refusal } from './bits.js';
 
 const KEPT = 200_000;
 const SHOW_EVERY = 150;
@@ -14,12 +15,17 @@ export function LogTail({ id, attempt }) {
   const [over, end] = useState(false);
   const place = useRef(null);
   const pinned = useRef(true);
+  // A stream holds one of the few connections that all tabs have together; and a server that came back is asked again.
+  const read = useVisible() && useStore().connection === 'live';
+  useEffect(() => show(null), [id, attempt]);
   useEffect(() => {
+    if (!read) return undefined;
     const stop = new AbortController();
-    [show, refuse, end].forEach((set, n) => set([null, null, false][n]));
-    tail(id, stop.signal, show).then(() => end(true), error => error.name === 'AbortError' || refuse(error));
+    refuse(null);
+    end(false);
+    tail(id, stop.signal, show).then(() => end(true), error => stop.signal.aborted || refuse(error));
     return () => stop.abort();
-  }, [id, attempt]);
+  }, [id, attempt, read]);
   useLayoutEffect(() => {
     if (pinned.current && place.current) place.current.scrollTop = place.current.scrollHeight;
   }, [text]);
@@ -27,7 +33,8 @@ export function LogTail({ id, attempt }) {
     pinned.current = log.scrollHeight - log.scrollTop - log.clientHeight < 24;
   };
   if (problem) return html`<${Refusal} problem=${problem} />`;
-  return html`<pre class="code log" role="log" aria-label="Output" tabindex="0" ref=${place} onScroll=${scrolled}>${text || (over ? 'Nothing was written.' : 'Nothing is written yet.')}</pre>
+  if (!text && over) return html`<${Empty}>Nothing was written.<//>`;
+  return html`<pre class="code log" role="log" aria-label="Output" tabindex="0" ref=${place} onScroll=${scrolled}>${text || 'Nothing is written yet.'}</pre>
     <p class="quiet">${over ? 'It writes no more.' : 'Follows while the attempt runs.'}</p>`;
 }
 

@@ -2,6 +2,8 @@
 
 import { html, useEffect, useRef, useState } from '../lib.js';
 import { useStore, useTick } from '../hooks.js';
+import { signOut } from '../store.js';
+import { token } from '../api.js';
 import * as clock from '../clock.js';
 import { brief, count } from '../format.js';
 import { Icon } from './icon.js';
@@ -24,12 +26,13 @@ export function Shell({ current, children }) {
       <a class="brand" href="#/overview" aria-label="dwell, overview"><${Icon} name="brand" /><span>dwell</span></a>
       <nav aria-label="Views" ref=${nav}>
         ${PLACES.map(([name, title]) => html`
-          <a href=${`#/${name}`} aria-current=${current === name ? 'page' : undefined} key=${name}>
+          <a href=${`#/${name}`} aria-current=${current === name || (name === 'board' && current === 'record') ? 'page' : undefined} key=${name}>
             <${Icon} name=${name} /><span>${title}</span>
             ${name === 'dead' && dead > 0 && html`<b class="tally" title=${count(dead)}>${brief(dead)}</b>`}
           </a>`)}
       </nav>
-      <div class="foot"><${Server} /><${ThemeSwitch} /></div>
+      <div class="foot"><${Server} /><span class="switches"><${ThemeSwitch} />${token() && html`<button class="icon" id="sign-out" title="Sign out"
+        aria-label="Sign out" onClick=${signOut}><${Icon} name="out" /></button>`}</span></div>
     </header>
     <div class="page"><${Banner} />${children}</div>`;
 }
