@@ -4,7 +4,8 @@ const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 const FOR_EVER = Date.parse('9999-01-01T00:00:00Z');
 const two = number => String(number).padStart(2, '0');
 
-export const count = number => (number ?? 0).toLocaleString('en-US');
+const grouped = new Intl.NumberFormat('en-US');
+export const count = number => grouped.format(number ?? 0);
 
 /** 12345 as `12k`. */
 export function brief(number) {
@@ -42,19 +43,26 @@ export function span(ms) {
 
 export const isForEver = text => Date.parse(text) >= FOR_EVER;
 
+/** How long it is since then, as one unit. */
+export function unit(text, now) {
+  const ms = Math.max(0, now - Date.parse(text));
+  if (ms < MINUTE) return `${Math.floor(ms / SECOND)}s`;
+  if (ms < HOUR) return `${Math.floor(ms / MINUTE)}m`;
+  return ms < DAY ? `${Math.floor(ms / HOUR)}h` : `${Math.floor(ms / DAY)}d`;
+}
+
 /** How long ago, as one unit. */
 export function ago(text, now) {
   if (!text) return '–';
-  const ms = Math.max(0, now - Date.parse(text));
-  if (ms < SECOND) return 'just now';
-  if (ms < MINUTE) return `${Math.floor(ms / SECOND)}s ago`;
-  if (ms < HOUR) return `${Math.floor(ms / MINUTE)}m ago`;
-  return ms < DAY ? `${Math.floor(ms / HOUR)}h ago` : `${Math.floor(ms / DAY)}d ago`;
+  return now - Date.parse(text) < SECOND ? 'just now' : `${unit(text, now)} ago`;
 }
 
 /** `2026-11-21 14:03:12 UTC`. */
 export const moment = text => (text ? `${text.slice(0, 10)} ${text.slice(11, 19)} UTC` : '–');
 export const clockTime = text => (text ? text.slice(11, 19) : '–');
+
+/** A sentence of the server's with its times as `moment` has them; a fault may have a code and no words behind it. */
+export const humane = text => (text ?? '').replace(/\b\d{4}-\d\d-\d\dT[\d:.]+Z/g, moment).replace(/: ?$/, '');
 
 /** The end of an id tells records of one burst apart; its kind stays readable. */
 export const shortId = id => `${id.slice(0, 4)}…${id.slice(-6)}`;

@@ -1,7 +1,7 @@
 // The history of a record attempt by attempt: how each ended and why, and what happened in between. The latest is first.
 
 import { html } from '../lib.js';
-import { clockTime, moment, span, words } from '../format.js';
+import { clockTime, humane, moment, span, words } from '../format.js';
 import { Ago, Countdown, Empty, State } from './bits.js';
 import * as clock from '../clock.js';
 
@@ -41,4 +41,4 @@ function Attempt({ number, steps, record }) {
 const Step = ({ step }) => html`<li data-state=${step.to}>
   <time datetime=${step.at} title=${moment(step.at)}>${clockTime(step.at)}</time>
   <span><b>${words(step.event)}</b>${step.from !== step.to && html` <${State} name=${step.to} />`}
-    ${step.detail && html`<span class="detail">${step.detail}</span>`}</span></li>`;
+    ${step.detail && html`<span class="detail">${humane(step.detail)}</span>`}</span></li>`;

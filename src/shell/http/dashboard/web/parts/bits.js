@@ -3,7 +3,8 @@
 import { html, useRef, useLayoutEffect } from '../lib.js';
 import { useTick } from '../hooks.js';
 import * as clock from '../clock.js';
-import { ago, isForEver, left, moment, shortId } from '../format.js';
+import { ago, humane, isForEver, left, moment, shortId, unit } from '../format.js';
+import { Unreachable } from '../api.js';
 import { label } from '../states.js';
 
 /** A state as a word with its colour. */
@@ -27,10 +28,15 @@ export function Countdown({ to, done = 'due' }) {
 }
 
 /** How long ago, kept up to date. */
-export function Ago({ at }) {
+export const Ago = ({ at }) => html`<${Passing} at=${at} as=${ago} />`;
+
+/** For how long already. */
+export const For = ({ since }) => html`<${Passing} at=${since} as=${unit} />`;
+
+function Passing({ at, as }) {
   const shown = useRef(null);
   const write = () => {
-    const [node, now] = [shown.current, ago(at, clock.now())];
+    const [node, now] = [shown.current, as(at, clock.now())];
     if (node && node.textContent !== now) node.textContent = now;
   };
   useTick(write);
@@ -51,7 +57,9 @@ export const Panel = ({ title, note, children, wide, id }) => html`<section clas
 
 export const Empty = ({ children }) => html`<p class="empty">${children}</p>`;
 export const Loading = () => html`<p class="empty loading" role="status">Loading…</p>`;
-export const Refusal = ({ problem }) => (problem ? html`<p class="refusal" role="alert">${problem.message}</p>` : null);
+/** What a refusal says; that the server is gone, the banner says already. */
+export const Refusal = ({ problem }) => (problem instanceof Unreachable ? html`<${Empty}>This was not read before the server went.<//>`
+  : problem ? html`<p class="refusal" role="alert">${humane(problem.message)}</p>` : null);
 
 /** What stands for a list that is not there: it loads, it was refused, or nothing is in it. */
 export function Rows({ of, empty, children }) {

@@ -1,6 +1,7 @@
 // Asks before something is changed, carries it out, and shows a refusal in the server's words without closing.
 
 import { html, useLayoutEffect, useRef, useState } from '../lib.js';
+import { humane, moment } from '../format.js';
 
 /**
  * `ask`: `{title, text, action, danger, fields, run}`; `run(values)` may throw a refusal. `fields` are inputs to fill in
@@ -54,9 +55,9 @@ function Field({ name, label, placeholder, hint, type = 'text' }) {
 function Refused({ problem }) {
   const { missing = [], early = [] } = problem.problem ?? {};
   return html`<div class="refusal" role="alert">
-    <p>${problem.message}</p>
+    <p>${humane(problem.message)}</p>
     ${missing.length > 0 && html`<ul>${missing.map(one => html`<li><b>${one.flow}</b> needs ${one.need}: ${one.why}</li>`)}</ul>`}
-    ${early.length > 0 && html`<ul>${early.map(one => html`<li><b>${one.flow}</b>${one.earliest ? ` at the earliest ${one.earliest}` : ' is not in shadow'}</li>`)}</ul>`}
+    ${early.length > 0 && html`<ul>${early.map(one => html`<li><b>${one.flow}</b>${one.earliest ? ` at the earliest ${moment(one.earliest)}` : ' is not in shadow'}</li>`)}</ul>`}
   </div>`;
 }
 

@@ -2,6 +2,7 @@
 
 import uPlot from '../vendor/uplot.js';
 import { html, useEffect, useRef } from '../lib.js';
+import { now } from '../clock.js';
 import { colourOf } from './theme.js';
 import { brief } from '../format.js';
 
@@ -39,6 +40,12 @@ export function Plot({ lines, read, words, unit = brief }) {
   </figure>`;
 }
 
+/** At least a minute, up to the latest that is known or now. */
+function reach(_, low, high) {
+  const end = high ?? now() / 1000;
+  return [Math.min(low ?? end, end - 60), end];
+}
+
 const paint = colour => node => node && node.style.setProperty('background', colour);
 
 function options(lines, width, unit) {
@@ -46,10 +53,10 @@ function options(lines, width, unit) {
   const axis = { stroke: text, font: FONT, grid: { stroke: grid, width: 1 }, ticks: { show: false } };
   return {
     width, height: HEIGHT,
-    padding: [8, 22, 0, 0],
+    padding: [8, 28, 0, 0],
     legend: { show: false },
     cursor: { show: false },
-    scales: { x: { time: true, range: (_, low, high) => [Math.min(low ?? 0, (high ?? 60) - 60), high ?? 60] }, y: { range: (_, low, high) => [0, Math.max(1, high * 1.15)] } },
+    scales: { x: { time: true, range: reach }, y: { range: (_, low, high) => [0, Math.max(1, high * 1.15)] } },
     axes: [
       { ...axis, space: 70, size: 26, values: (_, times) => times.map(at => new Date(at * 1000).toISOString().slice(11, 19)), grid: { show: false } },
       { ...axis, space: 36, size: 38, values: (_, values) => values.map(value => (Number.isInteger(value) ? unit(value) : '')) },

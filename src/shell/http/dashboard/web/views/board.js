@@ -5,7 +5,7 @@ import { useStore } from '../hooks.js';
 import { RECORDS_PER_STATE_MAX, records } from '../store.js';
 import { STATES, FINISHED } from '../states.js';
 import { count } from '../format.js';
-import { Head, Loading } from '../parts/bits.js';
+import { Empty, Head, Loading } from '../parts/bits.js';
 import { Column } from '../parts/column.js';
 import { moveFocus } from '../parts/moves.js';
 
@@ -30,6 +30,7 @@ export function Board() {
       <${Filters} all=${all} wanted=${wanted} set=${set} />
     <//>
     ${!loaded && all.length === 0 ? html`<${Loading} />` : html`
+      ${shown === 0 && html`<${Empty}>${all.length > 0 ? 'No record matches.' : html`No records yet. <code>dwell run</code>, a trigger or <code>POST /v1/sessions</code> makes one.`}<//>`}
       <div class="board" ref=${board} onKeyDown=${event => moveFocus(event, board.current)}>
         ${STATES.map(state => html`<${Column} key=${state} state=${state} cards=${columns[state]}
           total=${status?.counts[state]} filtered=${Object.values(wanted).some(Boolean)} />`)}

@@ -4,7 +4,7 @@ import { html, useState } from '../lib.js';
 import { useResource } from '../hooks.js';
 import { send } from '../api.js';
 import { shortId } from '../format.js';
-import { Ago, Empty, Head, Loading, Panel, RecordLink, Refusal, Rows } from '../parts/bits.js';
+import { Ago, Empty, For, Head, Loading, Panel, RecordLink, Refusal, Rows } from '../parts/bits.js';
 import { useConfirm } from '../parts/confirm.js';
 
 const MODES = ['off', 'shadow', 'live'];
@@ -52,7 +52,7 @@ function Flow({ flow, flip, clear, open, toggle }) {
     <div class="summary">
       <h2>${flow.name}</h2>
       <span class="mark" data-tone=${{ running: 'good', blocked: 'bad', idle: 'plain' }[flow.dispatcher]}>${flow.dispatcher}</span>
-      <span class="quiet">${BY[flow.origin]}, since <${Ago} at=${flow.since} /></span>
+      <span class="quiet">${BY[flow.origin]}, for <${For} since=${flow.since} /></span>
       <span class="tools">
         ${flow.origin === 'override' && html`<button onClick=${clear}>Take back</button>`}
         <${Switch} name=${flow.name} mode=${flow.mode} flip=${flip} /></span>
@@ -79,7 +79,7 @@ function Shadow({ flow }) {
   const runs = useResource(`/v1/runs?shadow=true&limit=50&flow=${encodeURIComponent(flow)}`, 5_000);
   if (!runs.value) return runs.problem ? html`<${Refusal} problem=${runs.problem} />` : html`<${Loading} />`;
   if (runs.value.items.length === 0) return html`<${Empty}>Nothing was recorded in shadow.<//>`;
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Recorded in shadow"><table class="rows"><thead><tr><th>At</th><th>Run</th><th>Org / env</th><th>Runtime</th><th>It would have run</th></tr></thead>
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="Recorded in shadow"><table class="rows recorded"><thead><tr><th>At</th><th>Run</th><th>Org / env</th><th>Runtime</th><th>It would have run</th></tr></thead>
     <tbody>${runs.value.items.map(run => html`<${Recorded} key=${run.id} run=${run} />`)}</tbody></table></div>`;
 }
 

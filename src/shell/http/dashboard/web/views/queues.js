@@ -2,7 +2,7 @@
 
 import { html } from '../lib.js';
 import { useResource, useStore } from '../hooks.js';
-import { count } from '../format.js';
+import { count, plural } from '../format.js';
 import { Ago, Bar, Countdown, Head, Panel, Rows } from '../parts/bits.js';
 import { Shares } from '../parts/shares.js';
 
@@ -15,15 +15,15 @@ export function Queues() {
   return html`
     <${Head} title="Queues" lead="Orgs take turns, and the envs of an org among themselves: none waits for another’s burst." />
     <div class="stacked">
-      <${Panel} title="Environments" note=${items.length > 0 && `${count(items.length)}${list.value.cursor ? ' and more' : ''}`}>
+      <${Panel} title="Environments" note=${items.length > 0 && `${plural(items.length, 'environment')}${list.value.cursor ? ' and more' : ''}`}>
         <${Rows} of=${list} empty="Nothing is queued, and nothing runs.">
-          <div class="scroll" tabindex="0" role="region" aria-label="Environments"><table class="rows">
+          <div class="scroll" tabindex="0" role="region" aria-label="Environments"><table class="rows envs">
             <thead><tr><th>Org / env</th><th class="num">Ready</th><th class="num">Burst</th><th class="num">Parked</th>
               <th class="num">Running</th><th>Queued</th><th>Oldest</th><th>Burst gate</th></tr></thead>
             <tbody>${items.map(row => html`<${Env} key=${`${row.org}/${row.env}`} row=${row} most=${most} />`)}</tbody></table></div>
         <//>
       <//>
-      <${Panel} title="Share served" note="attempts that started since this page was opened, at most the last 5,000"><${Shares} /><//>
+      <${Panel} title="Share served" note="attempts that started since this page was opened, at most the last 5,000"><${Shares} envs=${items} /><//>
       ${workers.value?.items.length > 0 && html`<${Panel} title="Worker queues"><table class="rows">
         <thead><tr><th>Queue</th><th class="num">Queued</th><th class="num">Claims waiting</th><th>Last claimed from</th></tr></thead>
         <tbody>${workers.value.items.map(row => html`<tr key=${row.queue}><td><b>${row.queue}</b></td><td class="num">${count(row.queued)}</td>
@@ -34,12 +34,12 @@ export function Queues() {
 function Env({ row, most }) {
   const queued = row.queued.ready + row.queued.burst;
   return html`<tr>
-    <td><b>${row.org}</b> / ${row.env}</td>
-    <td class="num">${count(row.queued.ready)}</td><td class="num">${count(row.queued.burst)}</td>
-    <td class="num">${count(row.parked)}</td><td class="num">${count(row.outstanding)}</td>
+    <td class="place"><b>${row.org}</b> / ${row.env}</td>
+    <td class="num" data-name="ready">${count(row.queued.ready)}</td><td class="num" data-name="burst">${count(row.queued.burst)}</td>
+    <td class="num" data-name="parked">${count(row.parked)}</td><td class="num" data-name="running">${count(row.outstanding)}</td>
     <td class="wide-bar"><${Bar} part=${queued} of=${most} words=${`${queued} queued`} /></td>
-    <td>${row.oldest_at ? html`<${Ago} at=${row.oldest_at} />` : '–'}</td>
-    <td><${Gate} gate=${row.gate} /></td></tr>`;
+    <td class="oldest">${row.oldest_at ? html`<${Ago} at=${row.oldest_at} />` : '–'}</td>
+    <td class="gate"><${Gate} gate=${row.gate} /></td></tr>`;
 }
 
 function Gate({ gate }) {

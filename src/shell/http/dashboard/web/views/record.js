@@ -4,7 +4,7 @@ import { html, useEffect, useState } from '../lib.js';
 import { useResource, useStore } from '../hooks.js';
 import { send } from '../api.js';
 import { learn, watch } from '../store.js';
-import { moment, plural, words } from '../format.js';
+import { count, humane, moment, plural, words } from '../format.js';
 import { due, FINISHED } from '../states.js';
 import { Ago, Countdown, Head, Loading, Panel, RecordLink, Refusal, State } from '../parts/bits.js';
 import { useConfirm } from '../parts/confirm.js';
@@ -71,10 +71,10 @@ function Heading({ record, moved }) {
 function Standing({ record, why }) {
   const { wait, last_error: error } = record;
   return html`<section class="standing" data-state=${record.state} aria-label="Why it is where it is">
-    <div><p class="rule">${why?.detail ?? words(record.state)}</p>
-      ${error && html`<p class="quiet"><b>${words(error.code)}</b> ${error.message}</p>`}
+    <div><p class="rule">${humane(why?.detail) || words(record.state)}</p>
+      ${error && html`<p class="quiet"><b>${words(error.code)}</b> ${humane(error.message)}</p>`}
       ${why?.by?.length > 0 && html`<p class="quiet">by ${why.by.map(id => html`<${RecordLink} id=${id} key=${id} /> `)}</p>`}
-      ${why?.place && html`<p class="quiet">${why.place.ahead_in_env} ahead of it in its env, ${plural(why.place.orgs_in_rotation, 'org')} in rotation</p>`}
+      ${why?.place && html`<p class="quiet">${count(why.place.ahead_in_env)} ahead of it in its env, ${plural(why.place.orgs_in_rotation, 'org')} in rotation</p>`}
     </div>
     ${record.deadline && !FINISHED.includes(record.state) && html`<div class="until">
       <span class="big"><${Countdown} to=${record.deadline} /></span>
