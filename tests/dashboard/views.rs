@@ -2,6 +2,7 @@
 
 use crate::load::{fill, place, serve, under_load};
 use crate::page::{Look, Page, WIDE};
+use crate::server::{Server, directory};
 
 const AXE: &str = include_str!("vendor/axe.min.js");
 
@@ -153,4 +154,36 @@ fn what_is_inline_is_forbidden_and_seen_by_these_tests() {
     for directive in ["style-src", "script-src"] {
         assert!(faults.iter().any(|fault| fault.contains(directive)), "{directive}: {faults:#?}");
     }
+}
+
+#[test]
+fn a_server_without_anything_and_one_that_is_gone_are_told_in_every_view() {
+    let dir = directory("[log]\nlevel = \"warn\"\n");
+    let mut server = Server::start(dir.path(), &[]);
+    let mut page = Page::open(&format!("{}/", server.url), WIDE);
+    page.expected = vec!["/v1/", "/metrics"];
+    with_axe(&mut page);
+    let mut faults = Vec::new();
+    let look = Look { scheme: "dark", ..NARROW };
+    let empty = [
+        ("overview", "Nothing waits for the clock."),
+        ("board", "No records yet."),
+        ("queues", "Nothing is queued, and nothing runs."),
+        ("flows", "No flow is loaded."),
+        ("dead", "No dead letters."),
+    ];
+    for (view, said) in empty {
+        page.turn_to(view);
+        page.sees("main .empty", said);
+        faults.extend(barriers(&mut page, view, look));
+    }
+    server.kill();
+    for (view, shown) in [("dead", "No dead letters."), ("runtimes", "not read before the server went")] {
+        page.turn_to(view);
+        page.sees("#gone", "The server is gone");
+        page.sees("main .empty", shown);
+        faults.extend(barriers(&mut page, view, look));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    page.is_clean();
 }

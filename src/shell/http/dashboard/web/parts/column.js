@@ -56,5 +56,7 @@ function reason(record) {
   if (record.hold) return words(record.hold);
   if (record.wait) return record.wait.estimated ? `${words(record.wait.reason)}, estimated` : words(record.wait.reason);
   if (record.cause) return words(record.cause);
+  // As the event told it, the cause comes first.
+  if (record.state === 'dead_lettered') return words(record.detail?.split(/[,:]/)[0]);
   return humane(record.detail) || record.model || record.runtime || '';
 }

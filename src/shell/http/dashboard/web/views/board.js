@@ -4,7 +4,7 @@ import { html, useEffect, useRef, useState } from '../lib.js';
 import { useStore } from '../hooks.js';
 import { RECORDS_PER_STATE_MAX, records } from '../store.js';
 import { STATES, FINISHED } from '../states.js';
-import { count } from '../format.js';
+import { count, plural } from '../format.js';
 import { Empty, Head, Loading } from '../parts/bits.js';
 import { Column } from '../parts/column.js';
 import { moveFocus } from '../parts/moves.js';
@@ -26,12 +26,12 @@ export function Board() {
     if (STATES.includes(state)) board.current?.querySelector(`.column[data-state=${state}]`)?.scrollIntoView({ block: 'nearest', inline: 'start' });
   }, [loaded]);
   return html`
-    <${Head} title="Board" lead=${`${count(shown)} of ${count(all.length)} records${more ? `, at most ${count(RECORDS_PER_STATE_MAX)} of a state` : ''}. Arrows move, Enter opens, / searches.`}>
+    <${Head} title="Board" lead=${html`${count(shown)} of ${plural(all.length, 'record')}${more ? `, at most ${count(RECORDS_PER_STATE_MAX)} of a state` : ''}.<span class="keys"> Arrows move, Enter opens, / searches.</span>`}>
       <${Filters} all=${all} wanted=${wanted} set=${set} />
     <//>
     ${!loaded && all.length === 0 ? html`<${Loading} />` : html`
       ${shown === 0 && html`<${Empty}>${all.length > 0 ? 'No record matches.' : html`No records yet. <code>dwell run</code>, a trigger or <code>POST /v1/sessions</code> makes one.`}<//>`}
-      <div class="board" ref=${board} onKeyDown=${event => moveFocus(event, board.current)}>
+      <div class="board" role="group" aria-label="Records by state" tabindex=${shown === 0 ? 0 : undefined} ref=${board} onKeyDown=${event => moveFocus(event, board.current)}>
         ${STATES.map(state => html`<${Column} key=${state} state=${state} cards=${columns[state]}
           total=${status?.counts[state]} filtered=${Object.values(wanted).some(Boolean)} />`)}
       </div>`}`;

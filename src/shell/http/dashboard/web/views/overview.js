@@ -5,10 +5,10 @@ import { useResource, useStore } from '../hooks.js';
 import { records } from '../store.js';
 import * as clock from '../clock.js';
 import * as rates from '../rates.js';
-import { count, isForEver, rate, words } from '../format.js';
+import { count, isForEver, rate, shortId, words } from '../format.js';
 import { nameOf } from '../tasks.js';
 import { FINISHED, LIVE, STATES, colour, due, label, meaning } from '../states.js';
-import { Countdown, Empty, Head, Loading, Panel, RecordLink, State } from '../parts/bits.js';
+import { Countdown, Empty, Head, Loading, Panel, State } from '../parts/bits.js';
 import { Plot } from '../parts/plot.js';
 import { Engine } from '../parts/engine.js';
 
@@ -62,14 +62,14 @@ function Wakes() {
   ].sort((a, b) => (a.at < b.at ? -1 : 1)).slice(0, WAKES_SHOWN);
   return html`<${Panel} title="Next wake-ups" note="durable deadlines, the soonest first">
     ${wakes.length === 0 ? html`<${Empty}>Nothing waits for the clock.<//>` : html`
-      <table class="rows wakes"><thead class="hidden"><tr><th>In</th><th>What</th><th>Then</th></tr></thead>
+      <table class="rows wakes"><thead class="hidden"><tr><th>In</th><th>What</th><th>Which</th><th>Then</th></tr></thead>
         <tbody>${wakes.map(wake => html`<${Wake} ...${wake} key=${wake.record?.id ?? `${wake.row.flow}${wake.row.key ?? wake.row.schedule}`} />`)}</tbody></table>`}
   <//>`;
 }
 
 const Wake = ({ at, record, row }) => html`<tr>
   <td class="num in"><${Countdown} to=${at} /></td>
-  ${record ? html`<td class="cut"><${RecordLink} id=${record.id} /> <span class="quiet">${nameOf(record)}</span></td>
+  ${record ? html`<td class="cut"><a href=${`#/record/${record.id}`} title=${nameOf(record)}>${nameOf(record)}</a></td><td class="id quiet">${shortId(record.id)}</td>
       <td class="then"><${State} name=${record.state} /> <span class="quiet">${due(record.state)}</span></td>`
-    : html`<td class="cut">${row.flow} <span class="quiet">${row.key ?? row.schedule}</span></td><td class="quiet then">${words(row.kind)} run starts</td>`}
+    : html`<td class="cut">${row.flow}</td><td class="id quiet">${row.key ?? row.schedule}</td><td class="quiet then">${words(row.kind)} run starts</td>`}
 </tr>`;
