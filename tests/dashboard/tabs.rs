@@ -6,7 +6,7 @@ use crate::load::{place, serve, session};
 use crate::page::{Page, WIDE};
 
 /// More than a browser has connections.
-const TABS: usize = 8;
+const TABS: usize = 7;
 
 #[test]
 fn more_tabs_than_connections_are_live_when_they_are_looked_at() {

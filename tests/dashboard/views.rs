@@ -53,6 +53,8 @@ fn runtimes_queues_flows_and_dead_letters_are_drawn_from_a_server_with_work() {
     fill(&server);
     page.sees(".shares li", "acme / default");
     page.sees(".shares li", "globex / default");
+    // A weight of 3 beside one of 1.
+    page.until("document.querySelector('.shares .even[title=\"Its turns: 75.0%\"]')");
     page.sees("table", "Watching");
     page.turn_to("runtimes");
     page.sees(".runtime[aria-label=reviews] .mark", "Paused");

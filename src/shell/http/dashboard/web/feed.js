@@ -8,7 +8,7 @@ const SILENCE_MAX = 40_000;
 /** A browser has six connections to a server for all its tabs, and each stream holds one: a hidden tab lets its own go. */
 const HIDDEN_MAX = 1_000;
 /** What passed in a longer absence is faster read anew than told. */
-const ABSENT_MAX = 300_000;
+const ABSENT_MAX = 60_000;
 
 let stop = new AbortController();
 let wake = () => {};

@@ -48,9 +48,11 @@ export function useResource(path, every = 3_000) {
     reload.current = read;
     read();
     const timer = setInterval(read, every);
+    document.addEventListener('visibilitychange', read);
     return () => {
       alive = false;
       clearInterval(timer);
+      document.removeEventListener('visibilitychange', read);
     };
   }, [path, every]);
   const current = state.path === path ? state : { value: null, problem: null };

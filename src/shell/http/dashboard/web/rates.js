@@ -16,7 +16,7 @@ const second = at => Math.floor(at / 1000);
 
 /** Counts from now on; what was before is not known, and is no zero. */
 export function begin() {
-  begun = Math.min(begun, second(now()) + 1);
+  begun = second(now()) + 1;
 }
 
 export function count(step) {

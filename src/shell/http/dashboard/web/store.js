@@ -75,8 +75,10 @@ export async function start() {
   follow({
     opened: afresh => {
       connected();
-      rates.begin();
-      if (afresh) forget();
+      if (afresh) {
+        forget();
+        rates.begin();
+      }
       if (afresh || !view.loaded) load();
     },
     step,
