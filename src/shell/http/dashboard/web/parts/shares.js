@@ -7,6 +7,8 @@ import { count } from '../format.js';
 import { Bar, Empty } from './bits.js';
 
 const SHOWN_MAX = 30;
+/** Of every org that was listed since the page was opened: one that has nothing now was served as well. */
+const weights = new Map();
 
 export function Shares({ envs }) {
   const served = new Map();
@@ -36,7 +38,7 @@ const at = part => node => node && node.style.setProperty('left', `calc(${Math.m
 
 /** What part of all turns an env has among those that were served. */
 function turnsOf(rows, envs) {
-  const weights = new Map(envs.map(env => [env.org, env.weight ?? 1]));
+  envs.forEach(env => weights.set(env.org, env.weight));
   const weight = org => weights.get(org) ?? 1;
   const siblings = new Map();
   rows.forEach(({ org }) => siblings.set(org, (siblings.get(org) ?? 0) + 1));

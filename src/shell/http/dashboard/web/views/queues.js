@@ -25,7 +25,7 @@ export function Queues() {
       <//>
       <${Panel} title="Share served" note="attempts that started since this page was opened, at most the last 5,000"><${Shares} envs=${items} /><//>
       ${workers.value?.items.length > 0 && html`<${Panel} title="Worker queues"><table class="rows">
-        <thead><tr><th>Queue</th><th class="num">Queued</th><th class="num">Claims waiting</th><th>Last claimed from</th></tr></thead>
+        <thead><tr><th>Queue</th><th class="num">Queued</th><th class="num">Claims waiting</th><th>Last claim</th></tr></thead>
         <tbody>${workers.value.items.map(row => html`<tr key=${row.queue}><td><b>${row.queue}</b></td><td class="num">${count(row.queued)}</td>
           <td class="num">${count(row.claims)}</td><td>${row.asked_at ? html`<${Ago} at=${row.asked_at} />` : 'not since the start'}</td></tr>`)}</tbody></table><//>`}
     </div>`;
