@@ -97,6 +97,17 @@ fn ten_thousand_cards_are_a_few_in_the_page_and_are_scrolled_and_found() {
 }
 
 #[test]
+fn a_card_is_called_by_its_task_where_it_has_no_other_name() {
+    let dir = place();
+    let server = serve(dir.path(), &[]);
+    let id = server
+        .session(&json!({"runtime": "claude", "action": {"worker": "q"}, "task": "Fix the flaky test"}));
+    let mut page = Page::open(&format!("{}/#/board", server.url), WIDE);
+    page.sees(&card("queued", &id), "Fix the flaky test");
+    page.is_clean();
+}
+
+#[test]
 fn the_board_is_walked_by_the_keyboard() {
     let dir = place();
     let server = serve(dir.path(), &[]);

@@ -1,13 +1,14 @@
 // What sessions are about, in the words of who submitted them. Lists do not carry it, so it is read for those in sight only.
 
-import { get } from './api.js';
-import { changed } from './store.js';
+import { get, Refused } from './api.js';
+import { changed, view } from './store.js';
 
 const KEPT_MAX = 20_000;
 /** Beyond it, those that were passed long ago are forgotten: nobody looks at them any more. */
 const WANTED_MAX = 80;
-const AT_ONCE = 4;
-const GATHERED_FOR = 120;
+const AT_ONCE = 8;
+/** Between two batches: who scrolls through thousands does not ask for each. */
+const EVERY = 150;
 
 const tasks = new Map();
 let wanted = [];
@@ -18,21 +19,22 @@ export const nameOf = record => record.flow || record.key || task(record) || rec
 
 function task({ id, kind, bare }) {
   if (kind !== 'session' || bare) return null;
-  if (!tasks.has(id) && !wanted.includes(id)) {
+  if (view.connection === 'live' && !tasks.has(id) && !wanted.includes(id)) {
     wanted = [...wanted, id].slice(-WANTED_MAX);
-    timer ??= setTimeout(read, GATHERED_FOR);
+    timer ??= setTimeout(read, EVERY);
   }
   return tasks.get(id);
 }
 
+/** A record that is not there any more has no name; a server that is gone is asked again. */
+const refused = error => (error instanceof Refused ? {} : null);
+
 async function read() {
-  while (wanted.length > 0) {
-    const ids = wanted.slice(-AT_ONCE);
-    const found = await Promise.all(ids.map(id => get(`/v1/records/${id}`).catch(() => null)));
-    if (tasks.size > KEPT_MAX) tasks.clear();
-    ids.forEach((id, n) => tasks.set(id, found[n]?.task));
-    wanted = wanted.filter(id => !ids.includes(id));
-    changed();
-  }
-  timer = null;
+  const ids = wanted.slice(-AT_ONCE);
+  const found = await Promise.all(ids.map(id => get(`/v1/records/${id}`).catch(refused)));
+  if (tasks.size > KEPT_MAX) tasks.clear();
+  ids.forEach((id, n) => found[n] && tasks.set(id, found[n].task));
+  wanted = wanted.filter(id => !ids.includes(id));
+  timer = wanted.length > 0 ? setTimeout(read, EVERY) : null;
+  changed();
 }
