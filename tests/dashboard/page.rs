@@ -42,8 +42,9 @@ impl Page {
         let target = self.browser.call(None, "Target.createTarget", &json!({"url": "about:blank"}));
         let attach = json!({"targetId": target["targetId"], "flatten": true});
         let attached = self.browser.call(None, "Target.attachToTarget", &attach);
-        self.session = attached["sessionId"].as_str().unwrap().to_owned();
-        self.tabs.push(self.session.clone());
+        let session = attached["sessionId"].as_str().unwrap().to_owned();
+        self.tabs.push(session.clone());
+        self.session = session;
         for domain in ["Page", "Runtime", "Log"] {
             self.call(&format!("{domain}.enable"), &json!({}));
         }
