@@ -134,3 +134,36 @@ fn a_base_that_ends_early_makes_no_backup() {
     let error = write(&Gone, Time::ZERO, "", &mut Vec::new()).unwrap_err();
     assert_eq!(error.to_string(), "the store was closed meanwhile");
 }
+
+/// Gives out a backup up to a point, and fails there.
+struct Failing<'a>(&'a [u8]);
+
+impl io::Read for Failing<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(bytes)? {
+            0 => Err(io::Error::other("the tape broke")),
+            count => Ok(count),
+        }
+    }
+}
+
+#[test]
+fn a_source_that_fails_is_not_taken_for_one_that_ends() {
+    let (file, _) = written(&made());
+    for cut in [0, 5, 20, 40, file.len() - 1] {
+        let failed = read(&mut Failing(&file[..cut]), &mut |_| Ok(()));
+        assert!(matches!(failed, Err(BackupError::Io { .. })), "{cut}: {failed:?}");
+    }
+}
+
+#[test]
+fn a_block_longer_than_any_is_refused_before_it_is_read() {
+    let (file, _) = written(&made());
+    let begins = file.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    for (length, refused) in [(BLOCK_BYTES_MAX, false), (BLOCK_BYTES_MAX + 1, true), (u32::MAX, true)] {
+        let mut file = file.clone();
+        file[begins + 1..begins + 5].copy_from_slice(&length.to_be_bytes());
+        let error = reading(&file).unwrap_err().to_string();
+        assert_eq!(error.contains("at most"), refused, "{error}");
+    }
+}

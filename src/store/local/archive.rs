@@ -127,3 +127,19 @@ fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
     fs::File::open(&partial).and_then(|file| file.sync_all()).map_err(failed("sync", &partial))?;
     fs::rename(&partial, to).map_err(failed("replace", to))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_on_another_file_system_is_copied_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("1.log"), dir.path().join("kept.log"));
+        fs::write(&from, [7; 5_000]).unwrap();
+        copy(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), [7; 5_000]);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        assert!(copy(&dir.path().join("gone.log"), &to).is_err());
+    }
+}

@@ -82,3 +82,35 @@ pub(super) fn sync_parent(path: &Path) -> Result<(), StoreError> {
         Some(_) | None => sync_dir(Path::new(".")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_gone_by_then_needs_no_sync() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("there"), "x").unwrap();
+        std::os::unix::fs::symlink("gone", dir.path().join("listed")).unwrap();
+        sync_tree(dir.path()).unwrap();
+        assert!(sync_tree(&dir.path().join("gone")).is_err());
+    }
+
+    #[test]
+    fn a_file_is_written_through_where_the_file_system_can_and_stays_so() {
+        // A file system of the disk, where there is one that can.
+        let program = std::env::current_exe().unwrap();
+        let dir = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+        let flags = |path: &Path| ioctl_getflags(&File::open(path).unwrap());
+        let (asked, set) = (dir.path().join("asked"), dir.path().join("set"));
+        for path in [&asked, &set] {
+            fs::write(path, "x").unwrap();
+        }
+        let able =
+            flags(&set).and_then(|flags| ioctl_setflags(&File::open(&set).unwrap(), flags | IFlags::SYNC));
+        for _ in 0..2 {
+            assert_eq!(write_through(&asked).unwrap(), able.is_ok());
+            assert_eq!(flags(&asked).ok(), flags(&set).ok());
+        }
+    }
+}

@@ -133,3 +133,21 @@ impl<K: Ord, V, N: Iterator<Item = (K, V)>, O: Iterator<Item = (K, V)>> Iterator
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_what_is_active_follow_every_change() {
+        let mut overlay = Overlay::default();
+        let mut after = |key: &[u8], value: Option<&[u8]>| {
+            overlay.set(key, value);
+            overlay.active_bytes()
+        };
+        assert_eq!(after(b"a", Some(b"12345")), 1 + CHANGE_BYTES + 5);
+        assert_eq!(after(b"a", Some(b"12")), 1 + CHANGE_BYTES + 2);
+        assert_eq!(after(b"bb", None), 3 + 2 * CHANGE_BYTES + 2);
+        assert_eq!(after(b"a", None), 3 + 2 * CHANGE_BYTES);
+    }
+}

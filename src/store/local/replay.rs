@@ -136,3 +136,28 @@ impl Tail {
 fn corrupt(segment: &Segment, offset: u64, reason: String) -> StoreError {
     StoreError::Corrupt { file: segment.path.clone(), offset, reason }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Batch;
+
+    #[test]
+    fn a_good_commit_behind_a_bad_one_is_found_however_old_the_store_is() {
+        for bad in [1, 1_000_000, u64::MAX / 2] {
+            let mut bytes = Vec::new();
+            for sequence in [bad, bad + 1] {
+                let mut frame = Vec::new();
+                frame::encode(7, sequence, &Batch::default(), &mut frame).unwrap();
+                bytes.extend(frame);
+            }
+            let second = bytes.len() / 2;
+            bytes[second - 1] ^= 1;
+            bytes.resize(4096, 0);
+            assert_eq!(later_frame(7, &bytes, bad), Some((second, bad + 1)));
+            assert_eq!(later_frame(8, &bytes, bad), None, "another store's is none");
+            bytes[second + HEADER_BYTES] ^= 1;
+            assert_eq!(later_frame(7, &bytes, bad), None);
+        }
+    }
+}

@@ -269,3 +269,73 @@ fn is_of_store(segment: &Segment, seed: u32) -> Result<bool, StoreError> {
     let found = matches!(commits.read()?, Found::Commit(..));
     Ok(found || commits.later()?.is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Backend as _, Batch, Local};
+
+    /// The journal of 60 commits in segments of a few, and its seed.
+    fn journal(dir: &Path) -> (PathBuf, u32) {
+        let options = Options { segment_bytes: 512, ..Options::default() };
+        let mut store = Local::open(dir, options).unwrap();
+        for n in 1..=60_u8 {
+            let mut batch = Batch::default();
+            batch.put(vec![n], vec![n; 40]);
+            store.commit(&batch).unwrap();
+        }
+        (dir.join("journal"), format::read(dir).unwrap().unwrap())
+    }
+
+    fn taken(dirs: &[PathBuf], seed: u32, after: u64) -> Result<Vec<u64>, RestoreError> {
+        let mut taken = Vec::new();
+        commits_after(dirs, seed, after, &mut |sequence, _| {
+            taken.push(sequence);
+            ControlFlow::Continue(())
+        })?;
+        Ok(taken)
+    }
+
+    #[test]
+    fn the_commits_after_any_one_are_handed_out_in_order_over_segments() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, seed) = journal(dir.path());
+        assert!(segments::list(&journal).unwrap().len() > 5);
+        for after in 0..=60 {
+            assert_eq!(
+                taken(std::slice::from_ref(&journal), seed, after).unwrap(),
+                (after + 1..=60).collect::<Vec<_>>()
+            );
+        }
+    }
+
+    #[test]
+    fn a_segment_that_is_gone_is_missed_only_where_it_is_needed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, seed) = journal(dir.path());
+        let all = segments::list(&journal).unwrap();
+        fs::remove_file(&all[2].path).unwrap();
+        let (gone, next) = (all[2].first, all[3].first);
+        for after in 0..=60 {
+            match taken(std::slice::from_ref(&journal), seed, after) {
+                Ok(_) => assert!(after + 1 >= next, "{after}"),
+                Err(RestoreError::Gap { missing, before, first, .. }) => {
+                    assert!(after + 1 < next, "{after}");
+                    let reached = after.max(gone - 1);
+                    assert_eq!((missing, before, first), (reached + 1, reached, next));
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_begun_and_not_put_in_place_leaves_nothing_and_a_file_is_no_place() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Restoring::begin(&dir.path().join("store")).unwrap());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        let file = dir.path().join("file");
+        fs::write(&file, "x").unwrap();
+        assert!(matches!(Restoring::begin(&file), Err(RestoreError::NotEmpty { .. })));
+    }
+}

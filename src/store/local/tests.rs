@@ -253,10 +253,53 @@ fn a_missing_or_foreign_file_is_refused() {
 fn what_a_crash_left_is_acknowledged_once_it_was_read() {
     let (whole, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     three_commits(whole.path());
-    let store = Local::open(whole.path(), journal_only()).unwrap();
+    let mut store = Local::open(whole.path(), journal_only()).unwrap();
     copy(whole.path(), dir.path());
+    put(&mut store, 4);
     drop(store);
-    assert_eq!(mark::read(&mark::acknowledged(dir.path())).unwrap(), 3, "before it was closed");
+    let acknowledged = |dir: &Path| mark::read(&mark::acknowledged(dir)).unwrap();
+    assert_eq!(
+        (acknowledged(dir.path()), acknowledged(whole.path())),
+        (3, 4),
+        "when opened, and when closed"
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_not_taken_for_one_that_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(segment(dir.path(), 1)).unwrap();
+    fs::create_dir(dir.path().join("format")).unwrap();
+    assert!(mark::read(dir.path()).is_err() && format::read(dir.path()).is_err());
+    let first = segments::Segment { first: 1, path: segment(dir.path(), 1) };
+    assert!(commits::Commits::open(&first, 7).unwrap().read().is_err());
+}
+
+#[test]
+fn history_is_read_up_to_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    three_commits(dir.path());
+    let store = Local::open(dir.path(), journal_only()).unwrap();
+    for (after, limit, expected) in [(0, 2, vec![1, 2]), (1, 1, vec![2]), (1, 9, vec![2, 3]), (0, 0, vec![])]
+    {
+        let events = store.history().read(after, limit).unwrap();
+        assert_eq!(events.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
+fn segments_are_archived_while_the_store_is_written_to() {
+    let (dir, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let options = Options { archive: Some(archive.path().to_owned()), ..tiny() };
+    let mut store = Local::open(dir.path(), options).unwrap();
+    let seed = format::read(dir.path()).unwrap().unwrap();
+    let kept = archive::place(archive.path(), seed);
+    let mut n = 0;
+    while !kept.is_dir() || segments::list(&kept).unwrap().len() < 3 {
+        n += 1;
+        put(&mut store, n);
+        assert!(n < 5_000, "nothing is archived");
+    }
 }
 
 #[test]
