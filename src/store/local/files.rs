@@ -101,13 +101,13 @@ mod tests {
         // A file system of the disk, where there is one that can.
         let program = std::env::current_exe().unwrap();
         let dir = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
-        let flags = |path: &Path| ioctl_getflags(&File::open(path).unwrap());
+        let flags = |path: &Path| ioctl_getflags(File::open(path).unwrap());
         let (asked, set) = (dir.path().join("asked"), dir.path().join("set"));
         for path in [&asked, &set] {
             fs::write(path, "x").unwrap();
         }
         let able =
-            flags(&set).and_then(|flags| ioctl_setflags(&File::open(&set).unwrap(), flags | IFlags::SYNC));
+            flags(&set).and_then(|flags| ioctl_setflags(File::open(&set).unwrap(), flags | IFlags::SYNC));
         for _ in 0..2 {
             assert_eq!(write_through(&asked).unwrap(), able.is_ok());
             assert_eq!(flags(&asked).ok(), flags(&set).ok());
