@@ -301,3 +301,22 @@ fn quieten() {
         }
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_says_how_far_it_is_and_counts_the_batches_of_each_kind() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 1..=3_u64 {
+            let table = Table::open(dir.path().join("table"), 1 << 20, n - 1).unwrap();
+            assert_eq!(table.sequence(), n - 1);
+            table.write(&[(b"p", Some(b"x")), (b"ra", Some(b"x")), (b"rb", None)]).unwrap();
+            table.sync(n).unwrap();
+            let batches: Vec<u64> = table.trees().values().map(|tree| tree.seal.batches).collect();
+            assert_eq!(batches, [n, n]);
+        }
+        assert_ne!(seal_key(b'p'), seal_key(b'r'));
+    }
+}

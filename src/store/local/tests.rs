@@ -471,6 +471,20 @@ fn keeping(journal: &Path) -> Retention {
 }
 
 #[test]
+fn a_segment_of_one_commit_is_not_let_go_before_it_is_archived() {
+    let dir = tempfile::tempdir().unwrap();
+    for first in [1, 2, 3] {
+        fs::write(segments::Segment::new(dir.path(), first).path, [0; 10]).unwrap();
+    }
+    let holds = Arc::new(Holds::new(0, true));
+    holds.archived(2);
+    let retention = Retention { bytes_max: 0, holds, ..keeping(dir.path()) };
+    retention.release(9).unwrap();
+    let left: Vec<u64> = segments::list(dir.path()).unwrap().iter().map(|segment| segment.first).collect();
+    assert_eq!(left, [2, 3]);
+}
+
+#[test]
 fn history_that_the_disk_has_no_room_for_goes_oldest_first_but_not_what_recovery_needs() {
     let dir = tempfile::tempdir().unwrap();
     let kept = |checkpoint, lacking: u64| {
