@@ -1,0 +1,171 @@
+//! What the benches of lives share: the server and a connection that speaks HTTP, a life on it, and turns of clients
+//! that each do one thing at a time. All clients are one thread, beside the server and on the same machine.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use dwell::fixture::Server;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// Turns of each kind; the median counts.
+pub const TURNS: usize = 3;
+
+const CONFIG: &str = "[runtimes.worker]\nconcurrency = 1000000\n[log]\nlevel = \"warn\"\n\
+    [retention]\nfinished_max = 100000\n";
+
+/// The real binary on an empty store.
+pub fn server(dir: &Path) -> Server {
+    std::fs::write(dir.join("dwell.toml"), CONFIG).unwrap();
+    Server::spawn(&mut Server::command(Path::new(env!("CARGO_BIN_EXE_dwell")), dir)).unwrap()
+}
+
+/// A connection that asks one thing after another.
+pub struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    /// As many as asked for.
+    pub async fn several(server: &Server, connections: usize) -> Vec<Connection> {
+        let address: SocketAddr = server.url.strip_prefix("http://").unwrap().parse().unwrap();
+        let mut open = Vec::new();
+        for _ in 0..connections {
+            let stream = TcpStream::connect(address).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            open.push(Connection { stream, buffer: Vec::with_capacity(1 << 16) });
+        }
+        open
+    }
+
+    /// The body of an answer that says yes.
+    pub async fn ask(&mut self, method: &str, path: &str, body: &str) -> &[u8] {
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        self.stream.write_all(request.as_bytes()).await.unwrap();
+        self.buffer.clear();
+        let begin = loop {
+            assert_ne!(self.stream.read_buf(&mut self.buffer).await.unwrap(), 0, "the server hung up");
+            if let Some(at) = self.buffer.windows(4).position(|end| end == b"\r\n\r\n") {
+                break at + 4;
+            }
+        };
+        let head = std::str::from_utf8(&self.buffer[..begin]).unwrap().to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 20"), "{}", String::from_utf8_lossy(&self.buffer));
+        let (_, rest) = head.split_once("content-length: ").unwrap();
+        let length: usize = rest.lines().next().unwrap().parse().unwrap();
+        while self.buffer.len() < begin + length {
+            assert_ne!(self.stream.read_buf(&mut self.buffer).await.unwrap(), 0, "the server hung up");
+        }
+        &self.buffer[begin..begin + length]
+    }
+
+    async fn json(&mut self, path: &str, body: &Value) -> Value {
+        serde_json::from_slice(self.ask("POST", path, &body.to_string()).await).unwrap()
+    }
+}
+
+/// What a turn does, and what is left of it.
+#[derive(Clone)]
+pub struct Turn {
+    batch: u64,
+    left: Rc<Cell<u64>>,
+    took: Rc<Cell<Vec<Duration>>>,
+}
+
+impl Turn {
+    pub fn new(count: u64, batch: u64) -> Turn {
+        Turn { batch, left: Rc::new(Cell::new(count)), took: Rc::default() }
+    }
+
+    /// As many as the next round takes on.
+    pub fn next(&self) -> Option<u64> {
+        let count = self.batch.min(self.left.get());
+        self.left.set(self.left.get() - count);
+        (count > 0).then_some(count)
+    }
+
+    pub fn took(&self, time: Duration) {
+        let mut all = self.took.take();
+        all.push(time);
+        self.took.set(all);
+    }
+}
+
+fn session(n: u64, payload: &Value) -> Value {
+    json!({ "runtime": "worker", "org": format!("org{}", n % 10), "action": { "worker": "bench" }, "payload": payload })
+}
+
+/// What another connection made may be taken, but there is always as much as this one made.
+pub async fn lives(mut connection: Connection, turn: Turn, payload: impl Fn(u64) -> Value) {
+    let session = |n: u64| session(n, &payload(n));
+    while let Some(count) = turn.next() {
+        let start = Instant::now();
+        if turn.batch == 1 {
+            connection.json("/v1/sessions", &session(turn.left.get())).await;
+        } else {
+            let sessions: Vec<Value> = (0..count).map(session).collect();
+            connection.json("/v1/sessions/batch", &json!({ "sessions": sessions })).await;
+        }
+        let claim = json!({ "worker": "bench", "queue": "bench", "max": count });
+        let claimed = connection.json("/v1/claims", &claim).await;
+        let attempts = claimed["attempts"].as_array().unwrap();
+        assert_eq!(attempts.len() as u64, count);
+        if let (1, [attempt]) = (turn.batch, &attempts[..]) {
+            let path = format!("/v1/records/{}/reports", attempt["id"].as_str().unwrap());
+            let report = json!({ "type": "succeeded", "attempt": attempt["attempt"] });
+            connection.json(&path, &report).await;
+        } else {
+            let report = |attempt: &Value| json!({ "record": attempt["id"], "attempt": attempt["attempt"], "type": "succeeded" });
+            let reports: Vec<Value> = attempts.iter().map(report).collect();
+            let answer = connection.json("/v1/reports", &json!({ "reports": reports })).await;
+            for item in answer["items"].as_array().unwrap() {
+                assert_eq!(item["status"], 200, "{item}");
+            }
+        }
+        turn.took(start.elapsed());
+    }
+}
+
+/// The time a turn took, and what one round of it took, in order of length.
+pub async fn take<C, F: Future<Output = ()> + 'static>(
+    open: Vec<C>,
+    turn: Turn,
+    client: impl Fn(C, Turn) -> F,
+) -> (Duration, Vec<Duration>) {
+    let start = Instant::now();
+    let clients: Vec<_> = open
+        .into_iter()
+        .map(|connection| tokio::task::spawn_local(client(connection, turn.clone())))
+        .collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+    let whole = start.elapsed();
+    let mut took = turn.took.take();
+    took.sort_unstable();
+    (whole, took)
+}
+
+pub fn per_second(count: u64, time: Duration) -> f64 {
+    #[allow(clippy::cast_precision_loss, reason = "a few thousand")]
+    let count = count as f64;
+    count / time.as_secs_f64()
+}
+
+pub fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+/// Of times in order of length.
+pub fn percentile(times: &[Duration], part: usize) -> Duration {
+    times[(times.len() - 1) * part / 100]
+}
