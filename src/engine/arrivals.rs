@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::answer::{Answer, BurstStatus, Counts, Detail, RuntimeView, Status, Triggered};
+use super::core::earlier;
 use super::draft::{Draft, Fail};
 use super::gate;
 use super::modes::Sorted;
@@ -254,7 +255,7 @@ pub(super) fn trigger_runs(
         draft.put(delivery, trigger.id.encode());
     }
     draft.put(keys::trigger(trigger.id), trigger.encode());
-    draft.core.oldest.trigger.get_or_insert(trigger.at);
+    earlier(&mut draft.core.oldest.trigger, (trigger.id, trigger.at));
     Ok(Answer::Triggered(Triggered {
         trigger: trigger.id,
         duplicate: false,

@@ -14,7 +14,7 @@ use super::settings::{ANSWERED_FOR, Settings};
 use super::space;
 use super::step;
 use crate::model::{
-    Drain, Name, Record, RecordId, Redrive, RedriveId, Runtime, Scope, Space, StateName, Time,
+    Drain, Name, Record, RecordId, Redrive, RedriveId, Runtime, Scope, Space, StateName, Time, TriggerId,
 };
 use crate::pace::Started;
 use crate::store::{StoreError, Tally};
@@ -80,9 +80,12 @@ impl Core {
         !lane.queue.is_empty() || lane.claimable > 0 && self.claims.any()
     }
 
-    /// Whether more finished records are there than are kept.
-    pub(super) fn crowded(&self) -> bool {
-        self.oldest.finished.is_some() && self.finished() > u64::from(self.settings.finished_max)
+    /// How many more finished records are there than are kept.
+    pub(super) fn crowd(&self) -> u64 {
+        match self.oldest.finished {
+            Some(_) => self.finished().saturating_sub(self.settings.finished_max.into()),
+            None => 0,
+        }
     }
 
     /// Finished records there are.
@@ -97,7 +100,7 @@ impl Core {
         self.tally.completed += u64::from(after.state.name() == StateName::Completed);
         self.tally.cancelled += u64::from(after.state.name() == StateName::Cancelled);
         if let Some(at) = after.state.finished_at() {
-            self.oldest.finished.get_or_insert(at);
+            earlier(&mut self.oldest.finished, (at, after.id));
         }
     }
 }
@@ -111,20 +114,25 @@ impl Core {
     }
 }
 
-/// When the oldest finished record finished, the oldest trigger was accepted, and the oldest kept answer was given: what
-/// retention waits for.
+/// What retention waits for: the first finished record, trigger and kept answer, each in the order of its key and with
+/// the time it counts from.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Oldest {
-    pub(super) finished: Option<Time>,
-    pub(super) trigger: Option<Time>,
-    pub(super) answer: Option<Time>,
+    pub(super) finished: Option<(Time, RecordId)>,
+    pub(super) trigger: Option<(TriggerId, Time)>,
+    pub(super) answer: Option<(Time, [u8; 32])>,
 }
 
 impl Oldest {
     /// When there is first something to purge.
     pub(super) fn due_at(self, retention: Duration) -> Option<Time> {
-        let oldest = [self.finished, self.trigger].into_iter().flatten().min();
-        let answer = self.answer.map(|at| at.after(ANSWERED_FOR));
-        [oldest.map(|at| at.after(retention)), answer].into_iter().flatten().min()
+        let kept = [self.finished.map(|(at, _)| at), self.trigger.map(|(_, at)| at)];
+        let answer = self.answer.map(|(at, _)| at.after(ANSWERED_FOR));
+        [kept.into_iter().flatten().min().map(|at| at.after(retention)), answer].into_iter().flatten().min()
     }
+}
+
+/// Takes in what may come before all that is there.
+pub(super) fn earlier<T: Ord + Copy>(first: &mut Option<T>, new: T) {
+    *first = Some(first.map_or(new, |first| first.min(new)));
 }

@@ -4,6 +4,7 @@
 
 use super::answer::{Answer, Told};
 use super::arrivals;
+use super::core::earlier;
 use super::draft::{Draft, Fail};
 use super::request::Once;
 use super::settings::ANSWER_BYTES_MAX;
@@ -26,6 +27,6 @@ pub(super) fn once(draft: &mut Draft<'_>, once: Once) -> Result<Answer, Fail> {
     draft.put(key, KeptAnswer { fingerprint, status, body: kept }.encode());
     draft.put(keys::answered(draft.now, &name), Vec::new());
     draft.core.answers += 1;
-    draft.core.oldest.answer.get_or_insert(draft.now);
+    earlier(&mut draft.core.oldest.answer, (draft.now, name));
     Ok(Answer::Told(Told { status, body, again: false }))
 }

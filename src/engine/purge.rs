@@ -4,18 +4,17 @@
 use super::core::{EngineError, Oldest};
 use super::draft::Draft;
 use super::settings::{ANSWERED_FOR, ANSWERS_MAX, PURGES_PER_TICK_MAX};
-use crate::model::{Effect, Record, Time, Trigger};
+use crate::model::{Effect, Record, RecordId, Time, Trigger, TriggerId};
 use crate::store::{Backend, Direction, Pair, Stored, keys};
 
 /// Reads what is oldest from the front of the key ranges.
 pub(super) fn oldest(disk: &dyn Backend) -> Result<Oldest, EngineError> {
-    let (finished, triggers) = (front(disk, keys::all_finished(), 1)?, front(disk, keys::all_triggers(), 1)?);
-    let answers = front(disk, keys::all_answered(), 1)?;
-    let trigger = triggers.first().map(|(_, value)| Trigger::decode(value)).transpose()?;
+    let first = |range: (Vec<u8>, Vec<u8>)| Ok::<_, EngineError>(front(disk, range, 1)?.pop());
+    let trigger = first(keys::all_triggers())?.map(|(_, value)| Trigger::decode(&value)).transpose()?;
     Ok(Oldest {
-        finished: finished.first().and_then(|(key, _)| keys::finished_id(key)).map(|(at, _)| at),
-        trigger: trigger.map(|trigger| trigger.at),
-        answer: answers.first().and_then(|(key, _)| keys::answered_name(key)).map(|(at, _)| at),
+        finished: first(keys::all_finished())?.and_then(|(key, _)| keys::finished_id(&key)),
+        trigger: trigger.map(|trigger| (trigger.id, trigger.at)),
+        answer: first(keys::all_answered())?.and_then(|(key, _)| keys::answered_name(&key)),
     })
 }
 
@@ -23,30 +22,42 @@ fn front(disk: &dyn Backend, (from, to): (Vec<u8>, Vec<u8>), limit: usize) -> Re
     Ok(disk.scan(&from, &to, Direction::Ascending, limit)?)
 }
 
-/// Drops what is due, a bounded number a tick. It runs before anything finishes in this tick, so the fronts of the key
-/// ranges are the oldest there are.
+/// Drops what is due, a bounded number a tick. It runs before anything finishes in this tick, so what is oldest is
+/// committed.
 pub(super) fn purge(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     let (retention, now) = (draft.core.settings.retention, draft.now);
     let due = |at: Time| at.after(retention) <= now;
-    let crowded = draft.core.answers > ANSWERS_MAX || draft.core.crowded();
-    if !crowded && draft.core.oldest.due_at(retention).is_none_or(|at| at > now) {
-        return Ok(());
+    let oldest = draft.core.oldest;
+    if let Some((at, id)) = oldest.finished.filter(|(at, _)| due(*at) || draft.core.crowd() > 0) {
+        draft.core.oldest.finished = finished(draft, keys::finished(at, id), due)?;
     }
-    draft.core.oldest =
-        Oldest { finished: finished(draft, due)?, trigger: triggers(draft, due)?, answer: answers(draft)? };
+    if let Some((id, _)) = oldest.trigger.filter(|(_, at)| due(*at)) {
+        draft.core.oldest.trigger = triggers(draft, keys::trigger(id), due)?;
+    }
+    let stale = |at: Time| at.after(ANSWERED_FOR) <= now;
+    if let Some((at, name)) = oldest.answer.filter(|(at, _)| stale(*at) || draft.core.answers > ANSWERS_MAX) {
+        draft.core.oldest.answer = answers(draft, keys::answered(at, &name), stale)?;
+    }
     draft.core.more |= draft.core.oldest.due_at(retention).is_some_and(|at| at <= now);
-    draft.core.more |= draft.core.answers > ANSWERS_MAX || draft.core.crowded();
+    draft.core.more |= draft.core.answers > ANSWERS_MAX || draft.core.crowd() > 0;
     Ok(())
 }
 
-/// Answers when the oldest finished record that stays finished.
-fn finished(draft: &mut Draft<'_>, due: impl Fn(Time) -> bool) -> Result<Option<Time>, EngineError> {
-    for (count, (key, value)) in
-        front(draft.disk, keys::all_finished(), PURGES_PER_TICK_MAX + 1)?.iter().enumerate()
-    {
+/// Answers the oldest finished record that stays. What was purged before `from` is not looked at again: where many go,
+/// their deletions stand there until a checkpoint.
+fn finished(
+    draft: &mut Draft<'_>,
+    from: Vec<u8>,
+    due: impl Fn(Time) -> bool,
+) -> Result<Option<(Time, RecordId)>, EngineError> {
+    let crowd = usize::try_from(draft.core.crowd()).unwrap_or(usize::MAX);
+    let is_due = keys::finished_id(&from).is_some_and(|(at, _)| due(at));
+    let max = if is_due { PURGES_PER_TICK_MAX } else { crowd.min(PURGES_PER_TICK_MAX) };
+    let (_, to) = keys::all_finished();
+    for (count, (key, value)) in front(draft.disk, (from, to), max + 1)?.iter().enumerate() {
         let Some((at, id)) = keys::finished_id(key) else { break };
-        if count == PURGES_PER_TICK_MAX || !(due(at) || draft.core.crowded()) {
-            return Ok(Some(at));
+        if count == max || !(due(at) || draft.core.crowd() > 0) {
+            return Ok(Some((at, id)));
         }
         let record = Record::decode(value)?;
         if let Some(key) = &record.key {
@@ -62,14 +73,18 @@ fn finished(draft: &mut Draft<'_>, due: impl Fn(Time) -> bool) -> Result<Option<
     Ok(None)
 }
 
-/// Answers when the oldest trigger that stays was accepted: by the engine's time, not by the clock of its id's maker.
-fn triggers(draft: &mut Draft<'_>, due: impl Fn(Time) -> bool) -> Result<Option<Time>, EngineError> {
-    for (count, (key, value)) in
-        front(draft.disk, keys::all_triggers(), PURGES_PER_TICK_MAX + 1)?.iter().enumerate()
-    {
+/// Answers the oldest trigger that stays, and when it was accepted: by the engine's time, not by the clock of its id's
+/// maker.
+fn triggers(
+    draft: &mut Draft<'_>,
+    from: Vec<u8>,
+    due: impl Fn(Time) -> bool,
+) -> Result<Option<(TriggerId, Time)>, EngineError> {
+    let (_, to) = keys::all_triggers();
+    for (count, (key, value)) in front(draft.disk, (from, to), PURGES_PER_TICK_MAX + 1)?.iter().enumerate() {
         let trigger = Trigger::decode(value)?;
         if count == PURGES_PER_TICK_MAX || !due(trigger.at) {
-            return Ok(Some(trigger.at));
+            return Ok(Some((trigger.id, trigger.at)));
         }
         if let Some(dedup) = &trigger.dedup {
             draft.delete(keys::delivery(&trigger.source, dedup));
@@ -79,15 +94,17 @@ fn triggers(draft: &mut Draft<'_>, due: impl Fn(Time) -> bool) -> Result<Option<
     Ok(None)
 }
 
-/// Answers when the oldest answer that stays was given.
-fn answers(draft: &mut Draft<'_>) -> Result<Option<Time>, EngineError> {
-    for (count, (key, _)) in
-        front(draft.disk, keys::all_answered(), PURGES_PER_TICK_MAX + 1)?.iter().enumerate()
-    {
+/// Answers the oldest answer that stays: when it was given, and under what.
+fn answers(
+    draft: &mut Draft<'_>,
+    from: Vec<u8>,
+    stale: impl Fn(Time) -> bool,
+) -> Result<Option<(Time, [u8; 32])>, EngineError> {
+    let (_, to) = keys::all_answered();
+    for (count, (key, _)) in front(draft.disk, (from, to), PURGES_PER_TICK_MAX + 1)?.iter().enumerate() {
         let Some((at, name)) = keys::answered_name(key) else { break };
-        let due = at.after(ANSWERED_FOR) <= draft.now || draft.core.answers > ANSWERS_MAX;
-        if count == PURGES_PER_TICK_MAX || !due {
-            return Ok(Some(at));
+        if count == PURGES_PER_TICK_MAX || !(stale(at) || draft.core.answers > ANSWERS_MAX) {
+            return Ok(Some((at, name)));
         }
         draft.delete(key.clone());
         draft.delete(keys::answer(&name));

@@ -56,7 +56,7 @@ impl Engine {
     /// The next moment at which a tick has something to do without any arrival; `None`: never.
     pub fn next_wake(&self) -> Option<Time> {
         let core = &self.core;
-        if core.more || core.crowded() || !core.interrupted.is_empty() {
+        if core.more || core.crowd() > 0 || !core.interrupted.is_empty() {
             return Some(core.now);
         }
         let deadline = core.index.first_deadline().map(|(deadline, _)| deadline);
