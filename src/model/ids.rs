@@ -32,7 +32,8 @@ impl Kind {
     }
 }
 
-/// The id of a record; ordered by kind, then by the time it was made.
+/// The id of a record; ordered by kind, then by the time it was made. Packed, for it stands in every index.
+#[repr(Rust, packed)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId {
     /// Session or run.

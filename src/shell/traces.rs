@@ -103,7 +103,8 @@ const fn code(state: StateName) -> u8 {
 }
 
 fn trace_id(id: RecordId) -> String {
-    format!("{:032x}", id.ulid)
+    let ulid = id.ulid;
+    format!("{ulid:032x}")
 }
 
 fn span_id(id: RecordId, attempt: u32) -> String {
