@@ -84,7 +84,7 @@ impl<'a> Draft<'a> {
     pub(super) fn record(&self, id: RecordId) -> Result<Option<Record>, EngineError> {
         match self.touched.get(&id) {
             Some(touched) => Ok(Some(touched.after.clone())),
-            None => read_record(self.disk, id),
+            None => read_record(self.core, self.disk, id),
         }
     }
 
@@ -270,7 +270,11 @@ impl<'a> Draft<'a> {
                 batch.put(keys::work(*id), work.encode());
             }
             match change.after.state.finished_at() {
-                None => batch.put(keys::live(*id), change.after.encode()),
+                None => {
+                    let row = change.after.encode();
+                    self.core.index.keep(*id, &row);
+                    batch.put(keys::live(*id), row);
+                }
                 Some(at) => {
                     batch.delete(keys::live(*id));
                     batch.put(keys::finished(at, *id), change.after.encode());
@@ -323,10 +327,10 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// A record on disk, live or finished.
-pub(super) fn read_record(disk: &dyn Backend, id: RecordId) -> Result<Option<Record>, EngineError> {
-    if let Some(bytes) = disk.get(&keys::live(id))? {
-        return Ok(Some(Record::decode(&bytes)?));
+/// A record as it was committed last: a live one from the indexes, a finished one from the disk.
+fn read_record(core: &Core, disk: &dyn Backend, id: RecordId) -> Result<Option<Record>, EngineError> {
+    if let Some(entry) = core.index.entry(id) {
+        return Ok(Some(Record::decode(&entry.row)?));
     }
     let Some(pointer) = disk.get(&keys::pointer(id))? else { return Ok(None) };
     let bytes = disk.get(&keys::finished(Time::decode(&pointer)?, id))?;

@@ -69,9 +69,10 @@ pub(super) fn undrain(draft: &mut Draft<'_>, scope: &Scope) -> Result<Answer, Fa
     for id in outstanding(draft.core, scope) {
         let core = &draft.core;
         let held = core.index.entry(id).is_none_or(|entry| {
-            let covers = |scope: &Scope| scope.covers(&entry.org, entry.flow.as_ref(), &entry.runtime);
+            let covers =
+                |scope: &Scope| scope.covers(&entry.home.org, entry.home.flow.as_ref(), &entry.home.runtime);
             // A stop is for what is dwell's own.
-            let stops = core.draining.is_some() && entry.pull.is_none();
+            let stops = core.draining.is_some() && entry.home.pull.is_none();
             stops || core.drains.keys().any(covers) || !entry.draining()
         });
         if !held {
@@ -96,7 +97,7 @@ fn outstanding(core: &Core, scope: &Scope) -> Vec<RecordId> {
     let within = |id: &RecordId| {
         core.index
             .entry(*id)
-            .is_some_and(|entry| scope.covers(&entry.org, entry.flow.as_ref(), &entry.runtime))
+            .is_some_and(|entry| scope.covers(&entry.home.org, entry.home.flow.as_ref(), &entry.home.runtime))
     };
     core.index.outstanding().filter(within).collect()
 }

@@ -77,7 +77,7 @@ impl Envs {
         if entry.queue.is_none() && !entry.outstanding() {
             return;
         }
-        let env = self.0.entry((entry.org.clone(), entry.env.clone())).or_default();
+        let env = self.0.entry((entry.home.org.clone(), entry.home.env.clone())).or_default();
         env.outstanding += u64::from(entry.outstanding());
         if let Some(lane) = entry.queue {
             env.queued.insert(entry.order, record.created_at);
@@ -86,7 +86,7 @@ impl Envs {
     }
 
     pub(super) fn remove(&mut self, entry: &Entry) {
-        let place = (entry.org.clone(), entry.env.clone());
+        let place = (entry.home.org.clone(), entry.home.env.clone());
         let Some(env) = self.0.get_mut(&place) else { return };
         env.outstanding -= u64::from(entry.outstanding());
         if env.queued.remove(&entry.order).is_some() {
@@ -99,7 +99,7 @@ impl Envs {
 
     /// A queued record is parked from now on, or no longer.
     pub(super) fn park(&mut self, entry: &Entry, parked: bool) {
-        if let Some(env) = self.0.get_mut(&(entry.org.clone(), entry.env.clone())) {
+        if let Some(env) = self.0.get_mut(&(entry.home.org.clone(), entry.home.env.clone())) {
             env.parked = if parked { env.parked + 1 } else { env.parked - 1 };
         }
     }

@@ -121,12 +121,12 @@ impl Hold {
 pub(super) fn of(core: &Core, entry: &Entry) -> Option<Hold> {
     entry.queue?;
     everything(core)
-        .or_else(|| closed(core, &entry.runtime))
+        .or_else(|| closed(core, &entry.home.runtime))
         .or_else(|| single(core, entry))
         .or_else(|| burst(core, entry))
         .or_else(|| unclaimed(core, entry))
-        .or_else(|| full(core, &entry.runtime))
-        .or_else(|| ramping(core, &entry.runtime))
+        .or_else(|| full(core, &entry.home.runtime))
+        .or_else(|| ramping(core, &entry.home.runtime))
 }
 
 /// What holds all of dwell.
@@ -163,15 +163,15 @@ pub(super) fn ramping(core: &Core, runtime: &Name) -> Option<Hold> {
 
 /// What holds this record while others of its runtime go.
 pub(super) fn single(core: &Core, entry: &Entry) -> Option<Hold> {
-    let flow = entry.flow.as_ref().and_then(|flow| drained(core, &Scope::Flow(flow.clone())));
-    flow.or_else(|| drained(core, &Scope::Org(entry.org.clone())))
+    let flow = entry.home.flow.as_ref().and_then(|flow| drained(core, &Scope::Flow(flow.clone())));
+    flow.or_else(|| drained(core, &Scope::Org(entry.home.org.clone())))
         .or_else(|| model(core, entry))
         .or_else(|| group(core, entry))
 }
 
 /// Whether the model it asks for is held.
 fn model(core: &Core, entry: &Entry) -> Option<Hold> {
-    let row = core.runtimes.get(entry.model.as_ref()?)?;
+    let row = core.runtimes.get(entry.home.model.as_ref()?)?;
     row.held_until(core.now).map(|_| Hold::Model(row.clone()))
 }
 
@@ -194,14 +194,14 @@ fn burst(core: &Core, entry: &Entry) -> Option<Hold> {
         return None;
     }
     let max = core.settings.burst.drain_concurrency;
-    let burst = core.index.lane(&entry.runtime).and_then(|lane| lane.burst.get(&entry.pull));
+    let burst = core.index.lane(&entry.home.runtime).and_then(|lane| lane.burst.get(&entry.home.pull));
     let released = burst.map_or(0, |burst| burst.released.len());
     Some(Hold::Burst { released, max })
 }
 
 /// Whether it waits for a worker, and none for it.
 fn unclaimed(core: &Core, entry: &Entry) -> Option<Hold> {
-    let queue = entry.pull.as_ref()?;
+    let queue = entry.home.pull.as_ref()?;
     let nobody = core.claims.waiting(queue) == 0;
     nobody.then(|| Hold::Unclaimed { queue: queue.clone(), asked_at: core.claims.asked_at(queue) })
 }

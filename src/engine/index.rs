@@ -1,92 +1,26 @@
 //! The indexes: by id, deadline, queue place, runtime and state. All of it is derived from the live records, rebuilt
 //! by one scan at open and never written.
 
+mod entry;
 mod lane;
 mod places;
 
+pub(super) use entry::Entry;
 pub(super) use lane::{Diverted, Lane};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use self::entry::{Home, Homes};
 use super::answer::Counts;
 use super::envs::Envs;
-use super::groups::{GroupId, Groups, Member, Turns};
+use super::groups::{Groups, Member};
 use super::hold::Narrow;
-use super::letters::{GroupKey, Letter, Letters};
-use super::parked::{HoldKey, Parked};
+use super::letters::{Letter, Letters};
+use super::parked::Parked;
 use super::queues::Queues;
 use super::settings::Settings;
-use crate::model::{Lane as Queue, Name, Record, RecordId, Runtime, StateName, Time};
-
-/// What the indexes know of one live record.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) org: Name,
-    pub(super) env: Name,
-    pub(super) flow: Option<Name>,
-    pub(super) runtime: Name,
-    /// The row of the model it asks for there.
-    pub(super) model: Option<Name>,
-    pub(super) state: StateName,
-    /// Which of the two queues it stands in, if it is queued.
-    pub(super) queue: Option<Queue>,
-    /// Why it is parked outside that queue's rotation, if it is.
-    parked: Option<Narrow>,
-    /// The queue it is claimed from, if workers carry it out.
-    pub(super) pull: Option<Name>,
-    pub(super) order: u64,
-    /// Its part in its group.
-    pub(super) member: Option<Box<Member>>,
-    deadline: Option<Time>,
-    /// Boxed, because most records are alive.
-    pub(super) letter: Option<Box<Letter>>,
-}
-
-impl Entry {
-    /// Where a dead letter stands among the others.
-    fn group(&self) -> Option<(GroupKey, Time)> {
-        let letter = self.letter.as_ref()?;
-        let (flow, runtime) = (self.flow.clone(), self.runtime.clone());
-        let key = GroupKey { cause: letter.cause, flow, runtime, fingerprint: letter.fingerprint };
-        Some((key, letter.at))
-    }
-}
-
-impl Entry {
-    /// Whether its attempt may finish and nothing new starts for it.
-    pub(super) fn draining(&self) -> bool {
-        self.state == StateName::Draining
-    }
-
-    /// Whether an attempt is outstanding.
-    pub(super) const fn outstanding(&self) -> bool {
-        matches!(self.state, StateName::Active | StateName::Draining)
-    }
-
-    /// The queue of workers it waits in, if it does.
-    pub(super) fn waits_in(&self) -> Option<&Name> {
-        self.pull.as_ref().filter(|_| self.queue.is_some())
-    }
-
-    /// Where it takes turns.
-    pub(super) fn turns(&self) -> Turns {
-        Turns { runtime: self.runtime.clone(), pull: self.pull.clone() }
-    }
-
-    /// What it waits for while it is parked for this.
-    fn key(&self, narrow: Narrow) -> HoldKey {
-        match narrow {
-            Narrow::Flow => HoldKey::Flow(self.flow.clone().unwrap_or_default()),
-            Narrow::Org => HoldKey::Org(self.org.clone()),
-            Narrow::Model => HoldKey::Model(self.model.clone().unwrap_or_default()),
-            Narrow::Group => {
-                let group = self.member.as_ref().map(|member| member.key.clone());
-                let none = || GroupId { flow: None, name: Name::default() };
-                HoldKey::Group { group: group.unwrap_or_else(none), turns: self.turns() }
-            }
-        }
-    }
-}
+use crate::model::{Lane as Queue, Name, Record, RecordId, StateName, Time};
 
 /// The runtimes whose models have windows of their own.
 fn by_model(settings: &Settings) -> BTreeSet<Name> {
@@ -97,7 +31,9 @@ fn by_model(settings: &Settings) -> BTreeSet<Name> {
 /// Everything derived.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    entries: BTreeMap<RecordId, Entry>,
+    /// Boxed, because the leaves of a tree that grows at its end stay half empty.
+    entries: BTreeMap<RecordId, Box<Entry>>,
+    homes: Homes,
     deadlines: BTreeSet<(Time, RecordId)>,
     lanes: BTreeMap<Name, Lane>,
     pub(super) queues: Queues,
@@ -105,7 +41,6 @@ pub(super) struct Index {
     groups: Groups,
     counts: Counts,
     envs: Envs,
-    names: BTreeSet<Name>,
     letters: Letters,
     order_max: u64,
     /// Runtimes whose models have windows of their own.
@@ -126,7 +61,7 @@ impl Index {
         for runtime in before.symmetric_difference(&after) {
             let Some(lane) = self.lanes.get_mut(runtime) else { continue };
             for id in std::mem::take(&mut lane.limited).into_values().flatten() {
-                let model = self.entries.get(&id).and_then(|entry| entry.model.as_ref());
+                let model = self.entries.get(&id).and_then(|entry| entry.home.model.as_ref());
                 let window = model.filter(|_| after.contains(runtime)).unwrap_or(runtime);
                 lane.limited.entry(window.clone()).or_default().insert(id);
             }
@@ -149,31 +84,41 @@ impl Index {
             });
         }
         let member = Member::of(record);
-        let changed = member.as_ref().or(left.as_ref()).map(|member| member.key.clone());
+        let was = left.as_ref().and_then(|left| left.member.as_ref());
+        let changed = member.as_ref().or(was).map(|member| member.key.clone());
         if record.state.finished_at().is_none() {
-            self.insert(record, member);
+            let (home, row) = match left {
+                Some(left) => (left.home, left.row),
+                None => (self.homes.of(record), Box::default()),
+            };
+            self.insert(record, member, home, row);
+        } else if let Some(left) = left {
+            self.homes.leave(&left.home);
         }
         if let Some(group) = changed {
             self.wake(&group);
         }
     }
 
-    fn insert(&mut self, record: &Record, member: Option<Box<Member>>) {
-        let entry = Entry {
-            org: self.intern(&record.org),
-            env: self.intern(&record.env),
-            flow: record.flow.as_ref().map(|flow| self.intern(flow)),
-            runtime: self.intern(&record.runtime),
-            model: record.model.as_ref().map(|model| self.intern(&Runtime::of_model(&record.runtime, model))),
+    /// Keeps the row of a live record as it is committed.
+    pub(super) fn keep(&mut self, id: RecordId, row: &[u8]) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.row = row.into();
+        }
+    }
+
+    fn insert(&mut self, record: &Record, member: Option<Box<Member>>, home: Arc<Home>, row: Box<[u8]>) {
+        let entry = Box::new(Entry {
+            home,
+            row,
             state: record.state.name(),
             queue: record.state.lane(),
             parked: None,
-            pull: record.queue.as_ref().map(|queue| self.intern(queue)),
             order: record.order,
             member,
             deadline: record.deadline(),
             letter: Letter::of(record).map(Box::new),
-        };
+        });
         if let Some((key, at)) = entry.group() {
             self.letters.insert(key, (at, record.id));
         }
@@ -182,8 +127,8 @@ impl Index {
         if let Some(deadline) = entry.deadline {
             self.deadlines.insert((deadline, record.id));
         }
-        let window = self.window(&entry.runtime, entry.model.as_ref()).clone();
-        let lane = self.lanes.entry(entry.runtime.clone()).or_default();
+        let window = self.window(&entry.home.runtime, entry.home.model.as_ref()).clone();
+        let lane = self.lanes.entry(entry.home.runtime.clone()).or_default();
         match entry.state {
             StateName::Active | StateName::Draining => {
                 lane.outstanding.insert(record.id);
@@ -204,8 +149,8 @@ impl Index {
         self.place(record.id);
     }
 
-    /// Answers what it was in its group.
-    fn remove(&mut self, id: RecordId) -> Option<Box<Member>> {
+    /// Answers what it was.
+    fn remove(&mut self, id: RecordId) -> Option<Box<Entry>> {
         self.displace(id);
         let entry = self.entries.remove(&id)?;
         self.groups.remove(id, &entry);
@@ -220,8 +165,8 @@ impl Index {
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, id));
         }
-        let window = self.window(&entry.runtime, entry.model.as_ref()).clone();
-        let lane = self.lanes.entry(entry.runtime).or_default();
+        let window = self.window(&entry.home.runtime, entry.home.model.as_ref()).clone();
+        let lane = self.lanes.entry(entry.home.runtime.clone()).or_default();
         match entry.state {
             StateName::Active | StateName::Draining => {
                 lane.outstanding.remove(&id);
@@ -240,16 +185,7 @@ impl Index {
             | StateName::Completed
             | StateName::Cancelled => {}
         }
-        entry.member
-    }
-
-    /// One shared copy of each name, however many records bear it.
-    fn intern(&mut self, name: &Name) -> Name {
-        if let Some(known) = self.names.get(name) {
-            return known.clone();
-        }
-        self.names.insert(name.clone());
-        name.clone()
+        Some(entry)
     }
 
     /// A new place at the end of the queue.
@@ -276,13 +212,13 @@ impl Index {
     /// Where a queued record stands, or would: how many of its env go before it, counted up to `max`, and how many orgs
     /// take turns there.
     pub(super) fn standing(&self, entry: &Entry, max: usize) -> Option<(usize, usize)> {
-        let lane = self.lanes.get(&entry.runtime)?;
-        let rotation = match (entry.queue?, &entry.pull) {
+        let lane = self.lanes.get(&entry.home.runtime)?;
+        let rotation = match (entry.queue?, &entry.home.pull) {
             (Queue::Ready, Some(pull)) => return self.queues.place(pull, entry, max),
             (Queue::Ready, None) => &lane.queue,
             (Queue::Burst, pull) => &lane.burst.get(pull)?.waiting,
         };
-        Some(rotation.place(&entry.org, &entry.env, entry.order, max))
+        Some(rotation.place(&entry.home.org, &entry.home.env, entry.order, max))
     }
 
     /// The record of `runtime` whose turn it is.
@@ -313,7 +249,7 @@ impl Index {
 
     /// A live record.
     pub(super) fn entry(&self, id: RecordId) -> Option<&Entry> {
-        self.entries.get(&id)
+        self.entries.get(&id).map(|entry| &**entry)
     }
 
     /// How many are queued in an env, in both lanes.
@@ -323,7 +259,7 @@ impl Index {
 
     /// Live records up to and without `before`, newest first.
     pub(super) fn newest(&self, low: RecordId, before: RecordId) -> impl Iterator<Item = (RecordId, &Entry)> {
-        self.entries.range(low..before.max(low)).rev().map(|(id, entry)| (*id, entry))
+        self.entries.range(low..before.max(low)).rev().map(|(id, entry)| (*id, &**entry))
     }
 
     /// Live ids from `low` to `high`, both included.
@@ -358,6 +294,6 @@ impl Index {
 
     /// Those of them whose process is dwell's own; a worker's outlives dwell.
     pub(super) fn own(&self) -> impl Iterator<Item = RecordId> {
-        self.outstanding().filter(|id| self.entry(*id).is_none_or(|entry| entry.pull.is_none()))
+        self.outstanding().filter(|id| self.entry(*id).is_none_or(|entry| entry.home.pull.is_none()))
     }
 }

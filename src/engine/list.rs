@@ -119,10 +119,10 @@ fn is_live(state: crate::model::StateName) -> bool {
 pub(super) fn entry_matches(entry: &Entry, filter: &Filter) -> bool {
     let is = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
     filter.state.is_none_or(|state| state == entry.state)
-        && is(&filter.org, &entry.org)
-        && is(&filter.env, &entry.env)
-        && is(&filter.runtime, &entry.runtime)
-        && is(&filter.flow, entry.flow.as_deref().unwrap_or_default())
+        && is(&filter.org, &entry.home.org)
+        && is(&filter.env, &entry.home.env)
+        && is(&filter.runtime, &entry.home.runtime)
+        && is(&filter.flow, entry.home.flow.as_deref().unwrap_or_default())
         // What is recorded only is finished from the start.
         && filter.shadow != Some(true)
         && (!filter.is_of_the_dead() || entry.letter.as_ref().is_some_and(|letter| letter.matches(filter)))

@@ -69,6 +69,7 @@ impl Engine {
             }
             stalls.see(&record);
             index.set(&record);
+            index.keep(record.id, value);
             Ok(())
         })?;
         let runtimes = rows(&*backend, keys::all_runtimes())?;

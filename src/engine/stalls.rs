@@ -60,7 +60,7 @@ pub(super) fn started(core: &mut Core, step: &Transition) {
     if (step.from, step.to) == (Some(StateName::Queued), StateName::Active)
         && let Some(entry) = core.index.entry(step.id)
     {
-        core.notices.stalls.0.remove(&entry.runtime);
+        core.notices.stalls.0.remove(&entry.home.runtime);
     }
 }
 

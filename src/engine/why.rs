@@ -197,7 +197,7 @@ fn by(core: &Core, rule: &Rule, runtime: &Name, entry: Option<&Entry>) -> Vec<Re
         Hold::Limited(pause) => pause.by.into_iter().collect(),
         Hold::Full { .. } => some(lane.map(|lane| &lane.outstanding)),
         Hold::Burst { .. } => {
-            let pull = entry.and_then(|entry| entry.pull.clone());
+            let pull = entry.and_then(|entry| entry.home.pull.clone());
             some(lane.and_then(|lane| Some(&lane.burst.get(&pull)?.released)))
         }
         Hold::Group { .. } => {

@@ -32,15 +32,15 @@ impl Index {
             self.groups.stands(id, entry);
         }
         let Some(entry) = self.entries.get(&id) else { return };
-        let lane = self.lanes.entry(entry.runtime.clone()).or_default();
-        match (queue, &entry.pull) {
+        let lane = self.lanes.entry(entry.home.runtime.clone()).or_default();
+        match (queue, &entry.home.pull) {
             (Lane::Ready, Some(pull)) => {
                 self.queues.insert(pull, entry, id);
                 lane.claimable += 1;
             }
-            (Lane::Ready, None) => lane.queue.insert(&entry.org, &entry.env, entry.order, id),
+            (Lane::Ready, None) => lane.queue.insert(&entry.home.org, &entry.home.env, entry.order, id),
             (Lane::Burst, pull) => lane.with_burst(pull.as_ref(), |burst| {
-                burst.waiting.insert(&entry.org, &entry.env, entry.order, id);
+                burst.waiting.insert(&entry.home.org, &entry.home.env, entry.order, id);
             }),
         }
     }
@@ -49,8 +49,8 @@ impl Index {
     fn set_aside(&mut self, id: RecordId, narrow: Narrow) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.parked = Some(narrow);
-        let lane = self.lanes.entry(entry.runtime.clone()).or_default();
-        lane.with_burst(entry.pull.as_ref(), |burst| {
+        let lane = self.lanes.entry(entry.home.runtime.clone()).or_default();
+        lane.with_burst(entry.home.pull.as_ref(), |burst| {
             burst.released.remove(&id);
         });
         lane.parked += 1;
@@ -62,21 +62,21 @@ impl Index {
     pub(super) fn displace(&mut self, id: RecordId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let Some(queue) = entry.queue else { return };
-        let lane = self.lanes.entry(entry.runtime.clone()).or_default();
+        let lane = self.lanes.entry(entry.home.runtime.clone()).or_default();
         if let Some(narrow) = entry.parked.take() {
             lane.parked -= 1;
             self.envs.park(entry, false);
             self.parked.remove(&entry.key(narrow), entry.order);
             return;
         }
-        match (queue, &entry.pull) {
+        match (queue, &entry.home.pull) {
             (Lane::Ready, Some(pull)) => {
                 self.queues.remove(pull, entry);
                 lane.claimable -= 1;
             }
-            (Lane::Ready, None) => lane.queue.remove(&entry.org, &entry.env, entry.order),
+            (Lane::Ready, None) => lane.queue.remove(&entry.home.org, &entry.home.env, entry.order),
             (Lane::Burst, pull) => lane.with_burst(pull.as_ref(), |burst| {
-                burst.waiting.remove(&entry.org, &entry.env, entry.order);
+                burst.waiting.remove(&entry.home.org, &entry.home.env, entry.order);
             }),
         }
         if queue == Lane::Ready {

@@ -1,0 +1,118 @@
+//! What the indexes hold of one live record: small, for there may be millions. The record itself is held as the bytes
+//! of its row, so that no step waits for the disk.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::engine::groups::{GroupId, Member, Turns};
+use crate::engine::hold::Narrow;
+use crate::engine::letters::{GroupKey, Letter};
+use crate::engine::parked::HoldKey;
+use crate::model::{Lane, Name, Record, Runtime, StateName, Time};
+
+/// Where a record belongs. It never changes, and is shared by all that belong there.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::engine) struct Home {
+    pub(in crate::engine) org: Name,
+    pub(in crate::engine) env: Name,
+    pub(in crate::engine) runtime: Name,
+    pub(in crate::engine) flow: Option<Name>,
+    /// The row of the model it asks for there.
+    pub(in crate::engine) model: Option<Name>,
+    /// The queue it is claimed from, if workers carry it out.
+    pub(in crate::engine) pull: Option<Name>,
+}
+
+/// Every home that a live record has.
+#[derive(Debug, Default)]
+pub(super) struct Homes(BTreeSet<Arc<Home>>);
+
+impl Homes {
+    /// The home of a record, shared with all that have the same.
+    pub(super) fn of(&mut self, record: &Record) -> Arc<Home> {
+        let home = Home {
+            org: record.org.clone(),
+            env: record.env.clone(),
+            runtime: record.runtime.clone(),
+            flow: record.flow.clone(),
+            model: record.model.as_ref().map(|model| Runtime::of_model(&record.runtime, model)),
+            pull: record.queue.clone(),
+        };
+        if let Some(known) = self.0.get(&home) {
+            return Arc::clone(known);
+        }
+        let home = Arc::new(home);
+        self.0.insert(Arc::clone(&home));
+        home
+    }
+
+    /// Forgets it if nobody else has it.
+    pub(super) fn leave(&mut self, home: &Arc<Home>) {
+        if Arc::strong_count(home) == 2 {
+            self.0.remove(home);
+        }
+    }
+}
+
+/// What the indexes know of one live record.
+#[derive(Debug)]
+pub(in crate::engine) struct Entry {
+    pub(in crate::engine) home: Arc<Home>,
+    /// Its row as it was committed last; empty until it is.
+    pub(in crate::engine) row: Box<[u8]>,
+    pub(in crate::engine) state: StateName,
+    /// Which of the two queues it stands in, if it is queued.
+    pub(in crate::engine) queue: Option<Lane>,
+    /// Why it is parked outside that queue's rotation, if it is.
+    pub(super) parked: Option<Narrow>,
+    pub(in crate::engine) order: u64,
+    /// Its part in its group.
+    pub(in crate::engine) member: Option<Box<Member>>,
+    pub(super) deadline: Option<Time>,
+    /// Boxed, because most records are alive.
+    pub(in crate::engine) letter: Option<Box<Letter>>,
+}
+
+impl Entry {
+    /// Where a dead letter stands among the others.
+    pub(super) fn group(&self) -> Option<(GroupKey, Time)> {
+        let letter = self.letter.as_ref()?;
+        let (flow, runtime) = (self.home.flow.clone(), self.home.runtime.clone());
+        let key = GroupKey { cause: letter.cause, flow, runtime, fingerprint: letter.fingerprint };
+        Some((key, letter.at))
+    }
+
+    /// Whether its attempt may finish and nothing new starts for it.
+    pub(in crate::engine) fn draining(&self) -> bool {
+        self.state == StateName::Draining
+    }
+
+    /// Whether an attempt is outstanding.
+    pub(in crate::engine) const fn outstanding(&self) -> bool {
+        matches!(self.state, StateName::Active | StateName::Draining)
+    }
+
+    /// The queue of workers it waits in, if it does.
+    pub(in crate::engine) fn waits_in(&self) -> Option<&Name> {
+        self.home.pull.as_ref().filter(|_| self.queue.is_some())
+    }
+
+    /// Where it takes turns.
+    pub(in crate::engine) fn turns(&self) -> Turns {
+        Turns { runtime: self.home.runtime.clone(), pull: self.home.pull.clone() }
+    }
+
+    /// What it waits for while it is parked for this.
+    pub(super) fn key(&self, narrow: Narrow) -> HoldKey {
+        match narrow {
+            Narrow::Flow => HoldKey::Flow(self.home.flow.clone().unwrap_or_default()),
+            Narrow::Org => HoldKey::Org(self.home.org.clone()),
+            Narrow::Model => HoldKey::Model(self.home.model.clone().unwrap_or_default()),
+            Narrow::Group => {
+                let group = self.member.as_ref().map(|member| member.key.clone());
+                let none = || GroupId { flow: None, name: Name::default() };
+                HoldKey::Group { group: group.unwrap_or_else(none), turns: self.turns() }
+            }
+        }
+    }
+}
