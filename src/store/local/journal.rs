@@ -25,6 +25,8 @@ pub(super) struct Journal {
     room: u64,
     /// Where the next frame goes.
     end: u64,
+    /// Up to where something was written: frames, then zeros.
+    written: u64,
     /// The next frame's number.
     next: u64,
     frame: Vec<u8>,
@@ -63,7 +65,8 @@ impl Journal {
         };
         crash_point("open.after_cut");
         let (end, next) = (tail.end, tail.next);
-        Ok(Journal { dir, seed, segment_bytes, reserve, segment, file, room, end, next, frame: Vec::new() })
+        let frame = Vec::new();
+        Ok(Journal { dir, seed, segment_bytes, reserve, segment, file, room, end, written: end, next, frame })
     }
 
     /// Puts `batch` on stable storage and answers its sequence. Not to be called again after an error.
@@ -72,6 +75,7 @@ impl Journal {
         frame::encode(self.seed, sequence, batch, &mut self.frame)?;
         let bytes = self.frame.len() as u64;
         self.make_room(bytes)?;
+        self.write_ahead();
         crash_point("journal.before_write");
         self.file.write_all_at(&self.frame, self.end).map_err(failed("write", &self.segment.path))?;
         crash_point("journal.after_write");
@@ -82,6 +86,17 @@ impl Journal {
         self.end += bytes;
         self.next += 1;
         Ok(sequence)
+    }
+
+    /// Lets zeros follow a frame that goes where nothing was written yet. A sync of what was only allocated writes the
+    /// file's extents as well, which makes it half as dear again; so most frames are to overwrite zeros.
+    fn write_ahead(&mut self) {
+        let after = self.end + self.frame.len() as u64;
+        if after > self.written {
+            self.written = self.room.min(after + ZEROS_AHEAD);
+            let bytes = usize::try_from(self.written - self.end).unwrap_or(self.frame.len());
+            self.frame.resize(bytes, 0);
+        }
     }
 
     /// The first commit of the segment that is written to.
@@ -99,7 +114,7 @@ impl Journal {
         } else {
             self.segment = Segment::new(&self.dir, self.next);
             self.file = self.create(bytes, room)?;
-            self.end = 0;
+            (self.end, self.written) = (0, 0);
         }
         self.room = self.file.metadata().map_err(failed("read", &self.segment.path))?.len();
         Ok(())
@@ -119,5 +134,8 @@ impl Journal {
     }
 }
 
+/// Zeros written behind a frame: few enough that their sync holds no commit up for long.
+const ZEROS_AHEAD: u64 = 1024 * 1024;
+
 /// The buffer kept from one commit to the next.
-const FRAME_BYTES_KEPT: usize = 1024 * 1024;
+const FRAME_BYTES_KEPT: usize = 2 * 1024 * 1024;
