@@ -1,0 +1,281 @@
+//! How it grows: an engine on a real store with ever more waiting records, more orgs, more dead letters, more history.
+//!
+//! `cargo bench --bench grow` prints a row for each point and writes `benches/growth.svg`;
+//! `cargo bench --bench grow -- 1000000 1000 0 0` only the one with 1,000,000 waiting records of 1,000 orgs, no dead
+//! letters, and no transitions before. Each point is made by a process of its own, which is then killed, and measured by
+//! another one that opens what was left; so memory is that of the one thing measured. The store lies below `target`.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "a bench takes time itself where only one of two ticks counts")]
+#![allow(clippy::print_stdout, reason = "the rows are the result")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use dwell::engine::{
+    ARRIVALS_PER_TICK_MAX, Arrival, DEADLINES_PER_TICK_MAX, Engine, Released, Request, Settings,
+};
+use dwell::model::{Action, Effect, Fault, Name, RecordId, Report, Submission, Time, Work};
+use dwell::store::local::Options;
+use dwell::store::{Backend, Direction, Local};
+
+/// The binary's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const NOW: Time = Time::from_millis(1_790_000_000_000);
+/// Longer than any backoff after `unavailable`.
+const PAUSE: Duration = Duration::from_mins(10);
+/// Ticks that are full of due deadlines.
+const DUE_TICKS: u64 = 50;
+/// Lives in a tick, and how many ticks.
+const LIVES: u64 = 16;
+const LIFE_TICKS: u64 = 500;
+
+/// One size.
+#[derive(Clone, Copy)]
+struct Point {
+    waiting: u64,
+    orgs: u64,
+    dead: u64,
+    /// Transitions made before.
+    aged: u64,
+}
+
+impl Point {
+    fn read(arguments: &[String]) -> Option<Point> {
+        let mut numbers = arguments.iter().map(|argument| argument.parse());
+        let mut next = || numbers.next()?.ok();
+        Some(Point { waiting: next()?, orgs: next()?, dead: next()?, aged: next()? })
+    }
+
+    fn arguments(self) -> [String; 4] {
+        [self.waiting, self.orgs, self.dead, self.aged].map(|number| number.to_string())
+    }
+}
+
+fn submission(n: u64, orgs: u64, runtime: &str) -> Submission {
+    let org: Name = format!("org{}", n % orgs).into();
+    Submission {
+        org,
+        ..Submission::of(
+            RecordId::session(u128::from(NOW.millis()) << 80 | u128::from(n)),
+            runtime.into(),
+            Work::of(Action::Agent { prompt: "review it".to_owned(), cwd: None }),
+        )
+    }
+}
+
+/// The engine on the store in `dir`.
+struct World {
+    engine: Option<Engine>,
+    now: Time,
+}
+
+impl World {
+    fn open(dir: &Path, [idle, busy]: [u32; 2]) -> (World, Released) {
+        let runtimes = BTreeMap::from([("idle".into(), idle), ("busy".into(), busy)]);
+        let settings = Settings { runtimes, finished_max: 100_000, ..Settings::default() };
+        let store = Local::open(dir, Options::default()).unwrap();
+        let (opening, _) = Engine::open(Box::new(store), settings, NOW).unwrap();
+        let (engine, first) = opening.survivors_stopped().tick(NOW, Vec::new()).unwrap();
+        let now = engine.now();
+        (World { engine: Some(engine), now }, first)
+    }
+
+    fn tick(&mut self, requests: impl IntoIterator<Item = Request>) -> Released {
+        let arrival = |request| Arrival { request, reply: Box::new(drop) };
+        let arrivals = requests.into_iter().map(arrival).collect();
+        let (engine, released) = self.engine.take().unwrap().tick(self.now, arrivals).unwrap();
+        self.engine = Some(engine);
+        for pair in released.replies.get() {
+            assert!(pair.1.is_ok(), "{:?}", pair.1.as_ref().err());
+        }
+        released
+    }
+
+    /// Admits them, and lets those that start wait after an attempt that found nobody.
+    fn admit(&mut self, submissions: impl Iterator<Item = Submission>) {
+        let mut submissions = submissions.peekable();
+        let fault = Fault::new("unavailable", "connection refused");
+        while submissions.peek().is_some() {
+            let some = submissions.by_ref().take(ARRIVALS_PER_TICK_MAX);
+            let started = self.tick(some.map(|one| Request::Submit(Box::new(one))).collect::<Vec<_>>());
+            self.tick(reports(started, &Report::Unavailable(fault.clone())));
+        }
+    }
+}
+
+/// What the attempts that were started say.
+fn reports(started: Released, said: &Report) -> Vec<Request> {
+    let started = started.effects.into_inner().into_iter().filter_map(|effect| match effect {
+        Effect::Start(start) => Some((start.id, start.attempt)),
+        Effect::Release { .. } | Effect::Stop { .. } | Effect::Forget { .. } => None,
+    });
+    started.map(|(id, attempt)| Request::Report { id, attempt, report: said.clone() }).collect()
+}
+
+/// Makes the point and waits to be killed.
+fn fill(dir: &Path, point: Point) {
+    let (mut world, _) = World::open(dir, [u32::MAX, 0]);
+    let start = Instant::now();
+    let invalid = || Some(Fault::new("template", "a field is missing"));
+    let letters = (0..point.dead).map(|n| point.waiting + n);
+    world.admit(letters.map(|n| Submission { invalid: invalid(), ..submission(n, point.orgs, "idle") }));
+    world.admit((0..point.waiting).map(|n| submission(n, point.orgs, "idle")));
+    say("fill_per_s", rate(point.waiting + point.dead, start.elapsed()));
+    let busy = point.waiting + point.dead;
+    world.admit(std::iter::once(submission(busy, point.orgs, "busy")));
+    say("rss_filled_mb", resident_mb());
+    drop(world.tick([]));
+    say("done", 0.0);
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+}
+
+/// Opens what was left and measures it.
+fn measure(dir: &Path, point: Point) {
+    let start = Instant::now();
+    let (mut world, first) = World::open(dir, [0, 1024]);
+    assert_eq!(first.effects.get().len(), 1, "the one that was left starts");
+    say("open_s", start.elapsed().as_secs_f64());
+    say("rss_open_mb", resident_mb());
+    let mut started = first;
+    let mut next = point.waiting + point.dead + 1;
+    let (mut lives, mut walls) = (Duration::ZERO, Vec::new());
+    let aging = point.aged / (3 * LIVES);
+    for nth in 0..aging + LIFE_TICKS {
+        let reported = reports(started, &Report::Succeeded { result: None });
+        let fresh = (next..next + LIVES).map(|n| submission(n, point.orgs, "busy"));
+        let requests: Vec<Request> =
+            reported.into_iter().chain(fresh.map(|one| Request::Submit(Box::new(one)))).collect();
+        next += LIVES;
+        let (cpu, wall) = (thread_cpu(), Instant::now());
+        started = world.tick(requests);
+        if nth >= aging {
+            lives += thread_cpu() - cpu;
+            walls.push(wall.elapsed());
+        }
+    }
+    say("life_us", micros(lives) / (LIVES * LIFE_TICKS) as f64);
+    say("life_tick_p50_ms", at(&mut walls, 50));
+    say("life_tick_p99_ms", at(&mut walls, 99));
+    world.now = world.now.after(PAUSE);
+    let (mut due, mut spent) = (Vec::new(), Duration::ZERO);
+    for _ in 0..DUE_TICKS.min(point.waiting / DEADLINES_PER_TICK_MAX as u64) {
+        let (cpu, wall) = (thread_cpu(), Instant::now());
+        let made = world.tick([]).transitions.get().len();
+        spent += thread_cpu() - cpu;
+        due.push(wall.elapsed());
+        assert_eq!(made, DEADLINES_PER_TICK_MAX);
+    }
+    if !due.is_empty() {
+        say("due_us", micros(spent) / (due.len() * DEADLINES_PER_TICK_MAX) as f64);
+        say("due_1024_p50_ms", at(&mut due, 50));
+        say("due_1024_max_ms", at(&mut due, 100));
+    }
+    say("rss_end_mb", resident_mb());
+}
+
+/// What the store takes and what it holds, once nobody has it open.
+fn disk(dir: &Path) {
+    let bytes = |dir: PathBuf| walk(&dir) as f64 / 1e6;
+    say("journal_mb", bytes(dir.join("journal")));
+    say("table_mb", bytes(dir.join("table")));
+    let store = Local::open(dir, Options::default()).unwrap();
+    let (mut live, mut from) = (0, vec![0]);
+    loop {
+        let rows = store.scan(&from, &[255; 8], Direction::Ascending, 10_000).unwrap();
+        live += rows.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        let Some((last, _)) = rows.last() else { break };
+        from = [&last[..], &[0]].concat();
+    }
+    say("live_mb", live as f64 / 1e6);
+}
+
+fn walk(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    files
+        .map(|entry| {
+            if entry.path().is_dir() { walk(&entry.path()) } else { entry.metadata().unwrap().blocks() * 512 }
+        })
+        .sum()
+}
+
+fn say(name: &str, value: f64) {
+    println!("{name} {value:.3}");
+    std::io::stdout().flush().unwrap();
+}
+
+fn rate(count: u64, time: Duration) -> f64 {
+    count as f64 / time.as_secs_f64()
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+/// In milliseconds, the time that so many of a hundred take at most.
+fn at(times: &mut [Duration], part: usize) -> f64 {
+    times.sort_unstable();
+    times[(times.len() - 1) * part / 100].as_secs_f64() * 1e3
+}
+
+fn thread_cpu() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(spent.tv_sec.try_into().unwrap(), spent.tv_nsec.try_into().unwrap())
+}
+
+fn resident_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1e3
+}
+
+/// Runs this program again as one part of a point, until it says `done` or ends.
+fn part(name: &str, dir: &Path, point: Point, row: &mut BTreeMap<String, f64>) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg("--part").arg(name).arg(dir).args(point.arguments());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        let (name, value) = line.split_once(' ').unwrap();
+        if name == "done" {
+            child.kill().unwrap();
+            break;
+        }
+        row.insert(name.to_owned(), value.parse().unwrap());
+    }
+    let ended = child.wait().unwrap();
+    assert!(ended.success() || name == "fill", "{name} ended with {ended}");
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, name, dir, point @ ..] = &arguments[..]
+        && flag == "--part"
+    {
+        let point = Point::read(point).unwrap();
+        match name.as_str() {
+            "fill" => fill(Path::new(dir), point),
+            "measure" => measure(Path::new(dir), point),
+            _ => disk(Path::new(dir)),
+        }
+        return;
+    }
+    let asked: Vec<String> =
+        arguments.iter().filter(|argument| !argument.starts_with("--")).cloned().collect();
+    let point = Point::read(&asked).unwrap_or(Point { waiting: 10_000, orgs: 10, dead: 0, aged: 0 });
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let store = dir.path().join("store");
+    let mut row = BTreeMap::new();
+    for name in ["fill", "disk", "measure"] {
+        part(name, &store, point, &mut row);
+    }
+    println!("waiting {} orgs {} dead {} aged {}", point.waiting, point.orgs, point.dead, point.aged);
+    for (name, value) in row {
+        println!("  {name} {value}");
+    }
+}
