@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crossbeam_channel::bounded;
+
 use super::claims::Claims;
 use super::core::{Core, EngineError};
 use super::debounce::Debounces;
@@ -12,11 +14,13 @@ use super::modes::Modes;
 use super::notices::Notices;
 use super::purge;
 use super::schedule::Schedules;
-use super::settings::{RECORDS_PER_SCAN, Settings};
+use super::settings::{PAGES_AHEAD_MAX, RECORDS_PER_SCAN, Settings};
 use super::stalls::Stalls;
 use super::tick::Engine;
 use crate::model::{Child, Drain, Notice, Record, RecordId, Redrive, Runtime, Time};
-use crate::store::{Backend, Batch, Debounced, Direction, Durable, ScheduleRow, Stored, Tally, Writer, keys};
+use crate::store::{
+    Backend, Batch, Debounced, Direction, Durable, Pair, ScheduleRow, Stored, Tally, Writer, keys,
+};
 
 /// An attempt that an earlier process left outstanding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +61,7 @@ impl Engine {
         let now = now.max(tally.now);
         let (mut survivors, mut interrupted) = (Vec::new(), Vec::new());
         let mut stalls = Stalls::default();
-        each(&*backend, keys::all_live(), |value| {
+        each_live(&*backend, |value| {
             let record = Record::decode(value)?;
             if record.queue.is_some() && record.state.outstanding() {
                 // Its worker may still be at it. One whose lease ran out meanwhile could not renew it: that is ours.
@@ -143,23 +147,51 @@ fn rows<T: Stored>(backend: &dyn Backend, range: (Vec<u8>, Vec<u8>)) -> Result<V
     Ok(rows)
 }
 
+/// Hands every live record to `take`. Where there are a million, reading them takes about as long as indexing them, so
+/// another thread reads ahead.
+fn each_live(
+    backend: &dyn Backend,
+    mut take: impl FnMut(&[u8]) -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
+    let (ahead, pages) = bounded(PAGES_AHEAD_MAX);
+    std::thread::scope(|scope| {
+        let reader =
+            scope.spawn(move || each_page(backend, keys::all_live(), |page| Ok(ahead.send(page).is_ok())));
+        for page in pages {
+            for (_, value) in &page {
+                take(value)?;
+            }
+        }
+        reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 /// Hands every value of a key range to `take`, a bounded number at a time.
 pub(super) fn each(
     backend: &dyn Backend,
-    (mut from, to): (Vec<u8>, Vec<u8>),
+    range: (Vec<u8>, Vec<u8>),
     mut take: impl FnMut(&[u8]) -> Result<(), EngineError>,
 ) -> Result<(), EngineError> {
-    loop {
-        let found = backend.scan(&from, &to, Direction::Ascending, RECORDS_PER_SCAN)?;
-        for (_, value) in &found {
+    each_page(backend, range, |page| {
+        for (_, value) in &page {
             take(value)?;
         }
-        match found.into_iter().last() {
-            Some((mut last, _)) => {
-                last.push(0);
-                from = last;
-            }
-            None => return Ok(()),
+        Ok(true)
+    })
+}
+
+/// Hands the pairs of a key range to `take`, a bounded number at a time, until it answers false.
+fn each_page(
+    backend: &dyn Backend,
+    (mut from, to): (Vec<u8>, Vec<u8>),
+    mut take: impl FnMut(Vec<Pair>) -> Result<bool, EngineError>,
+) -> Result<(), EngineError> {
+    loop {
+        let page = backend.scan(&from, &to, Direction::Ascending, RECORDS_PER_SCAN)?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        from = [last, &[0][..]].concat();
+        if !take(page)? {
+            return Ok(());
         }
     }
 }

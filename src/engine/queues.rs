@@ -33,7 +33,7 @@ impl Queues {
     /// Takes a record out; nothing happens if it is not there.
     pub(super) fn remove(&mut self, queue: &Name, entry: &Entry) {
         self.with(queue, &entry.home.runtime, |rotation| {
-            rotation.remove(&entry.home.org, &entry.home.env, entry.order)
+            rotation.remove(&entry.home.org, &entry.home.env, entry.order);
         });
     }
 

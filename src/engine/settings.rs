@@ -188,6 +188,8 @@ pub const READS_PER_PAGE_MAX: usize = 2_000;
 pub const FLIP_FAULTS_MAX: usize = 100;
 /// Records read at a time while the store is opened.
 pub const RECORDS_PER_SCAN: usize = 4096;
+/// So many times as many are read ahead.
+pub const PAGES_AHEAD_MAX: usize = 2;
 /// Requests that may wait for the engine; beyond them callers are told to come back.
 pub const ARRIVALS_QUEUED_MAX: usize = 65_536;
 /// How long the first answer to a call is kept under its idempotency key.

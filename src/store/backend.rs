@@ -49,7 +49,7 @@ impl Batch {
 }
 
 /// Ordered bytes.
-pub trait Backend: Send {
+pub trait Backend: Send + Sync {
     /// The value of `key` as of the last commit.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
