@@ -24,6 +24,8 @@ pub(super) const WRITES_PER_BATCH_MAX: usize = 64;
 
 /// What the thread is asked for.
 enum Request {
+    /// To read all of the table and compare it with what was written.
+    Verify,
     /// To bring a frozen overlay into the table.
     Checkpoint {
         /// The last commit in it.
@@ -43,11 +45,12 @@ pub(super) struct Checkpointer {
     pub(super) verified: Arc<OnceLock<bool>>,
     thread: Option<JoinHandle<()>>,
     under_way: bool,
+    /// Whether the table was never asked to be verified.
+    unverified: bool,
 }
 
 impl Checkpointer {
-    /// Starts the thread, whose first deed is to verify the table, which has all commits up to `checkpoint`; that counts as a
-    /// checkpoint under way.
+    /// Starts the thread; the table has all commits up to `checkpoint`.
     pub(super) fn start(
         dir: &Path,
         checkpoint: u64,
@@ -70,25 +73,28 @@ impl Checkpointer {
         };
         let run = move || {
             thread.keep_reserve();
-            let mut answer = thread.verify();
-            while outbox.send(answer).is_ok() {
-                let Ok(request) = inbox.recv() else { break };
-                answer = match request {
-                    Request::Checkpoint { sequence, changes } => thread.checkpoint(sequence, &changes),
-                    Request::Release => Ok(()),
-                };
-                if answer.is_ok() {
-                    thread.make_room();
+            while let Ok(request) = inbox.recv() {
+                if outbox.send(thread.carry_out(request)).is_err() {
+                    break;
                 }
             }
+            // Who still waits for it finds the store closed.
+            thread.verified.get_or_init(|| true);
         };
         let spawned = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(run);
         let thread = Some(spawned.map_err(failed("start a checkpoint thread for", dir))?);
-        Ok(Checkpointer { requests: Some(requests), answers, closing, verified, thread, under_way: true })
+        let requests = Some(requests);
+        Ok(Checkpointer { requests, answers, closing, verified, thread, under_way: false, unverified: true })
     }
 
     pub(super) const fn is_under_way(&self) -> bool {
         self.under_way
+    }
+
+    /// Starts verifying the table, the first time it is asked; that counts as a checkpoint under way. Whoever opens a store
+    /// reads all of it once, and is not to share the disk with this.
+    pub(super) fn verify(&mut self) -> Result<(), StoreError> {
+        if std::mem::take(&mut self.unverified) { self.ask(Request::Verify) } else { Ok(()) }
     }
 
     /// Starts bringing `changes` into the table; only while none is under way.
@@ -153,6 +159,16 @@ struct Thread {
 }
 
 impl Thread {
+    fn carry_out(&self, request: Request) -> Result<(), StoreError> {
+        match request {
+            Request::Verify => return self.verify(),
+            Request::Checkpoint { sequence, changes } => self.checkpoint(sequence, &changes)?,
+            Request::Release => {}
+        }
+        self.make_room();
+        Ok(())
+    }
+
     fn verify(&self) -> Result<(), StoreError> {
         let verified = self.table.verify(&self.closing);
         if let Err(error @ StoreError::Table { .. }) = &verified {

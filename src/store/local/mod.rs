@@ -215,7 +215,8 @@ impl Local {
         })
     }
 
-    /// What a backup is made of, for other threads, as long as the store is open.
+    /// What a backup is made of, for other threads, as long as the store is open. It waits until the table was verified,
+    /// which begins with the first commit or look at the disk.
     pub fn base(&self) -> Base {
         self.base.clone()
     }
@@ -226,7 +227,7 @@ impl Local {
     /// # Errors
     /// [`StoreError::Table`] if rows are missing or old.
     pub fn verified(&mut self) -> Result<(), StoreError> {
-        let settled = self.settle();
+        let settled = self.checkpointer.verify().and_then(|()| self.settle());
         self.noted(settled)
     }
 
@@ -249,6 +250,7 @@ impl Local {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.checkpointer.verify()?;
         self.take_ended()?;
         if self.overlay.bytes() >= self.options.overlay_bytes_max {
             self.settle()?;
@@ -349,6 +351,10 @@ impl Backend for Local {
     }
 
     fn look(&mut self) -> Result<Option<Space>, StoreError> {
+        if !self.failed {
+            let begun = self.checkpointer.verify();
+            self.noted(begun)?;
+        }
         let space = self.gauge.lately();
         if !self.failed && space.as_ref().is_some_and(Space::is_short) {
             let made = self.take_ended().and_then(|()| self.make_room());
