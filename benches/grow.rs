@@ -1,12 +1,13 @@
 //! How it grows: an engine on a real store with ever more waiting records, more orgs, more dead letters, more history.
 //!
-//! `cargo bench --bench grow` prints a row for each point and writes `benches/growth.svg`;
-//! `cargo bench --bench grow -- 1000000 1000 0 0` only the one with 1,000,000 waiting records of 1,000 orgs, no dead
+//! `cargo bench --bench grow` prints a row of a table for each point; `cargo bench --bench grow -- 1000000 1000 0 0` only
+//! the one with 1,000,000 waiting records of 1,000 orgs, no dead
 //! letters, and no transitions before. Each point is made by a process of its own, which is then killed, and measured by
 //! another one that opens what was left; so memory is that of the one thing measured. The store lies below `target`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a bench takes time itself where only one of two ticks counts")]
 #![allow(clippy::print_stdout, reason = "the rows are the result")]
+#![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -33,6 +34,32 @@ const DUE_TICKS: u64 = 50;
 /// Lives in a tick, and how many ticks.
 const LIVES: u64 = 16;
 const LIFE_TICKS: u64 = 500;
+
+/// What is measured of each, with its title.
+const FIGURES: [(&str, &str); 10] = [
+    ("fill_per_s", "admitted and put off, per s"),
+    ("live_mb", "live rows, MB"),
+    ("table_mb", "table, MB"),
+    ("open_s", "open, s"),
+    ("rss_open_mb", "resident then, MB"),
+    ("rss_end_mb", "at the end, MB"),
+    ("life_us", "a life, us of CPU"),
+    ("life_tick_p99_ms", "tick of 16 lives, p99 ms"),
+    ("due_1024_p50_ms", "tick of 1,024 due, p50 ms"),
+    ("due_1024_max_ms", "max ms"),
+];
+
+/// By what waits, by orgs, with dead letters, and after a long time.
+const POINTS: [Point; 8] = [
+    Point { waiting: 10_000, orgs: 1_000, dead: 0, aged: 0 },
+    Point { waiting: 100_000, orgs: 1_000, dead: 0, aged: 0 },
+    Point { waiting: 1_000_000, orgs: 1_000, dead: 0, aged: 0 },
+    Point { waiting: 5_000_000, orgs: 1_000, dead: 0, aged: 0 },
+    Point { waiting: 1_000_000, orgs: 1, dead: 0, aged: 0 },
+    Point { waiting: 1_000_000, orgs: 100_000, dead: 0, aged: 0 },
+    Point { waiting: 100_000, orgs: 1_000, dead: 1_000_000, aged: 0 },
+    Point { waiting: 100_000, orgs: 1_000, dead: 0, aged: 10_000_000 },
+];
 
 /// One size.
 #[derive(Clone, Copy)]
@@ -154,7 +181,7 @@ fn measure(dir: &Path, point: Point) {
         let (cpu, wall) = (thread_cpu(), Instant::now());
         started = world.tick(requests);
         if nth >= aging {
-            lives += thread_cpu() - cpu;
+            lives += thread_cpu().saturating_sub(cpu);
             walls.push(wall.elapsed());
         }
     }
@@ -166,7 +193,7 @@ fn measure(dir: &Path, point: Point) {
     for _ in 0..DUE_TICKS.min(point.waiting / DEADLINES_PER_TICK_MAX as u64) {
         let (cpu, wall) = (thread_cpu(), Instant::now());
         let made = world.tick([]).transitions.get().len();
-        spent += thread_cpu() - cpu;
+        spent += thread_cpu().saturating_sub(cpu);
         due.push(wall.elapsed());
         assert_eq!(made, DEADLINES_PER_TICK_MAX);
     }
@@ -265,17 +292,26 @@ fn main() {
         }
         return;
     }
-    let asked: Vec<String> =
-        arguments.iter().filter(|argument| !argument.starts_with("--")).cloned().collect();
-    let point = Point::read(&asked).unwrap_or(Point { waiting: 10_000, orgs: 10, dead: 0, aged: 0 });
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let store = dir.path().join("store");
-    let mut row = BTreeMap::new();
-    for name in ["fill", "disk", "measure"] {
-        part(name, &store, point, &mut row);
-    }
-    println!("waiting {} orgs {} dead {} aged {}", point.waiting, point.orgs, point.dead, point.aged);
-    for (name, value) in row {
-        println!("  {name} {value}");
+    // `cargo test --all-targets` runs benches without it, to see that they run.
+    let is_bench = arguments.iter().any(|argument| argument == "--bench");
+    let asked: Vec<String> = arguments.into_iter().filter(|argument| !argument.starts_with("--")).collect();
+    let points = match Point::read(&asked) {
+        Some(point) => vec![point],
+        None if is_bench => POINTS.to_vec(),
+        None => vec![Point { waiting: 3_000, orgs: 10, dead: 100, aged: 1_000 }],
+    };
+    let titles: Vec<&str> = FIGURES.iter().map(|(_, title)| *title).collect();
+    println!("| waiting | orgs | dead | transitions before | {} |", titles.join(" | "));
+    println!("|{}", "---:|".repeat(4 + FIGURES.len()));
+    for point in points {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let store = dir.path().join("store");
+        let mut row = BTreeMap::new();
+        for name in ["fill", "disk", "measure"] {
+            part(name, &store, point, &mut row);
+        }
+        let figure = |name: &str| row.get(name).map_or("-".to_owned(), |value| format!("{value:.1}"));
+        let figures: Vec<String> = FIGURES.iter().map(|(name, _)| figure(name)).collect();
+        println!("| {} | {} |", point.arguments().join(" | "), figures.join(" | "));
     }
 }
