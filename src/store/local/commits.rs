@@ -1,4 +1,4 @@
-//! The commits of a segment file read one by one, each as it was written; for who copies a journal or applies it again.
+//! The commits of a segment file read one by one, each as it was written; for who applies a journal or copies it.
 //! Absent on purpose: what becomes of what follows a bad one (`replay` at open, `restore` from an archive).
 
 use std::fs::File;
@@ -11,6 +11,9 @@ use super::frame::{self, HEADER_BYTES, Header};
 use super::replay;
 use super::segments::{self, Segment};
 use crate::store::StoreError;
+
+/// Looked at in one go for something that was written.
+const PORTION_BYTES: usize = 1024 * 1024;
 
 /// A segment, open where its next commit begins.
 pub(super) struct Commits {
@@ -76,6 +79,22 @@ impl Commits {
         self.offset += header.frame_bytes();
         self.next += 1;
         Ok(Found::Commit(header.sequence, &self.body))
+    }
+
+    /// Whether anything was written from where it stands on.
+    pub(super) fn is_written(&self) -> Result<bool, StoreError> {
+        let mut portion = vec![0; PORTION_BYTES];
+        let mut at = self.offset;
+        loop {
+            let read = self.file.read_at(&mut portion, at).map_err(failed("read", &self.path))?;
+            if portion.iter().take(read).any(|byte| *byte != 0) {
+                return Ok(true);
+            }
+            if read == 0 {
+                return Ok(false);
+            }
+            at += read as u64;
+        }
     }
 
     /// The sequence of a good commit somewhere behind where it stands.

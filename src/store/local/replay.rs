@@ -1,10 +1,9 @@
 //! What the journal says after a crash. Owns the difference between a torn tail, which is cut off (it was never
 //! acknowledged), and damage, which is refused. Public for `fuzz/` alone.
 
-use std::fs;
 use std::path::Path;
 
-use super::files::failed;
+use super::commits::{Commits, Found};
 use super::frame::{self, HEADER_BYTES, Header};
 use super::segments::{self, Segment};
 use crate::store::StoreError;
@@ -61,40 +60,23 @@ fn read_segment(
     is_last: bool,
     apply: &mut impl FnMut(&[u8], Option<&[u8]>),
 ) -> Result<Tail, StoreError> {
-    let bytes = fs::read(&segment.path).map_err(failed("read", &segment.path))?;
-    let (mut rest, mut end, mut next) = (bytes.as_slice(), 0, segment.first);
-    while let Some((header, body)) = frame::first(seed, rest).filter(|(header, _)| header.sequence == next) {
-        if let Some(found) = frame::newer(body) {
-            let file = segment.path.clone();
-            return Err(StoreError::Format { file, found: found.into(), newest: frame::V1.into() });
+    let mut commits = Commits::open(segment, seed)?;
+    while let Found::Commit(sequence, body) = commits.read()? {
+        if sequence > checkpoint {
+            // It was read as a body already.
+            frame::decode(body, &mut *apply, |_| {});
         }
-        let nothing = |_: &[u8], _: Option<&[u8]>| {};
-        let known = if next > checkpoint {
-            frame::decode(body, &mut *apply, |_| {})
-        } else {
-            frame::decode(body, nothing, |_| {})
-        };
-        known.ok_or_else(|| {
-            corrupt(segment, end, format!("commit {next} is of a layout this build does not know"))
-        })?;
-        end += header.frame_bytes();
-        next += 1;
-        rest = usize::try_from(header.frame_bytes())
-            .ok()
-            .and_then(|bytes| rest.get(bytes..))
-            .unwrap_or_default();
     }
-    let torn = rest.iter().any(|byte| *byte != 0);
+    let (end, next) = (commits.offset, commits.next);
+    let torn = commits.is_written()?;
     if torn {
-        if let Some((_, sequence)) = later_frame(seed, rest, next) {
-            return Err(corrupt(
-                segment,
-                end,
-                format!("commit {next} is bad, but commit {sequence} after it is good"),
-            ));
+        if let Some(sequence) = commits.later()? {
+            return Err(
+                commits.corrupt(format!("commit {next} is bad, but commit {sequence} after it is good"))
+            );
         }
         if !is_last {
-            return Err(corrupt(segment, end, format!("commit {next} is bad, and later segments follow")));
+            return Err(commits.corrupt(format!("commit {next} is bad, and later segments follow")));
         }
         tracing::warn!(file = %segment.path.display(), offset = end, commit = next, "cut off a torn commit");
     }
