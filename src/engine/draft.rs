@@ -46,7 +46,8 @@ pub(super) struct Draft<'a> {
     pub(super) core: &'a mut Core,
     pub(super) disk: &'a dyn Backend,
     pub(super) now: Time,
-    touched: BTreeMap<RecordId, Touched>,
+    /// Boxed, because a tree moves what stands behind an insertion.
+    touched: BTreeMap<RecordId, Box<Touched>>,
     rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     pub(super) effects: Vec<Effect>,
     pub(super) transitions: Vec<Transition>,
@@ -128,7 +129,8 @@ impl<'a> Draft<'a> {
         self.core.index.set(&record);
         let detail = record.last_error.as_ref().map(|fault| format!("{}: {}", fault.code, fault.message));
         self.step(None, &record, None, "admitted", detail);
-        self.touched.insert(record.id, Touched { before: None, after: record.clone(), work: Some(work) });
+        let touched = Touched { before: None, after: record.clone(), work: Some(work) };
+        self.touched.insert(record.id, Box::new(touched));
         record
     }
 
@@ -145,7 +147,8 @@ impl<'a> Draft<'a> {
         self.core.count(queued, &record);
         let detail = record.last_error.as_ref().map(|fault| format!("{}: {}", fault.code, fault.message));
         self.step(None, &record, None, "shadowed", detail);
-        self.touched.insert(record.id, Touched { before: None, after: record.clone(), work: Some(work) });
+        let touched = Touched { before: None, after: record.clone(), work: Some(work) };
+        self.touched.insert(record.id, Box::new(touched));
         record
     }
 
@@ -169,8 +172,12 @@ impl<'a> Draft<'a> {
             if before.attempt == 0 && after.attempt == 1 {
                 modes::started(self, &after);
             }
-            let touched = Touched { before: Some(before), after: after.clone(), work: None };
-            self.touched.entry(id).or_insert(touched).after = after.clone();
+            if let Some(touched) = self.touched.get_mut(&id) {
+                touched.after.clone_from(&after);
+            } else {
+                let touched = Touched { before: Some(before), after: after.clone(), work: None };
+                self.touched.insert(id, Box::new(touched));
+            }
         }
         if let Some(change) = next.runtime {
             self.runtime_change(&after, change);

@@ -12,9 +12,13 @@ fn options() -> impl Options {
     bincode::DefaultOptions::new()
 }
 
+/// As most values are: a record, or a step of its history.
+const BYTES_LIKELY: usize = 256;
+
 #[expect(clippy::expect_used, reason = "texts, numbers and lists of known length always encode")]
 pub(super) fn encode<T: Serialize>(version: u8, value: &T) -> Vec<u8> {
-    let mut bytes = vec![version];
+    let mut bytes = Vec::with_capacity(BYTES_LIKELY);
+    bytes.push(version);
     options().serialize_into(&mut bytes, value).expect("a plain struct encodes");
     bytes
 }
