@@ -9,24 +9,25 @@
 #![allow(clippy::print_stdout, reason = "the rows are the result")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
+#[path = "common/world.rs"]
+mod world;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use dwell::engine::{
-    ARRIVALS_PER_TICK_MAX, Arrival, DEADLINES_PER_TICK_MAX, Engine, Released, Request, Settings,
-};
-use dwell::model::{Action, Effect, Fault, Name, RecordId, Report, Submission, Time, Work};
+use dwell::engine::{DEADLINES_PER_TICK_MAX, Released, Request};
+use dwell::model::{Fault, Report, Submission};
 use dwell::store::local::Options;
 use dwell::store::{Backend, Direction, Local};
+use world::{World, reports, submission};
 
 /// The binary's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const NOW: Time = Time::from_millis(1_790_000_000_000);
 /// Longer than any backoff after `unavailable`.
 const PAUSE: Duration = Duration::from_mins(10);
 /// Ticks that are full of due deadlines.
@@ -83,70 +84,14 @@ impl Point {
     }
 }
 
-fn submission(n: u64, orgs: u64, runtime: &str) -> Submission {
-    let org: Name = format!("org{}", n % orgs).into();
-    Submission {
-        org,
-        ..Submission::of(
-            RecordId::session(u128::from(NOW.millis()) << 80 | u128::from(n)),
-            runtime.into(),
-            Work::of(Action::Agent { prompt: "review it".to_owned(), cwd: None }),
-        )
-    }
-}
-
 /// The engine on the store in `dir`.
-struct World {
-    engine: Option<Engine>,
-    now: Time,
-}
-
-impl World {
-    fn open(dir: &Path, [idle, busy]: [u32; 2]) -> (World, Released) {
-        let runtimes = BTreeMap::from([("idle".into(), idle), ("busy".into(), busy)]);
-        let settings = Settings { runtimes, finished_max: 100_000, ..Settings::default() };
-        let store = Local::open(dir, Options::default()).unwrap();
-        let (opening, _) = Engine::open(Box::new(store), settings, NOW).unwrap();
-        let (engine, first) = opening.survivors_stopped().tick(NOW, Vec::new()).unwrap();
-        let now = engine.now();
-        (World { engine: Some(engine), now }, first)
-    }
-
-    fn tick(&mut self, requests: impl IntoIterator<Item = Request>) -> Released {
-        let arrival = |request| Arrival { request, reply: Box::new(drop) };
-        let arrivals = requests.into_iter().map(arrival).collect();
-        let (engine, released) = self.engine.take().unwrap().tick(self.now, arrivals).unwrap();
-        self.engine = Some(engine);
-        for pair in released.replies.get() {
-            assert!(pair.1.is_ok(), "{:?}", pair.1.as_ref().err());
-        }
-        released
-    }
-
-    /// Admits them, and lets those that start wait after an attempt that found nobody.
-    fn admit(&mut self, submissions: impl Iterator<Item = Submission>) {
-        let mut submissions = submissions.peekable();
-        let fault = Fault::new("unavailable", "connection refused");
-        while submissions.peek().is_some() {
-            let some = submissions.by_ref().take(ARRIVALS_PER_TICK_MAX);
-            let started = self.tick(some.map(|one| Request::Submit(Box::new(one))).collect::<Vec<_>>());
-            self.tick(reports(started, &Report::Unavailable(fault.clone())));
-        }
-    }
-}
-
-/// What the attempts that were started say.
-fn reports(started: Released, said: &Report) -> Vec<Request> {
-    let started = started.effects.into_inner().into_iter().filter_map(|effect| match effect {
-        Effect::Start(start) => Some((start.id, start.attempt)),
-        Effect::Release { .. } | Effect::Stop { .. } | Effect::Forget { .. } => None,
-    });
-    started.map(|(id, attempt)| Request::Report { id, attempt, report: said.clone() }).collect()
+fn world(dir: &Path, places: [u32; 2]) -> (World, Released) {
+    World::open(Box::new(Local::open(dir, Options::default()).unwrap()), places)
 }
 
 /// Makes the point and waits to be killed.
 fn fill(dir: &Path, point: Point) {
-    let (mut world, _) = World::open(dir, [u32::MAX, 0]);
+    let (mut world, _) = world(dir, [u32::MAX, 0]);
     let start = Instant::now();
     let invalid = || Some(Fault::new("template", "a field is missing"));
     let letters = (0..point.dead).map(|n| point.waiting + n);
@@ -164,7 +109,7 @@ fn fill(dir: &Path, point: Point) {
 /// Opens what was left and measures it.
 fn measure(dir: &Path, point: Point) {
     let start = Instant::now();
-    let (mut world, first) = World::open(dir, [0, 1024]);
+    let (mut world, first) = world(dir, [0, 1024]);
     assert_eq!(first.effects.get().len(), 1, "the one that was left starts");
     say("open_s", start.elapsed().as_secs_f64());
     say("rss_open_mb", resident_mb());

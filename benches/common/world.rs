@@ -1,0 +1,77 @@
+//! An engine on a store, ticked by hand.
+
+use std::collections::BTreeMap;
+
+use dwell::engine::{ARRIVALS_PER_TICK_MAX, Arrival, Engine, Released, Request, Settings};
+use dwell::model::{Action, Effect, Fault, Name, RecordId, Report, Submission, Time, Work};
+use dwell::store::Backend;
+
+/// When it begins.
+pub const NOW: Time = Time::from_millis(1_790_000_000_000);
+
+/// The `n`th session, of one of so many orgs.
+pub fn submission(n: u64, orgs: u64, runtime: &str) -> Submission {
+    let org: Name = format!("org{}", n % orgs).into();
+    Submission {
+        org,
+        ..Submission::of(
+            RecordId::session(u128::from(NOW.millis()) << 80 | u128::from(n)),
+            runtime.into(),
+            Work::of(Action::Agent { prompt: "review it".to_owned(), cwd: None }),
+        )
+    }
+}
+
+/// That a target was not there.
+pub fn unavailable() -> Report {
+    Report::Unavailable(Fault::new("unavailable", "connection refused"))
+}
+
+/// What the attempts that were started say.
+pub fn reports(started: Released, said: &Report) -> Vec<Request> {
+    let started = started.effects.into_inner().into_iter().filter_map(|effect| match effect {
+        Effect::Start(start) => Some((start.id, start.attempt)),
+        Effect::Release { .. } | Effect::Stop { .. } | Effect::Forget { .. } => None,
+    });
+    started.map(|(id, attempt)| Request::Report { id, attempt, report: said.clone() }).collect()
+}
+
+/// An engine between two ticks, and its time.
+pub struct World {
+    engine: Option<Engine>,
+    pub now: Time,
+}
+
+impl World {
+    /// Opens it with so many attempts at once on the runtimes `idle` and `busy`; answers what its first tick released.
+    pub fn open(backend: Box<dyn Backend>, [idle, busy]: [u32; 2]) -> (World, Released) {
+        let runtimes = BTreeMap::from([("idle".into(), idle), ("busy".into(), busy)]);
+        let settings = Settings { runtimes, finished_max: 100_000, ..Settings::default() };
+        let (opening, _) = Engine::open(backend, settings, NOW).unwrap();
+        let (engine, first) = opening.survivors_stopped().tick(NOW, Vec::new()).unwrap();
+        let now = engine.now();
+        (World { engine: Some(engine), now }, first)
+    }
+
+    /// One tick, in which nothing is refused.
+    pub fn tick(&mut self, requests: impl IntoIterator<Item = Request>) -> Released {
+        let arrival = |request| Arrival { request, reply: Box::new(drop) };
+        let arrivals = requests.into_iter().map(arrival).collect();
+        let (engine, released) = self.engine.take().unwrap().tick(self.now, arrivals).unwrap();
+        self.engine = Some(engine);
+        for pair in released.replies.get() {
+            assert!(pair.1.is_ok(), "{:?}", pair.1.as_ref().err());
+        }
+        released
+    }
+
+    /// Admits them, and lets those that start wait after an attempt that found nobody.
+    pub fn admit(&mut self, submissions: impl Iterator<Item = Submission>) {
+        let mut submissions = submissions.peekable();
+        while submissions.peek().is_some() {
+            let some = submissions.by_ref().take(ARRIVALS_PER_TICK_MAX);
+            let started = self.tick(some.map(|one| Request::Submit(Box::new(one))).collect::<Vec<_>>());
+            self.tick(reports(started, &unavailable()));
+        }
+    }
+}

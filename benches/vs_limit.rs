@@ -1,0 +1,177 @@
+//! The engine beside the disk's limit: reports decided, committed and released, and in turns with them a write and an
+//! fdatasync of the same bytes, into zeros that were written before. Both are in one process and meet the same disk.
+//!
+//! `cargo bench --bench vs_limit` prints a line for 1, 16, 128 and 1,024 transitions a commit, with 100,000 and with
+//! 1,000,000 live records; `cargo bench --bench vs_limit -- 100000 16` only that one,
+//! and a third number is of how many commits each of three runs is. Checkpoints run as they do in
+//! service. The store lies below `target`.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "a bench takes time itself where two things alternate")]
+#![allow(clippy::print_stdout, reason = "the ratio is the result")]
+#![allow(clippy::cast_precision_loss, reason = "figures for people")]
+
+#[path = "common/world.rs"]
+mod world;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use dwell::model::Space;
+use dwell::store::local::Options;
+use dwell::store::{Backend, Batch, Direction, History, Local, Pair, StoreError};
+use world::{World, reports, submission, unavailable};
+
+/// The binary's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Longer than any backoff after `unavailable`.
+const PAUSE: Duration = Duration::from_mins(10);
+const RUNS: usize = 3;
+const ROUNDS: usize = 500;
+const WARM_UP_ROUNDS: usize = 20;
+const BARE_BYTES: u64 = 64 << 20;
+
+/// A store that says how many bytes the latest commit's frame has (`schema/keys.md`).
+struct Weighed(Local, Arc<AtomicUsize>);
+
+impl Backend for Weighed {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(key)
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError> {
+        self.0.scan(from, to, direction, limit)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let writes =
+            batch.writes.iter().map(|(key, value)| 9 + key.len() + value.as_ref().map_or(0, Vec::len));
+        let events = batch.events.iter().map(|event| 4 + event.len());
+        self.1.store(25 + writes.sum::<usize>() + events.sum::<usize>(), Ordering::Relaxed);
+        self.0.commit(batch)
+    }
+
+    fn look(&mut self) -> Result<Option<Space>, StoreError> {
+        self.0.look()
+    }
+
+    fn history(&self) -> Arc<dyn History> {
+        self.0.history()
+    }
+}
+
+/// The limit: nothing but the bytes.
+struct Bare {
+    file: File,
+    end: u64,
+}
+
+impl Bare {
+    fn new(path: &Path) -> Bare {
+        let file = File::create_new(path).unwrap();
+        let zeros = vec![0; 1 << 20];
+        for at in (0..BARE_BYTES).step_by(zeros.len()) {
+            file.write_all_at(&zeros, at).unwrap();
+        }
+        file.sync_all().unwrap();
+        Bare { file, end: 0 }
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        if self.end + bytes.len() as u64 > BARE_BYTES {
+            self.end = 0;
+        }
+        self.file.write_all_at(bytes, self.end).unwrap();
+        self.file.sync_data().unwrap();
+        self.end += bytes.len() as u64;
+    }
+}
+
+/// One run: the times of the engine's ticks, and of appends of the same bytes.
+fn run(dir: &Path, live: u64, moving: u64, rounds: usize) -> [Vec<Duration>; 2] {
+    let weight = Arc::new(AtomicUsize::new(0));
+    let store = Local::open(&dir.join("store"), Options::default()).unwrap();
+    let busy = u32::try_from(moving).unwrap();
+    let (mut world, _) = World::open(Box::new(Weighed(store, Arc::clone(&weight))), [0, busy]);
+    let mut bare = Bare::new(&dir.join("bare"));
+    world.admit((0..live).map(|n| submission(n, 1_000, "idle")));
+    let fresh = (live..live + moving).map(|n| submission(n, 10, "busy"));
+    let mut started =
+        world.tick(fresh.map(|one| dwell::engine::Request::Submit(Box::new(one))).collect::<Vec<_>>());
+    let (mut ticks, mut appends) = (Vec::new(), Vec::new());
+    for round in 0..WARM_UP_ROUNDS + rounds {
+        let requests = reports(started, &unavailable());
+        let start = Instant::now();
+        let released = world.tick(requests);
+        let tick = start.elapsed();
+        assert_eq!(released.transitions.get().len() as u64, moving);
+        let bytes = vec![0x5a; weight.load(Ordering::Relaxed)];
+        let start = Instant::now();
+        bare.append(&bytes);
+        let append = start.elapsed();
+        if round >= WARM_UP_ROUNDS {
+            ticks.push(tick);
+            appends.push(append);
+        }
+        world.now = world.now.after(PAUSE);
+        started = world.tick([]);
+    }
+    [ticks, appends]
+}
+
+fn compare(live: u64, moving: u64, rounds: usize, runs: usize) {
+    let mut results: Vec<(f64, f64, String)> = (0..runs)
+        .map(|_| {
+            let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+            let [ticks, appends] = run(dir.path(), live, moving, rounds);
+            let rate = |times: &[Duration]| {
+                times.len() as f64 * moving as f64 / times.iter().sum::<Duration>().as_secs_f64()
+            };
+            let (engine, limit) = (rate(&ticks), rate(&appends));
+            let shown = |mut times: Vec<Duration>| {
+                times.sort_unstable();
+                let at = |part: usize| times[(times.len() - 1) * part / 100];
+                format!("p50 {:.0?}, p99 {:.0?}", at(50), at(99))
+            };
+            let text = format!(
+                "engine {engine:.0}/s ({}), bare append {limit:.0}/s ({})",
+                shown(ticks),
+                shown(appends)
+            );
+            (engine / limit, engine, text)
+        })
+        .collect();
+    results.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let (ratio, _, text) = &results[results.len() / 2];
+    let (least, most) = (results[0].0, results[results.len() - 1].0);
+    println!("vs_limit/{live}_live/{moving}_a_commit: ratio {ratio:.2} ({least:.2}-{most:.2}); {text}");
+}
+
+fn main() {
+    // `cargo test --all-targets` runs benches without it, to see that they run.
+    let is_bench = std::env::args().any(|argument| argument == "--bench");
+    let asked: Vec<u64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    if !is_bench {
+        return compare(100, 4, 5, 1);
+    }
+    if let [live, moving, rounds @ ..] = &asked[..] {
+        let rounds = rounds.first().map_or(ROUNDS, |rounds| usize::try_from(*rounds).unwrap());
+        return compare(*live, *moving, rounds, RUNS);
+    }
+    for live in [100_000, 1_000_000] {
+        for moving in [1, 16, 128, 1_024] {
+            compare(live, moving, ROUNDS, RUNS);
+        }
+    }
+}
