@@ -108,7 +108,7 @@ impl Index {
     }
 
     fn insert(&mut self, record: &Record, member: Option<Box<Member>>, home: Arc<Home>, row: Box<[u8]>) {
-        let entry = Box::new(Entry {
+        let mut entry = Box::new(Entry {
             home,
             row,
             state: record.state.name(),
@@ -145,14 +145,14 @@ impl Index {
         self.groups.insert(record.id, &entry);
         self.envs.insert(&entry, record);
         self.queues.count(&entry);
+        self.place(record.id, &mut entry);
         self.entries.insert(record.id, entry);
-        self.place(record.id);
     }
 
     /// Answers what it was.
     fn remove(&mut self, id: RecordId) -> Option<Box<Entry>> {
-        self.displace(id);
-        let entry = self.entries.remove(&id)?;
+        let mut entry = self.entries.remove(&id)?;
+        self.displace(&mut entry);
         self.groups.remove(id, &entry);
         self.envs.remove(&entry);
         self.queues.discount(&entry);

@@ -1,14 +1,13 @@
 //! Where a queued record stands: in a rotation of its runtime or of a queue of workers, or parked outside it.
 
-use super::{Index, Narrow};
+use super::{Entry, Index, Narrow};
 use crate::engine::groups::GroupId;
 use crate::engine::parked::HoldKey;
 use crate::model::{Lane, Name, RecordId};
 
 impl Index {
     /// Puts a queued record that stands nowhere into its rotation, or behind the others of its group.
-    pub(super) fn place(&mut self, id: RecordId) {
-        let Some(entry) = self.entries.get(&id) else { return };
+    pub(super) fn place(&mut self, id: RecordId, entry: &mut Entry) {
         let Some(queue) = entry.queue else { return };
         // The group counts once the burst gate has had its say.
         if let Some(member) = entry.member.as_ref().filter(|_| queue == Lane::Ready) {
@@ -16,22 +15,20 @@ impl Index {
             let parked = HoldKey::Group { group: member.key.clone(), turns: turns.clone() };
             if self.parked.first(&parked).is_some_and(|(first, _)| first < entry.order) {
                 // The place that this one gave back is theirs first; `wake` follows.
-                return self.set_aside(id, Narrow::Group);
+                return self.set_aside(id, entry, Narrow::Group);
             }
             if !self.groups.room(&member.key, &turns) {
                 match self.groups.behind(&member.key, &turns, entry.order) {
                     // The lower order goes first, also when it comes back from a wait.
-                    Some(behind) => {
-                        self.displace(behind);
-                        self.set_aside(behind, Narrow::Group);
-                    }
-                    None => return self.set_aside(id, Narrow::Group),
+                    Some(behind) => self.with(behind, |index, behind, entry| {
+                        index.displace(entry);
+                        index.set_aside(behind, entry, Narrow::Group);
+                    }),
+                    None => return self.set_aside(id, entry, Narrow::Group),
                 }
             }
-            let Some(entry) = self.entries.get(&id) else { return };
             self.groups.stands(id, entry);
         }
-        let Some(entry) = self.entries.get(&id) else { return };
         let lane = self.lanes.entry(entry.home.runtime.clone()).or_default();
         match (queue, &entry.home.pull) {
             (Lane::Ready, Some(pull)) => {
@@ -46,8 +43,7 @@ impl Index {
     }
 
     /// Parks a record that stands nowhere.
-    fn set_aside(&mut self, id: RecordId, narrow: Narrow) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+    fn set_aside(&mut self, id: RecordId, entry: &mut Entry, narrow: Narrow) {
         entry.parked = Some(narrow);
         let lane = self.lanes.entry(entry.home.runtime.clone()).or_default();
         lane.with_burst(entry.home.pull.as_ref(), |burst| {
@@ -59,8 +55,7 @@ impl Index {
     }
 
     /// Takes a queued record out of where it stands, at no cost to its org.
-    pub(super) fn displace(&mut self, id: RecordId) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+    pub(super) fn displace(&mut self, entry: &mut Entry) {
         let Some(queue) = entry.queue else { return };
         let lane = self.lanes.entry(entry.home.runtime.clone()).or_default();
         if let Some(narrow) = entry.parked.take() {
@@ -84,11 +79,29 @@ impl Index {
         }
     }
 
+    /// Changes where a live record stands.
+    fn with(&mut self, id: RecordId, change: impl FnOnce(&mut Index, RecordId, &mut Entry)) {
+        if let Some(mut entry) = self.entries.remove(&id) {
+            change(self, id, &mut entry);
+            self.entries.insert(id, entry);
+        }
+    }
+
+    /// Puts a record into its place anew.
+    fn put_back(&mut self, id: RecordId) {
+        self.with(id, |index, id, entry| {
+            index.displace(entry);
+            index.place(id, entry);
+        });
+    }
+
     /// Takes a record that stands in a rotation out of it, until what it waits for is there: [`Index::free`], or a
     /// place in its group. What the burst drainer released counts as ordinary work from then on.
     pub(in crate::engine) fn park(&mut self, id: RecordId, narrow: Narrow) {
-        self.displace(id);
-        self.set_aside(id, narrow);
+        self.with(id, |index, id, entry| {
+            index.displace(entry);
+            index.set_aside(id, entry, narrow);
+        });
         if let Some(group) = self.entries.get(&id).and_then(|entry| Some(entry.member.as_ref()?.key.clone()))
         {
             self.wake(&group);
@@ -114,8 +127,7 @@ impl Index {
     pub(in crate::engine) fn unpark(&mut self, max: usize) -> bool {
         for _ in 0..max {
             let Some(id) = self.parked.next_freed() else { return false };
-            self.displace(id);
-            self.place(id);
+            self.put_back(id);
         }
         self.parked.next_freed().is_some()
     }
@@ -128,8 +140,7 @@ impl Index {
             while let Some((order, id)) = self.parked.first(&key)
                 && (self.groups.room(group, turns) || self.groups.overtakes(group, turns, order))
             {
-                self.displace(id);
-                self.place(id);
+                self.put_back(id);
             }
         }
     }
