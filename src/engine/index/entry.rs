@@ -116,3 +116,30 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine;
+    use crate::model::{Action, Policy, RecordId, Submission, Work};
+
+    fn record(org: &str) -> Record {
+        let work = Work::of(Action::Agent { prompt: "review it".to_owned(), cwd: None });
+        let submission =
+            Submission { org: org.into(), ..Submission::of(RecordId::session(1), "claude".into(), work) };
+        machine::admit(submission, 1, Time::ZERO, &Policy::default()).0
+    }
+
+    #[test]
+    fn a_home_is_shared_and_goes_with_the_last_who_has_it() {
+        let mut homes = Homes::default();
+        let (one, other) = (homes.of(&record("acme")), homes.of(&record("globex")));
+        let same = homes.of(&record("acme"));
+        assert!(Arc::ptr_eq(&one, &same) && !Arc::ptr_eq(&one, &other));
+        homes.leave(&same);
+        drop(same);
+        assert_eq!(homes.0.len(), 2, "one still has it");
+        homes.leave(&one);
+        assert_eq!(homes.0.iter().map(|home| &*home.org).collect::<Vec<_>>(), ["globex"]);
+    }
+}
