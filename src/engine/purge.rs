@@ -29,7 +29,7 @@ pub(super) fn purge(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     let due = |at: Time| at.after(retention) <= now;
     let oldest = draft.core.oldest;
     if let Some((at, id)) = oldest.finished.filter(|(at, _)| due(*at) || draft.core.crowd() > 0) {
-        draft.core.oldest.finished = finished(draft, keys::finished(at, id), due)?;
+        draft.core.oldest.finished = finished(draft, (at, id), due)?;
     }
     if let Some((id, _)) = oldest.trigger.filter(|(_, at)| due(*at)) {
         draft.core.oldest.trigger = triggers(draft, keys::trigger(id), due)?;
@@ -43,18 +43,18 @@ pub(super) fn purge(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Answers the oldest finished record that stays. What was purged before `from` is not looked at again: where many go,
+/// Answers the oldest finished record that stays. What was purged before the first is not looked at again: where many go,
 /// their deletions stand there until a checkpoint.
 fn finished(
     draft: &mut Draft<'_>,
-    from: Vec<u8>,
+    (at, id): (Time, RecordId),
     due: impl Fn(Time) -> bool,
 ) -> Result<Option<(Time, RecordId)>, EngineError> {
     let crowd = usize::try_from(draft.core.crowd()).unwrap_or(usize::MAX);
-    let is_due = keys::finished_id(&from).is_some_and(|(at, _)| due(at));
-    let max = if is_due { PURGES_PER_TICK_MAX } else { crowd.min(PURGES_PER_TICK_MAX) };
+    let max = if due(at) { PURGES_PER_TICK_MAX } else { crowd.min(PURGES_PER_TICK_MAX) };
     let (_, to) = keys::all_finished();
-    for (count, (key, value)) in front(draft.disk, (from, to), max + 1)?.iter().enumerate() {
+    for (count, (key, value)) in front(draft.disk, (keys::finished(at, id), to), max + 1)?.iter().enumerate()
+    {
         let Some((at, id)) = keys::finished_id(key) else { break };
         if count == max || !(due(at) || draft.core.crowd() > 0) {
             return Ok(Some((at, id)));
