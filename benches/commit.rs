@@ -1,5 +1,5 @@
 //! A durable commit of the local store, and beside it what the disk takes for the same bytes: a write and an fdatasync
-//! at the end of a preallocated file. The two take turns in one process, so that both meet the same disk.
+//! into zeros that were written before. The two take turns in one process, so that both meet the same disk.
 //!
 //! `cargo bench --bench commit` prints a line for each number of record-sized writes in a commit. The store lies below
 //! `target`; checkpoints run as they do in service.
@@ -7,14 +7,14 @@
 #![allow(clippy::disallowed_methods, reason = "a bench takes time itself where two things alternate")]
 #![allow(clippy::print_stdout, reason = "the ratio is the result")]
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+#[path = "common/bare.rs"]
+mod bare;
+
 use std::time::{Duration, Instant};
 
+use bare::{Bare, frame_bytes};
 use dwell::store::local::Options;
 use dwell::store::{Backend as _, Batch, Local};
-use rustix::fs::{FallocateFlags, fallocate};
 
 /// Bytes of an encoded record with a key, a session and an error, and of its key.
 const RECORD_BYTES: usize = 216;
@@ -25,27 +25,6 @@ const RECORDS: u32 = 10_000;
 const PAIRS: u32 = 1_000;
 const WARM_UP_PAIRS: u32 = 50;
 
-/// The floor: nothing but the bytes.
-struct Bare {
-    file: File,
-    end: u64,
-}
-
-impl Bare {
-    fn new(path: &Path, bytes: u64) -> Bare {
-        let file = File::create_new(path).unwrap();
-        fallocate(&file, FallocateFlags::empty(), 0, bytes).unwrap();
-        file.sync_all().unwrap();
-        Bare { file, end: 0 }
-    }
-
-    fn append(&mut self, bytes: &[u8]) {
-        self.file.write_all_at(bytes, self.end).unwrap();
-        self.file.sync_data().unwrap();
-        self.end += bytes.len() as u64;
-    }
-}
-
 fn batch(nth: u32, writes: u32) -> Batch {
     let mut batch = Batch::default();
     for n in 0..writes {
@@ -55,13 +34,6 @@ fn batch(nth: u32, writes: u32) -> Batch {
         batch.put(key, vec![n.to_be_bytes()[3]; RECORD_BYTES]);
     }
     batch
-}
-
-/// The size of the frame that a commit of `batch` writes (`schema/keys.md`).
-fn frame_bytes(batch: &Batch) -> usize {
-    let write =
-        |(key, value): &(Vec<u8>, Option<Vec<u8>>)| 9 + key.len() + value.as_ref().map_or(0, Vec::len);
-    25 + batch.writes.iter().map(write).sum::<usize>()
 }
 
 fn timed(what: impl FnOnce()) -> Duration {
@@ -77,9 +49,8 @@ fn median(mut times: Vec<Duration>) -> Duration {
 
 fn compare(writes: u32, pairs: u32) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let options = Options::default();
-    let mut bare = Bare::new(&dir.path().join("bare"), options.segment_bytes);
-    let mut store = Local::open(&dir.path().join("store"), options).unwrap();
+    let mut bare = Bare::new(&dir.path().join("bare"));
+    let mut store = Local::open(&dir.path().join("store"), Options::default()).unwrap();
     let (mut commits, mut appends) = (Vec::new(), Vec::new());
     for nth in 0..WARM_UP_PAIRS + pairs {
         let batch = batch(nth, writes);

@@ -1,20 +1,22 @@
 //! How it grows: an engine on a real store with ever more waiting records, more orgs, more dead letters, more history.
 //!
 //! `cargo bench --bench grow` prints a row of a table for each point; `cargo bench --bench grow -- 1000000 1000 0 0` only
-//! the one with 1,000,000 waiting records of 1,000 orgs, no dead
-//! letters, and no transitions before. Each point is made by a process of its own, which is then killed, and measured by
-//! another one that opens what was left; so memory is that of the one thing measured. The store lies below `target`.
+//! the one with 1,000,000 waiting records of 1,000 orgs, no dead letters, and no transitions before. Each point is made by
+//! a process of its own, which is then killed, and measured by another one that opens what was left; so memory is that of
+//! the one thing measured. The store lies below `target`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a bench takes time itself where only one of two ticks counts")]
 #![allow(clippy::print_stdout, reason = "the rows are the result")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
+#[path = "common/times.rs"]
+mod times;
 #[path = "common/world.rs"]
 mod world;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,7 +24,8 @@ use dwell::engine::{DEADLINES_PER_TICK_MAX, Released, Request};
 use dwell::model::{Fault, Report, Submission};
 use dwell::store::local::Options;
 use dwell::store::{Backend, Direction, Local};
-use world::{World, reports, submission};
+use times::{per_second, percentile};
+use world::{World, reports, submission, submits};
 
 /// The binary's.
 #[global_allocator]
@@ -85,23 +88,21 @@ impl Point {
 }
 
 /// The engine on the store in `dir`.
-fn world(dir: &Path, places: [u32; 2]) -> (World, Released) {
+fn open(dir: &Path, places: [u32; 2]) -> (World, Released) {
     World::open(Box::new(Local::open(dir, Options::default()).unwrap()), places)
 }
 
 /// Makes the point and waits to be killed.
 fn fill(dir: &Path, point: Point) {
-    let (mut world, _) = world(dir, [u32::MAX, 0]);
+    let (mut world, _) = open(dir, [u32::MAX, 0]);
     let start = Instant::now();
     let invalid = || Some(Fault::new("template", "a field is missing"));
     let letters = (0..point.dead).map(|n| point.waiting + n);
     world.admit(letters.map(|n| Submission { invalid: invalid(), ..submission(n, point.orgs, "idle") }));
     world.admit((0..point.waiting).map(|n| submission(n, point.orgs, "idle")));
-    say("fill_per_s", rate(point.waiting + point.dead, start.elapsed()));
+    say("fill_per_s", per_second(point.waiting + point.dead, start.elapsed()));
     let busy = point.waiting + point.dead;
     world.admit(std::iter::once(submission(busy, point.orgs, "busy")));
-    say("rss_filled_mb", resident_mb());
-    drop(world.tick([]));
     say("done", 0.0);
     std::io::stdin().read_line(&mut String::new()).unwrap();
 }
@@ -109,7 +110,7 @@ fn fill(dir: &Path, point: Point) {
 /// Opens what was left and measures it.
 fn measure(dir: &Path, point: Point) {
     let start = Instant::now();
-    let (mut world, first) = world(dir, [0, 1024]);
+    let (mut world, first) = open(dir, [0, 1024]);
     assert_eq!(first.effects.get().len(), 1, "the one that was left starts");
     say("open_s", start.elapsed().as_secs_f64());
     say("rss_open_mb", resident_mb());
@@ -120,30 +121,25 @@ fn measure(dir: &Path, point: Point) {
     for nth in 0..aging + LIFE_TICKS {
         let reported = reports(started, &Report::Succeeded { result: None });
         let fresh = (next..next + LIVES).map(|n| submission(n, point.orgs, "busy"));
-        let requests: Vec<Request> =
-            reported.into_iter().chain(fresh.map(|one| Request::Submit(Box::new(one)))).collect();
+        let requests: Vec<Request> = reported.into_iter().chain(submits(fresh)).collect();
         next += LIVES;
-        let (cpu, wall) = (thread_cpu(), Instant::now());
+        let cpu = thread_cpu();
         started = world.tick(requests);
         if nth >= aging {
             lives += thread_cpu().saturating_sub(cpu);
-            walls.push(wall.elapsed());
+            walls.push(world.took);
         }
     }
-    say("life_us", micros(lives) / (LIVES * LIFE_TICKS) as f64);
-    say("life_tick_p50_ms", at(&mut walls, 50));
+    say("life_us", lives.as_secs_f64() * 1e6 / (LIVES * LIFE_TICKS) as f64);
     say("life_tick_p99_ms", at(&mut walls, 99));
     world.now = world.now.after(PAUSE);
-    let (mut due, mut spent) = (Vec::new(), Duration::ZERO);
+    let mut due = Vec::new();
     for _ in 0..DUE_TICKS.min(point.waiting / DEADLINES_PER_TICK_MAX as u64) {
-        let (cpu, wall) = (thread_cpu(), Instant::now());
         let made = world.tick([]).transitions.get().len();
-        spent += thread_cpu().saturating_sub(cpu);
-        due.push(wall.elapsed());
+        due.push(world.took);
         assert_eq!(made, DEADLINES_PER_TICK_MAX);
     }
     if !due.is_empty() {
-        say("due_us", micros(spent) / (due.len() * DEADLINES_PER_TICK_MAX) as f64);
         say("due_1024_p50_ms", at(&mut due, 50));
         say("due_1024_max_ms", at(&mut due, 100));
     }
@@ -152,9 +148,7 @@ fn measure(dir: &Path, point: Point) {
 
 /// What the store takes and what it holds, once nobody has it open.
 fn disk(dir: &Path) {
-    let bytes = |dir: PathBuf| walk(&dir) as f64 / 1e6;
-    say("journal_mb", bytes(dir.join("journal")));
-    say("table_mb", bytes(dir.join("table")));
+    say("table_mb", walk(&dir.join("table")) as f64 / 1e6);
     let store = Local::open(dir, Options::default()).unwrap();
     let (mut live, mut from) = (0, vec![0]);
     loop {
@@ -181,18 +175,10 @@ fn say(name: &str, value: f64) {
     std::io::stdout().flush().unwrap();
 }
 
-fn rate(count: u64, time: Duration) -> f64 {
-    count as f64 / time.as_secs_f64()
-}
-
-fn micros(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
-}
-
 /// In milliseconds, the time that so many of a hundred take at most.
 fn at(times: &mut [Duration], part: usize) -> f64 {
     times.sort_unstable();
-    times[(times.len() - 1) * part / 100].as_secs_f64() * 1e3
+    percentile(times, part).as_secs_f64() * 1e3
 }
 
 fn thread_cpu() -> Duration {

@@ -2,28 +2,30 @@
 //! fdatasync of the same bytes, into zeros that were written before. Both are in one process and meet the same disk.
 //!
 //! `cargo bench --bench vs_limit` prints a line for 1, 16, 128 and 1,024 transitions a commit, with 100,000 and with
-//! 1,000,000 live records; `cargo bench --bench vs_limit -- 100000 16` only that one,
-//! and a third number is of how many commits each of three runs is. Checkpoints run as they do in
-//! service. The store lies below `target`.
+//! 1,000,000 live records; `cargo bench --bench vs_limit -- 100000 16` only that one, and a third number says of how many
+//! commits each of the three runs is. Checkpoints run as they do in service. The store lies below `target`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a bench takes time itself where two things alternate")]
 #![allow(clippy::print_stdout, reason = "the ratio is the result")]
-#![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
+#[path = "common/bare.rs"]
+mod bare;
+#[path = "common/times.rs"]
+mod times;
 #[path = "common/world.rs"]
 mod world;
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bare::{Bare, frame_bytes};
 use dwell::model::Space;
 use dwell::store::local::Options;
 use dwell::store::{Backend, Batch, Direction, History, Local, Pair, StoreError};
-use world::{World, reports, submission, unavailable};
+use times::{per_second, percentile};
+use world::{World, reports, submission, submits, unavailable};
 
 /// The binary's.
 #[global_allocator]
@@ -34,7 +36,6 @@ const PAUSE: Duration = Duration::from_mins(10);
 const RUNS: usize = 3;
 const ROUNDS: usize = 500;
 const WARM_UP_ROUNDS: usize = 20;
-const BARE_BYTES: u64 = 64 << 20;
 
 /// A store that says how many bytes the latest commit's frame has (`schema/keys.md`).
 struct Weighed(Local, Arc<AtomicUsize>);
@@ -55,10 +56,7 @@ impl Backend for Weighed {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let writes =
-            batch.writes.iter().map(|(key, value)| 9 + key.len() + value.as_ref().map_or(0, Vec::len));
-        let events = batch.events.iter().map(|event| 4 + event.len());
-        self.1.store(25 + writes.sum::<usize>() + events.sum::<usize>(), Ordering::Relaxed);
+        self.1.store(frame_bytes(batch), Ordering::Relaxed);
         self.0.commit(batch)
     }
 
@@ -71,33 +69,6 @@ impl Backend for Weighed {
     }
 }
 
-/// The limit: nothing but the bytes.
-struct Bare {
-    file: File,
-    end: u64,
-}
-
-impl Bare {
-    fn new(path: &Path) -> Bare {
-        let file = File::create_new(path).unwrap();
-        let zeros = vec![0; 1 << 20];
-        for at in (0..BARE_BYTES).step_by(zeros.len()) {
-            file.write_all_at(&zeros, at).unwrap();
-        }
-        file.sync_all().unwrap();
-        Bare { file, end: 0 }
-    }
-
-    fn append(&mut self, bytes: &[u8]) {
-        if self.end + bytes.len() as u64 > BARE_BYTES {
-            self.end = 0;
-        }
-        self.file.write_all_at(bytes, self.end).unwrap();
-        self.file.sync_data().unwrap();
-        self.end += bytes.len() as u64;
-    }
-}
-
 /// One run: the times of the engine's ticks, and of appends of the same bytes.
 fn run(dir: &Path, live: u64, moving: u64, rounds: usize) -> [Vec<Duration>; 2] {
     let weight = Arc::new(AtomicUsize::new(0));
@@ -107,14 +78,12 @@ fn run(dir: &Path, live: u64, moving: u64, rounds: usize) -> [Vec<Duration>; 2] 
     let mut bare = Bare::new(&dir.join("bare"));
     world.admit((0..live).map(|n| submission(n, 1_000, "idle")));
     let fresh = (live..live + moving).map(|n| submission(n, 10, "busy"));
-    let mut started =
-        world.tick(fresh.map(|one| dwell::engine::Request::Submit(Box::new(one))).collect::<Vec<_>>());
+    let mut started = world.tick(submits(fresh));
     let (mut ticks, mut appends) = (Vec::new(), Vec::new());
     for round in 0..WARM_UP_ROUNDS + rounds {
         let requests = reports(started, &unavailable());
-        let start = Instant::now();
         let released = world.tick(requests);
-        let tick = start.elapsed();
+        let tick = world.took;
         assert_eq!(released.transitions.get().len() as u64, moving);
         let bytes = vec![0x5a; weight.load(Ordering::Relaxed)];
         let start = Instant::now();
@@ -131,29 +100,22 @@ fn run(dir: &Path, live: u64, moving: u64, rounds: usize) -> [Vec<Duration>; 2] 
 }
 
 fn compare(live: u64, moving: u64, rounds: usize, runs: usize) {
-    let mut results: Vec<(f64, f64, String)> = (0..runs)
+    let mut results: Vec<(f64, String)> = (0..runs)
         .map(|_| {
             let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-            let [ticks, appends] = run(dir.path(), live, moving, rounds);
-            let rate = |times: &[Duration]| {
-                times.len() as f64 * moving as f64 / times.iter().sum::<Duration>().as_secs_f64()
-            };
-            let (engine, limit) = (rate(&ticks), rate(&appends));
-            let shown = |mut times: Vec<Duration>| {
+            let both = run(dir.path(), live, moving, rounds);
+            let [engine, limit] =
+                both.each_ref().map(|times| per_second(times.len() as u64 * moving, times.iter().sum()));
+            let [ticks, appends] = both.map(|mut times| {
                 times.sort_unstable();
-                let at = |part: usize| times[(times.len() - 1) * part / 100];
-                format!("p50 {:.0?}, p99 {:.0?}", at(50), at(99))
-            };
-            let text = format!(
-                "engine {engine:.0}/s ({}), bare append {limit:.0}/s ({})",
-                shown(ticks),
-                shown(appends)
-            );
-            (engine / limit, engine, text)
+                format!("p50 {:.0?}, p99 {:.0?}", percentile(&times, 50), percentile(&times, 99))
+            });
+            let text = format!("engine {engine:.0}/s ({ticks}), bare append {limit:.0}/s ({appends})");
+            (engine / limit, text)
         })
         .collect();
     results.sort_by(|one, other| one.0.total_cmp(&other.0));
-    let (ratio, _, text) = &results[results.len() / 2];
+    let (ratio, text) = &results[results.len() / 2];
     let (least, most) = (results[0].0, results[results.len() - 1].0);
     println!("vs_limit/{live}_live/{moving}_a_commit: ratio {ratio:.2} ({least:.2}-{most:.2}); {text}");
 }

@@ -1,6 +1,10 @@
 //! What the benches of lives share: the server and a connection that speaks HTTP, a life on it, and turns of clients
 //! that each do one thing at a time. All clients are one thread, beside the server and on the same machine.
 
+mod times;
+
+pub use times::{per_second, percentile};
+
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -157,18 +161,7 @@ pub async fn take<C, F: Future<Output = ()> + 'static>(
     (whole, took)
 }
 
-pub fn per_second(count: u64, time: Duration) -> f64 {
-    #[allow(clippy::cast_precision_loss, reason = "a few thousand")]
-    let count = count as f64;
-    count / time.as_secs_f64()
-}
-
 pub fn median(mut rates: Vec<f64>) -> f64 {
     rates.sort_by(f64::total_cmp);
     rates[rates.len() / 2]
-}
-
-/// Of times in order of length.
-pub fn percentile(times: &[Duration], part: usize) -> Duration {
-    times[(times.len() - 1) * part / 100]
 }

@@ -1,6 +1,7 @@
 //! An engine on a store, ticked by hand.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use dwell::engine::{ARRIVALS_PER_TICK_MAX, Arrival, Engine, Released, Request, Settings};
 use dwell::model::{Action, Effect, Fault, Name, RecordId, Report, Submission, Time, Work};
@@ -36,10 +37,17 @@ pub fn reports(started: Released, said: &Report) -> Vec<Request> {
     started.map(|(id, attempt)| Request::Report { id, attempt, report: said.clone() }).collect()
 }
 
+/// The requests to admit them.
+pub fn submits(submissions: impl IntoIterator<Item = Submission>) -> Vec<Request> {
+    submissions.into_iter().map(|one| Request::Submit(Box::new(one))).collect()
+}
+
 /// An engine between two ticks, and its time.
 pub struct World {
     engine: Option<Engine>,
     pub now: Time,
+    /// How long the engine took for the latest tick.
+    pub took: Duration,
 }
 
 impl World {
@@ -50,14 +58,17 @@ impl World {
         let (opening, _) = Engine::open(backend, settings, NOW).unwrap();
         let (engine, first) = opening.survivors_stopped().tick(NOW, Vec::new()).unwrap();
         let now = engine.now();
-        (World { engine: Some(engine), now }, first)
+        (World { engine: Some(engine), now, took: Duration::ZERO }, first)
     }
 
     /// One tick, in which nothing is refused.
     pub fn tick(&mut self, requests: impl IntoIterator<Item = Request>) -> Released {
         let arrival = |request| Arrival { request, reply: Box::new(drop) };
         let arrivals = requests.into_iter().map(arrival).collect();
-        let (engine, released) = self.engine.take().unwrap().tick(self.now, arrivals).unwrap();
+        let engine = self.engine.take().unwrap();
+        let start = Instant::now();
+        let (engine, released) = engine.tick(self.now, arrivals).unwrap();
+        self.took = start.elapsed();
         self.engine = Some(engine);
         for pair in released.replies.get() {
             assert!(pair.1.is_ok(), "{:?}", pair.1.as_ref().err());
@@ -69,8 +80,7 @@ impl World {
     pub fn admit(&mut self, submissions: impl Iterator<Item = Submission>) {
         let mut submissions = submissions.peekable();
         while submissions.peek().is_some() {
-            let some = submissions.by_ref().take(ARRIVALS_PER_TICK_MAX);
-            let started = self.tick(some.map(|one| Request::Submit(Box::new(one))).collect::<Vec<_>>());
+            let started = self.tick(submits(submissions.by_ref().take(ARRIVALS_PER_TICK_MAX)));
             self.tick(reports(started, &unavailable()));
         }
     }
