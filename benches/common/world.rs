@@ -42,6 +42,16 @@ pub fn submits(submissions: impl IntoIterator<Item = Submission>) -> Vec<Request
     submissions.into_iter().map(|one| Request::Submit(Box::new(one))).collect()
 }
 
+fn arrivals(requests: impl IntoIterator<Item = Request>) -> Vec<Arrival> {
+    requests.into_iter().map(|request| Arrival { request, reply: Box::new(drop) }).collect()
+}
+
+fn granted(released: &Released) {
+    for pair in released.replies.get() {
+        assert!(pair.1.is_ok(), "{:?}", pair.1.as_ref().err());
+    }
+}
+
 /// An engine between two ticks, and its time.
 pub struct World {
     engine: Option<Engine>,
@@ -63,17 +73,44 @@ impl World {
 
     /// One tick, in which nothing is refused.
     pub fn tick(&mut self, requests: impl IntoIterator<Item = Request>) -> Released {
-        let arrival = |request| Arrival { request, reply: Box::new(drop) };
-        let arrivals = requests.into_iter().map(arrival).collect();
+        let arrivals = arrivals(requests);
         let engine = self.engine.take().unwrap();
         let start = Instant::now();
         let (engine, released) = engine.tick(self.now, arrivals).unwrap();
         self.took = start.elapsed();
         self.engine = Some(engine);
-        for pair in released.replies.get() {
-            assert!(pair.1.is_ok(), "{:?}", pair.1.as_ref().err());
-        }
+        granted(&released);
         released
+    }
+
+    /// Several ticks, each decided while the commit of the one before is on its way, as the loop does where requests
+    /// wait. Answers what each released, and how long that came after the one before.
+    #[allow(dead_code, reason = "not every bench has so much to do")]
+    pub fn burst(&mut self, ticks: Vec<Vec<Request>>) -> Vec<(Released, Duration)> {
+        let ticks: Vec<Vec<Arrival>> = ticks.into_iter().map(arrivals).collect();
+        let mut engine = self.engine.take().unwrap();
+        let (mut under_way, mut landed) = (None, Vec::new());
+        let mut start = Instant::now();
+        for arrivals in ticks.into_iter().map(Some).chain([None]) {
+            let before = under_way.take();
+            if let Some(arrivals) = arrivals {
+                let begun;
+                (engine, begun) = engine.decide(self.now, arrivals).unwrap().begin().unwrap();
+                under_way = Some(begun);
+            }
+            if let Some(before) = before {
+                let released;
+                (engine, released) = engine.land(before).unwrap();
+                let now = Instant::now();
+                landed.push((released, now - start));
+                start = now;
+            }
+        }
+        self.engine = Some(engine);
+        for (released, _) in &landed {
+            granted(released);
+        }
+        landed
     }
 
     /// Admits them, and lets those that start wait after an attempt that found nobody.

@@ -1,5 +1,6 @@
 //! The way into the engine: a bounded queue, and a thread-safe handle on its near end.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -60,6 +61,8 @@ pub struct Handle {
 /// The far end, for the engine's thread.
 pub struct Inbox {
     letters: Receiver<Letter>,
+    /// The next letter, if somebody had a look at it.
+    next: Cell<Option<Letter>>,
     waiting_bytes: Arc<AtomicUsize>,
 }
 
@@ -71,7 +74,7 @@ pub fn channel(history: Arc<dyn History>) -> (Handle, Inbox) {
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
     (
         Handle { letters: near, waiting_bytes: Arc::clone(&waiting_bytes), history },
-        Inbox { letters: far, waiting_bytes },
+        Inbox { letters: far, next: Cell::new(None), waiting_bytes },
     )
 }
 
@@ -149,12 +152,12 @@ impl Inbox {
         let mut letters = Vec::new();
         let mut bytes = 0;
         while letters.len() < max && bytes < TICK_BYTES_MAX {
-            let letter = if letters.is_empty() && !due {
+            let letter = if letters.is_empty() && !due && !self.has_more() {
                 self.letters.recv().ok()?
             } else {
-                match self.letters.try_recv() {
-                    Ok(letter) => letter,
-                    Err(_) => break,
+                match self.take() {
+                    Some(letter) => letter,
+                    None => break,
                 }
             };
             if let Letter::Arrival(arrival) = &letter {
@@ -164,6 +167,18 @@ impl Inbox {
         }
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
         Some(letters)
+    }
+
+    /// Whether a letter is there already.
+    pub(super) fn has_more(&self) -> bool {
+        let next = self.take();
+        let has_more = next.is_some();
+        self.next.set(next);
+        has_more
+    }
+
+    fn take(&self) -> Option<Letter> {
+        self.next.take().or_else(|| self.letters.try_recv().ok())
     }
 }
 

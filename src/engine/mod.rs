@@ -77,6 +77,6 @@ pub use settings::{
     Settings, VISITS_PER_PAGE_MAX,
 };
 pub use step::{Step, Wait};
-pub use tick::{Engine, Released};
+pub use tick::{Decided, Engine, Released, UnderWay};
 pub use why::{Asked, Place, Rule, WHY_BY_MAX, WHY_PLACE_MAX, Why};
 pub use windows::MODELS_MAX;

@@ -1,12 +1,12 @@
-//! The loop: wait without polling, tick, release; until drained.
+//! The loop: wait without polling, tick, release; until drained. While a commit is on its way to the disk the next tick
+//! is decided, if there is one.
 
 use std::time::Duration;
 
 use super::core::EngineError;
 use super::inbox::{Advanced, Inbox, Letter};
-use super::request::Arrival;
 use super::settings::ARRIVALS_PER_TICK_MAX;
-use super::tick::{Engine, Released};
+use super::tick::{Engine, Released, UnderWay};
 use crate::model::Time;
 use crate::store::crash_point;
 
@@ -32,29 +32,37 @@ pub fn run(
     release: &mut dyn FnMut(Released),
     drained: &mut dyn FnMut(),
 ) -> Result<Engine, EngineError> {
-    let mut tick = |engine: Engine, arrivals: Vec<Arrival>| -> Result<(Engine, u64), EngineError> {
-        let (engine, released) = engine.tick(clock.now(), arrivals)?;
+    let mut release = |(engine, released): (Engine, Released)| {
         crash_point("engine.after_commit");
         let transitions = released.transitions.get().len() as u64;
         release(released);
-        Ok((engine, transitions))
+        (engine, transitions)
     };
-    let mut told = false;
+    let is_due = |next: Option<Time>, engine: &Engine| {
+        // The engine's own time may be ahead of a wall clock that was set back.
+        next.is_some_and(|at| at <= clock.now().max(engine.now()))
+    };
+    let (mut told, mut next) = (false, engine.next_wake());
+    let mut under_way: Option<UnderWay> = None;
     loop {
-        if !told && engine.drained() {
+        if !told && under_way.is_none() && engine.drained() {
             told = true;
             drained();
         }
-        let next = engine.next_wake();
-        // The engine's own time may be ahead of a wall clock that was set back.
-        let due = next.is_some_and(|at| at <= clock.now().max(engine.now()));
-        if !due {
+        let due = is_due(next, &engine);
+        if !due && under_way.is_none() {
             clock.arm(next);
         }
-        let mut arrivals = Vec::new();
-        let mut moves = Vec::new();
-        let Some(letters) = inbox.wait(due, ARRIVALS_PER_TICK_MAX) else { return Ok(engine) };
-        let mut closed = false;
+        let letters = inbox.wait(due || under_way.is_some(), ARRIVALS_PER_TICK_MAX);
+        let Some(letters) = letters else { return Ok(engine) };
+        if letters.is_empty() && !due {
+            // There is nothing to decide beside the commit.
+            if let Some(before) = under_way.take() {
+                (engine, _) = release(engine.land(before)?);
+            }
+            continue;
+        }
+        let (mut arrivals, mut moves, mut closed) = (Vec::new(), Vec::new(), false);
         for letter in letters {
             match letter {
                 Letter::Arrival(arrival) => arrivals.push(arrival),
@@ -63,8 +71,30 @@ pub fn run(
                 Letter::Advance(by, reply) => moves.push((by, reply)),
             }
         }
-        (engine, _) = tick(engine, arrivals)?;
+        let decided = engine.decide(clock.now(), arrivals)?;
+        next = decided.engine().next_wake();
+        let ends = closed || !moves.is_empty();
+        let goes_on = !ends && (inbox.has_more() || is_due(next, decided.engine()));
+        let before = under_way.take();
+        if goes_on || before.is_some() {
+            let begun;
+            (engine, begun) = decided.begin()?;
+            under_way = Some(begun);
+        } else {
+            // With nothing to do beside it, another thread would only be late.
+            (engine, _) = release(decided.commit()?);
+        }
+        if let Some(before) = before {
+            (engine, _) = release(engine.land(before)?);
+        }
+        if !ends {
+            continue;
+        }
+        if let Some(last) = under_way.take() {
+            (engine, _) = release(engine.land(last)?);
+        }
         for (by, reply) in moves {
+            let mut tick = |engine: Engine| Ok(release(engine.tick(clock.now(), Vec::new())?));
             let advanced;
             (engine, advanced) = advance(engine, by, clock, &mut tick)?;
             reply(advanced);
@@ -72,6 +102,7 @@ pub fn run(
         if closed {
             return Ok(engine);
         }
+        next = engine.next_wake();
     }
 }
 
@@ -80,7 +111,7 @@ fn advance(
     mut engine: Engine,
     by: Duration,
     clock: &dyn Clock,
-    tick: &mut impl FnMut(Engine, Vec<Arrival>) -> Result<(Engine, u64), EngineError>,
+    tick: &mut impl FnMut(Engine) -> Result<(Engine, u64), EngineError>,
 ) -> Result<(Engine, Advanced), EngineError> {
     let target = clock.now().after(by);
     let mut advanced = Advanced { now: target, ticks: 0, transitions: 0 };
@@ -88,7 +119,7 @@ fn advance(
         let next = engine.next_wake().filter(|at| *at <= target);
         clock.advance_to(next.unwrap_or(target));
         let transitions;
-        (engine, transitions) = tick(engine, Vec::new())?;
+        (engine, transitions) = tick(engine)?;
         advanced.ticks += 1;
         advanced.transitions += transitions;
         if next.is_none() {
@@ -101,13 +132,14 @@ fn advance(
 mod tests {
     use std::cell::{Cell, RefCell};
     use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
 
-    use super::super::request::Request;
+    use super::super::request::{Arrival, Request};
     use super::super::settings::{DEADLINES_PER_TICK_MAX, Settings};
     use super::super::{Handle, channel};
     use super::*;
     use crate::model::{Action, RecordId, Submission, Work};
-    use crate::store::{Backend as _, Memory};
+    use crate::store::{Backend, Batch, Direction, History, Memory, Pair, StoreError};
 
     /// A wall clock that somebody sets back after two readings: the loop's look at what is due, and the tick's.
     struct SetBack {
@@ -150,5 +182,101 @@ mod tests {
         let clock = SetBack { readings: Cell::new(0), armed: RefCell::default(), handle };
         run(engine, &inbox, &clock, &mut drop, &mut || {}).unwrap();
         assert_eq!(clock.armed.into_inner(), [None], "it waits only when nothing is left");
+    }
+
+    type Log = Arc<Mutex<Vec<&'static str>>>;
+
+    /// A disk that keeps a commit on its way until somebody waits for it, and says what it was asked for.
+    struct Slow {
+        memory: Memory,
+        log: Log,
+        on_its_way: bool,
+        fails: bool,
+    }
+
+    impl Backend for Slow {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+            self.log.lock().unwrap().push("read");
+            self.memory.get(key)
+        }
+
+        fn scan(&self, from: &[u8], to: &[u8], way: Direction, max: usize) -> Result<Vec<Pair>, StoreError> {
+            self.memory.scan(from, to, way, max)
+        }
+
+        fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+            self.log.lock().unwrap().push("commit");
+            self.memory.commit(batch)
+        }
+
+        fn begin(&mut self, batch: &Batch) -> Result<(), StoreError> {
+            self.landed()?;
+            self.log.lock().unwrap().push("begin");
+            self.on_its_way = true;
+            self.memory.commit(batch)
+        }
+
+        fn landed(&mut self) -> Result<(), StoreError> {
+            if std::mem::take(&mut self.on_its_way) {
+                self.log.lock().unwrap().push("landed");
+                return if self.fails { Err(StoreError::Injected) } else { Ok(()) };
+            }
+            Ok(())
+        }
+
+        fn history(&self) -> Arc<dyn History> {
+            self.memory.history()
+        }
+    }
+
+    /// Time that stands still.
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Time {
+            Time::ZERO
+        }
+
+        fn arm(&self, _: Option<Time>) {}
+
+        fn advance_to(&self, _: Time) {}
+    }
+
+    /// What the disk and the loop did when more than a tick's requests came at once, the last one for a record that is
+    /// nowhere.
+    fn crowded(fails: bool) -> Vec<&'static str> {
+        let log = Log::default();
+        let store = Slow { memory: Memory::new(), log: Arc::clone(&log), on_its_way: false, fails };
+        let (handle, inbox) = channel(store.history());
+        let settings = Settings { runtimes: BTreeMap::from([("r".into(), 0)]), ..Settings::default() };
+        let (opening, _) = Engine::open(Box::new(store), settings, Time::ZERO).unwrap();
+        let engine = opening.survivors_stopped();
+        for n in 0..ARRIVALS_PER_TICK_MAX {
+            handle.send(Request::Submit(Box::new(expiring(n))), Box::new(drop)).unwrap();
+        }
+        log.lock().unwrap().clear();
+        let closing = handle.clone();
+        let reply = Box::new(move |_| closing.close());
+        handle.send(Request::Get { id: RecordId::session(u128::MAX) }, reply).unwrap();
+        let mut release = |released: Released| {
+            log.lock().unwrap().push("released");
+            for pair in released.replies.each() {
+                let (reply, answer) = pair.split();
+                reply.into_inner()(answer);
+            }
+        };
+        let ended = run(engine, &inbox, &Still, &mut release, &mut || {});
+        assert_eq!(ended.is_err(), fails);
+        std::mem::take(&mut log.lock().unwrap())
+    }
+
+    #[test]
+    fn the_next_tick_is_decided_beside_a_commit_and_leaves_after_it() {
+        assert_eq!(crowded(false), ["begin", "read", "landed", "released", "released", "released"]);
+    }
+
+    #[test]
+    fn what_was_decided_beside_a_commit_that_fails_goes_with_it() {
+        assert_eq!(crowded(true), ["begin", "read", "landed"]);
     }
 }

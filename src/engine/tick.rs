@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use super::core::{Core, EngineError};
-use super::draft::{Draft, Fail};
+use super::draft::{Draft, Fail, Owed};
 use super::request::{Arrival, Reply, Request};
 use super::settings::{
     CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX,
@@ -12,12 +12,24 @@ use super::{
     arrivals, burst, claims, debounce, hold, modes, notices, paced, purge, ramp, schedule, space, windows,
 };
 use crate::model::{Effect, Event, Name, RecordId, Rejected, Runtime, Time, Transition};
-use crate::store::{Durable, Writer};
+use crate::store::{Batch, Begun, Durable, Writer};
+
+type Replies = Vec<(Reply, Result<Answer, Rejected>)>;
+
+/// What a tick decided: nothing of it is written yet.
+pub struct Decided {
+    engine: Engine,
+    batch: Batch,
+    owed: (Replies, Owed),
+}
+
+/// A tick whose commit is on its way. What it owes is held back until that has landed.
+pub struct UnderWay(Begun<(Replies, Owed)>);
 
 /// What a commit released.
 pub struct Released {
     /// Answers to the arrivals, in order; then to claims, which may have waited for longer.
-    pub replies: Durable<Vec<(Reply, Result<Answer, Rejected>)>>,
+    pub replies: Durable<Replies>,
     /// For the executor, in order.
     pub effects: Durable<Vec<Effect>>,
     /// What the history now says.
@@ -79,6 +91,18 @@ impl Engine {
     /// Decides what `arrivals` and the time make of things, commits it, and hands out what may now leave. An error
     /// consumes the engine: nothing of the tick is released and nobody can write any more.
     pub fn tick(self, now: Time, arrivals: Vec<Arrival>) -> Result<(Engine, Released), EngineError> {
+        self.decide(now, arrivals)?.commit()
+    }
+
+    /// Waits until a commit that was begun has landed, and hands out what may now leave.
+    pub fn land(self, under_way: UnderWay) -> Result<(Engine, Released), EngineError> {
+        let Engine { writer, core } = self;
+        let (writer, owed) = writer.landed(under_way.0)?;
+        Ok((Engine { writer, core }, Released::of(owed)))
+    }
+
+    /// The first half of a tick: whoever has it commits it next.
+    pub fn decide(self, now: Time, arrivals: Vec<Arrival>) -> Result<Decided, EngineError> {
         let Engine { mut writer, mut core } = self;
         core.now = core.now.max(now);
         space::look(&mut core, writer.look()?);
@@ -118,12 +142,38 @@ impl Engine {
         notices::end(&mut draft)?;
         let (batch, owed) = draft.finish()?;
         core.commits += u64::from(!batch.is_empty());
-        let (writer, owed) = writer.commit(&batch, (replies, owed))?;
+        Ok(Decided { engine: Engine { writer, core }, batch, owed: (replies, owed) })
+    }
+}
+
+impl Decided {
+    /// Commits it, and hands out what may now leave.
+    pub fn commit(self) -> Result<(Engine, Released), EngineError> {
+        let Engine { writer, core } = self.engine;
+        let (writer, owed) = writer.commit(&self.batch, self.owed)?;
+        Ok((Engine { writer, core }, Released::of(owed)))
+    }
+
+    /// Begins its commit, once the one before has landed, so that the next tick may be decided meanwhile.
+    pub fn begin(self) -> Result<(Engine, UnderWay), EngineError> {
+        let Engine { writer, core } = self.engine;
+        let (writer, begun) = writer.begin(&self.batch, self.owed)?;
+        Ok((Engine { writer, core }, UnderWay(begun)))
+    }
+
+    /// The engine as the tick leaves it.
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl Released {
+    fn of(owed: Durable<(Replies, Owed)>) -> Released {
         let (replies, rest) = owed.split();
         let (effects, rest) = rest.split();
         let (transitions, rest) = rest.split();
         let (steps, windows) = rest.split();
-        Ok((Engine { writer, core }, Released { replies, effects, transitions, steps, windows }))
+        Released { replies, effects, transitions, steps, windows }
     }
 }
 

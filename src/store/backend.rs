@@ -62,8 +62,19 @@ pub trait Backend: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Pair>, StoreError>;
 
-    /// `Ok` only when the batch survives power loss, whole. After an error nothing more is written.
+    /// `Ok` only when the batch survives power loss, whole, and all before it. After an error nothing more is written.
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// Begins a commit that [`Backend::landed`] ends: the batch is read from here on, and is on its way to where it
+    /// survives power loss. At most one is on its way: this waits for the one before.
+    fn begin(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.commit(batch)
+    }
+
+    /// `Ok` only when all that was begun survives power loss.
+    fn landed(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// How much room there is where it writes, if it knows. It may use the occasion to make some.
     fn look(&mut self) -> Result<Option<Space>, StoreError> {

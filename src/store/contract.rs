@@ -55,6 +55,7 @@ pub(super) fn check(mut open: impl FnMut() -> Box<dyn Backend>) {
     check_many(&mut *store);
     drop(store);
     check_large(&mut open);
+    check_begun(&mut *open());
 }
 
 fn check_contents(store: &dyn Backend) {
@@ -135,4 +136,20 @@ pub(super) fn check_failure(mut store: impl Backend, fail: impl FnOnce()) {
     fail();
     store.commit(&one).unwrap_err();
     assert!(matches!(store.commit(&one), Err(StoreError::Poisoned)));
+}
+
+fn check_begun(store: &mut dyn Backend) {
+    let newest = store.history().newest();
+    store.begin(&batch(&[("begun", Some("1"))], &["one"])).unwrap();
+    assert_eq!(store.get(b"begun").unwrap(), Some(b"1".to_vec()), "what was begun is read");
+    store.begin(&batch(&[("begun", Some("2"))], &["two"])).unwrap();
+    assert!(store.history().newest() > newest, "the one before has landed");
+    store.landed().unwrap();
+    let (one, two) = (newest + 1, newest + 2);
+    assert_eq!(events(store, newest, 10), format!("{one}:one {two}:two"));
+    store.landed().unwrap();
+    store.begin(&batch(&[("begun", Some("3"))], &["three"])).unwrap();
+    store.commit(&batch(&[("begun", None)], &["four"])).unwrap();
+    assert_eq!(store.get(b"begun").unwrap(), None);
+    assert_eq!(store.history().newest(), newest + 4, "a commit waits for what was begun");
 }

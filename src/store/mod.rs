@@ -21,7 +21,7 @@ pub use crash_point::{CRASH_AT, CRASH_POINTS, crash_point};
 pub use finding::{Finding, Findings, Fix, Place, Severity};
 pub use local::Local;
 pub use memory::Memory;
-pub use writer::{Durable, Writer};
+pub use writer::{Begun, Durable, Writer};
 
 use std::path::PathBuf;
 
@@ -131,6 +131,9 @@ pub enum StoreError {
     /// The checkpoint thread is gone, and said no more than that.
     #[error("the checkpoint thread ended unexpectedly")]
     CheckpointLost,
+    /// As [`StoreError::CheckpointLost`], the thread that syncs.
+    #[error("the sync thread ended unexpectedly")]
+    SyncLost,
     /// More in one commit than a frame holds.
     #[error("a commit of {bytes} bytes: at most {accepted} are accepted")]
     BatchTooLarge {
@@ -169,6 +172,7 @@ impl StoreError {
             | StoreError::Corrupt { .. }
             | StoreError::Table { .. }
             | StoreError::CheckpointLost
+            | StoreError::SyncLost
             | StoreError::Closed
             | StoreError::ReadOnly
             | StoreError::BatchTooLarge { .. }

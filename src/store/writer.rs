@@ -43,16 +43,26 @@ impl<T> Durable<Vec<T>> {
     }
 }
 
-/// The one owner of a backend. [`Writer::commit`] consumes it and gives it back only on success, so after a failed
-/// commit nobody can write.
+/// What is owed for a commit on its way to stable storage: nothing, until [`Writer::landed`] has made it durable.
+#[derive(Debug)]
+pub struct Begun<T> {
+    owed: T,
+    /// How many commits had begun with it.
+    nth: u64,
+}
+
+/// The one owner of a backend. A commit consumes it and gives it back only on success, so after a failed one nobody can
+/// write.
 pub struct Writer {
     backend: Box<dyn Backend>,
+    /// Commits begun.
+    begun: u64,
 }
 
 impl Writer {
     /// Owns `backend`, which has recovered and synced all it will answer from; so what is read from it is durable.
     pub fn open(backend: Box<dyn Backend>) -> Writer {
-        Writer { backend }
+        Writer { backend, begun: 0 }
     }
 
     /// The committed bytes.
@@ -66,11 +76,32 @@ impl Writer {
     }
 
     /// Makes `batch` durable, and with it whatever was `owed` for it. An empty batch needs no write: what it owes
-    /// follows from what is durable already.
+    /// follows from what was committed before.
     pub fn commit<T>(mut self, batch: &Batch, owed: T) -> Result<(Writer, Durable<T>), StoreError> {
-        if !batch.is_empty() {
+        if batch.is_empty() {
+            self.backend.landed()?;
+        } else {
             self.backend.commit(batch)?;
+            self.begun += 1;
         }
         Ok((self, Durable(owed)))
+    }
+
+    /// Begins to make `batch` durable, once the commit before is; what was `owed` for it is held back until then.
+    pub fn begin<T>(mut self, batch: &Batch, owed: T) -> Result<(Writer, Begun<T>), StoreError> {
+        if !batch.is_empty() {
+            self.backend.begin(batch)?;
+            self.begun += 1;
+        }
+        let nth = self.begun;
+        Ok((self, Begun { owed, nth }))
+    }
+
+    /// Waits until what was begun is durable; one after which another one could begin is so already.
+    pub fn landed<T>(mut self, begun: Begun<T>) -> Result<(Writer, Durable<T>), StoreError> {
+        if begun.nth == self.begun {
+            self.backend.landed()?;
+        }
+        Ok((self, Durable(begun.owed)))
     }
 }

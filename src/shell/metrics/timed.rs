@@ -1,6 +1,7 @@
 //! A backend whose commits are timed, so that the engine need not know that anybody looks.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::{Metrics, now};
 use crate::model::Space;
@@ -10,12 +11,14 @@ use crate::store::{Backend, Batch, Direction, History, Pair, StoreError};
 pub struct Timed<B> {
     backend: B,
     metrics: Arc<Metrics>,
+    /// When the commit on its way began.
+    begun: Option<Instant>,
 }
 
 impl<B> Timed<B> {
     /// Around `backend`.
     pub const fn new(backend: B, metrics: Arc<Metrics>) -> Timed<B> {
-        Timed { backend, metrics }
+        Timed { backend, metrics, begun: None }
     }
 }
 
@@ -35,10 +38,25 @@ impl<B: Backend> Backend for Timed<B> {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.landed()?;
         let begun = now();
         let committed = self.backend.commit(batch);
         self.metrics.commit.observe(begun.elapsed().as_secs_f64());
         committed
+    }
+
+    fn begin(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.landed()?;
+        self.begun = Some(now());
+        self.backend.begin(batch)
+    }
+
+    fn landed(&mut self) -> Result<(), StoreError> {
+        let landed = self.backend.landed();
+        if let Some(begun) = self.begun.take() {
+            self.metrics.commit.observe(begun.elapsed().as_secs_f64());
+        }
+        landed
     }
 
     fn look(&mut self) -> Result<Option<Space>, StoreError> {

@@ -1,5 +1,6 @@
-//! The promise: one frame appended and synced per commit. Owns the active segment. Absent on purpose: retries. A
-//! sync that failed once may report success the next time although the pages are gone, so the first failure is final.
+//! The promise: one frame written and synced per commit, one after the other. Owns the active segment. Absent on purpose:
+//! retries. A sync that failed once may report success the next time although the pages are gone, so the first failure
+//! is final.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -20,7 +21,7 @@ pub(super) struct Journal {
     segment_bytes: u64,
     reserve: Arc<Reserve>,
     segment: Segment,
-    file: File,
+    file: Arc<File>,
     /// Bytes preallocated.
     room: u64,
     /// Where the next frame goes.
@@ -65,12 +66,13 @@ impl Journal {
         };
         crash_point("open.after_cut");
         let (end, next) = (tail.end, tail.next);
-        let frame = Vec::new();
+        let (file, frame) = (Arc::new(file), Vec::new());
         Ok(Journal { dir, seed, segment_bytes, reserve, segment, file, room, end, written: end, next, frame })
     }
 
-    /// Puts `batch` on stable storage and answers its sequence. Not to be called again after an error.
-    pub(super) fn append(&mut self, batch: &Batch) -> Result<u64, StoreError> {
+    /// Writes `batch` and answers its sequence; durable is it once it was synced. Not to be called again before that, nor
+    /// after an error.
+    pub(super) fn append(&mut self, batch: &Batch) -> Result<(u64, Written), StoreError> {
         let sequence = self.next;
         frame::encode(self.seed, sequence, batch, &mut self.frame)?;
         let bytes = self.frame.len() as u64;
@@ -78,14 +80,11 @@ impl Journal {
         self.write_ahead();
         crash_point("journal.before_write");
         self.file.write_all_at(&self.frame, self.end).map_err(failed("write", &self.segment.path))?;
-        crash_point("journal.after_write");
-        self.file.sync_data().map_err(failed("sync", &self.segment.path))?;
-        crash_point("journal.after_sync");
         self.frame.clear();
         self.frame.shrink_to(FRAME_BYTES_KEPT);
         self.end += bytes;
         self.next += 1;
-        Ok(sequence)
+        Ok((sequence, Written { file: Arc::clone(&self.file), path: self.segment.path.clone() }))
     }
 
     /// Lets zeros follow a frame that goes where nothing was written yet. A sync of what was only allocated writes the
@@ -113,7 +112,7 @@ impl Journal {
             self.segment.grow(&self.file, room)?;
         } else {
             self.segment = Segment::new(&self.dir, self.next);
-            self.file = self.create(bytes, room)?;
+            self.file = Arc::new(self.create(bytes, room)?);
             (self.end, self.written) = (0, 0);
         }
         self.room = self.file.metadata().map_err(failed("read", &self.segment.path))?.len();
@@ -131,6 +130,22 @@ impl Journal {
             }
             other => other,
         }
+    }
+}
+
+/// The file of a frame that was written and not synced.
+pub(super) struct Written {
+    file: Arc<File>,
+    path: PathBuf,
+}
+
+impl Written {
+    /// Puts the frame on stable storage.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        crash_point("journal.after_write");
+        self.file.sync_data().map_err(failed("sync", &self.path))?;
+        crash_point("journal.after_sync");
+        Ok(())
     }
 }
 

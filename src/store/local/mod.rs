@@ -35,6 +35,7 @@ mod retention;
 mod seal;
 mod segments;
 mod space;
+mod syncer;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -48,13 +49,14 @@ use self::archive::Archiver;
 pub use self::base::{Base, Figures};
 use self::checkpoint::Checkpointer;
 use self::history::Reader;
-use self::journal::Journal;
+use self::journal::{Journal, Written};
 use self::lock::Lock;
 use self::overlay::{Merge, Overlay};
 use self::reserve::Reserve;
 use self::retention::{Holds, Retention};
 use self::space::Gauge;
 pub use self::space::{Filesystem, Measure};
+use self::syncer::Syncer;
 use self::table::Table;
 use super::{Backend, Batch, Direction, History, Pair, StoreError};
 use crate::model::Space;
@@ -114,6 +116,9 @@ impl Default for Options {
 pub struct Local {
     options: Options,
     journal: Journal,
+    syncer: Syncer,
+    /// The commit whose frame is on its way.
+    under_way: Option<u64>,
     overlay: Overlay,
     /// When this process first changed something in the active overlay.
     oldest: Option<Instant>,
@@ -198,6 +203,8 @@ impl Local {
         Ok(Local {
             options,
             journal,
+            syncer: Syncer::start(dir)?,
+            under_way: None,
             overlay,
             oldest: None,
             checkpointer,
@@ -249,7 +256,21 @@ impl Local {
         Ok(())
     }
 
-    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    /// Carries one step of a commit out, unless one before it failed.
+    fn guarded<T>(
+        &mut self,
+        step: impl FnOnce(&mut Local) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if self.failed {
+            return Err(StoreError::Poisoned);
+        }
+        let done = step(self);
+        self.noted(done)
+    }
+
+    /// Writes a frame, once the one before is synced, and reads it from here on.
+    fn write(&mut self, batch: &Batch) -> Result<(u64, Written), StoreError> {
+        self.land()?;
         self.checkpointer.verify()?;
         self.take_ended()?;
         if self.overlay.bytes() >= self.options.overlay_bytes_max {
@@ -258,10 +279,22 @@ impl Local {
         if self.overlay.bytes() >= self.options.overlay_bytes_max && !self.has_room_for_checkpoint() {
             return Err(StoreError::Full { doing: "checkpoint", path: self.table.dir().to_owned() });
         }
-        let sequence = self.journal.append(batch)?;
-        let begins_segment = self.journal.segment_first() == sequence;
+        let written = self.journal.append(batch)?;
         self.overlay.apply(batch);
+        Ok(written)
+    }
+
+    /// Waits for the frame on its way, if there is one.
+    fn land(&mut self) -> Result<(), StoreError> {
+        let Some(sequence) = self.under_way.take() else { return Ok(()) };
+        self.syncer.wait()?;
+        self.acknowledge(sequence)
+    }
+
+    /// Takes note that the latest commit is durable, and begins a checkpoint if one is due.
+    fn acknowledge(&mut self, sequence: u64) -> Result<(), StoreError> {
         self.synced.store(sequence, Ordering::Release);
+        let begins_segment = self.journal.segment_first() == sequence;
         if begins_segment {
             promised(&self.promise, sequence);
         }
@@ -343,11 +376,24 @@ impl Backend for Local {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        if self.failed {
-            return Err(StoreError::Poisoned);
-        }
-        let written = self.write(batch);
-        self.noted(written)
+        self.guarded(|store| {
+            let (sequence, written) = store.write(batch)?;
+            written.sync()?;
+            store.acknowledge(sequence)
+        })
+    }
+
+    fn begin(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.guarded(|store| {
+            let (sequence, written) = store.write(batch)?;
+            store.syncer.begin(written)?;
+            store.under_way = Some(sequence);
+            Ok(())
+        })
+    }
+
+    fn landed(&mut self) -> Result<(), StoreError> {
+        self.guarded(Local::land)
     }
 
     fn look(&mut self) -> Result<Option<Space>, StoreError> {

@@ -513,9 +513,9 @@ fn measured(options: Options) -> (Options, Arc<AtomicU64>) {
     (Options { measure, ..options }, free)
 }
 
-/// Waits for the checkpoint thread.
+/// Waits for the checkpoint thread, which begins with a look at the table.
 fn settled(store: &mut Local) {
-    store.settle().unwrap();
+    store.verified().unwrap();
 }
 
 #[test]
