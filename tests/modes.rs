@@ -140,7 +140,7 @@ fn a_run_in_shadow_that_could_not_be_carried_out_is_no_dead_letter() {
     let Request::Trigger { trigger, spool, .. } = world.trigger("t", &[]) else { unreachable!() };
     world.tick(vec![Request::Trigger { trigger, runs: vec![run], spool }]).unwrap();
     let record = detail(&mut world, "a").record;
-    assert_eq!((record.state.name(), record.last_error), (StateName::Completed, Some(fault)));
+    assert_eq!((record.state.name(), record.last_error.clone()), (StateName::Completed, Some(fault)));
     check_in(
         &mut world,
         "

@@ -102,7 +102,7 @@ fn details(store: &Local) -> BTreeMap<RecordId, Detail> {
     let detail = |(_, value): (Vec<u8>, Vec<u8>)| {
         let record = Record::decode(&value).unwrap();
         let work = store.get(&keys::work(record.id)).unwrap().expect("a record has its work");
-        (record.id, Detail { record, work: Work::decode(&work).unwrap() })
+        (record.id, Detail { record: record.into(), work: Work::decode(&work).unwrap() })
     };
     records.into_iter().map(detail).collect()
 }
@@ -242,7 +242,7 @@ fn work_goes_on_in_a_store_of_the_oldest_format() {
     let found = details(&store);
     assert_eq!(found.keys().collect::<Vec<_>>(), left.keys().collect::<Vec<_>>());
     for (id, detail) in &found {
-        assert_eq!(detail.record, left[id], "found again as it was left");
+        assert_eq!(*detail.record, left[id], "found again as it was left");
     }
     let version = |kind| rows(&store, kind).iter().map(|(_, value)| value[0]).collect::<BTreeSet<u8>>();
     assert_eq!(version("f"), [1, 2].into(), "what moved is of the newest version");

@@ -12,6 +12,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Dice, World, check_in};
@@ -119,7 +120,7 @@ impl Life {
             let Answer::Page(page) = answer else { panic!("{answer:?}") };
             page.records
         };
-        pages.into_iter().flat_map(records).collect()
+        pages.into_iter().flat_map(records).map(Arc::unwrap_or_clone).collect()
     }
 
     fn why(&mut self, ids: &[RecordId]) -> Vec<Why> {

@@ -1,6 +1,7 @@
 //! What the engine answers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::claims::{Claimed, QueueView};
 use super::drains::DrainView;
@@ -27,7 +28,7 @@ pub enum Answer {
     /// A trigger.
     Triggered(Triggered),
     /// The record after it.
-    Record(Box<Record>),
+    Record(Arc<Record>),
     /// The meter of calls after the charge; `None`: the record has none.
     Charged(Option<Meter>),
     /// The runtime after it.
@@ -136,7 +137,7 @@ pub struct Paced {
 #[derive(Clone, Debug)]
 pub struct Detail {
     /// What moves.
-    pub record: Record,
+    pub record: Arc<Record>,
     /// What was asked for.
     pub work: Work,
 }
@@ -231,7 +232,7 @@ impl Upcoming {
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     /// Newest first.
-    pub records: Vec<Record>,
+    pub records: Vec<Arc<Record>>,
     /// What holds those that are queued.
     pub holds: BTreeMap<RecordId, Hold>,
     /// Where to go on, if there may be more.

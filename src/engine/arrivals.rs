@@ -1,9 +1,9 @@
 //! What each request makes of things, and its answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::answer::{Answer, BurstStatus, Counts, Detail, RuntimeView, Status, Triggered};
-use super::core::earlier;
 use super::draft::{Draft, Fail};
 use super::gate;
 use super::modes::Sorted;
@@ -83,7 +83,7 @@ fn each(draft: &mut Draft<'_>, requests: Vec<Request>) -> Result<Answer, Fail> {
 }
 
 fn record(draft: &mut Draft<'_>, id: RecordId, event: &Event) -> Result<Answer, Fail> {
-    Ok(Answer::Record(Box::new(draft.apply(id, event)?)))
+    Ok(Answer::Record(draft.apply(id, event)?))
 }
 
 fn reported(draft: &mut Draft<'_>, id: RecordId, attempt: u32, report: Report) -> Result<Answer, Fail> {
@@ -123,6 +123,7 @@ fn submit(draft: &mut Draft<'_>, submission: Submission) -> Result<Answer, Fail>
 /// The same again: streaks, attempts and budget start anew, and an expiry has had its say.
 fn rerun(draft: &mut Draft<'_>, id: RecordId, fresh: RecordId) -> Result<Answer, Fail> {
     let Detail { record, work } = detail(draft, id)?;
+    let record = Arc::unwrap_or_clone(record);
     configured(draft, &record.runtime)?;
     space::room(draft.core)?;
     let mode = record.flow.as_ref().map_or(Mode::Live, |flow| draft.core.mode(flow).0);
@@ -162,7 +163,7 @@ fn rerun(draft: &mut Draft<'_>, id: RecordId, fresh: RecordId) -> Result<Answer,
 }
 
 /// What became of one record that was admitted alone: its group may have no place for it.
-fn admitted(draft: &mut Draft<'_>, record: Record, work: Work) -> Result<Answer, Fail> {
+fn admitted(draft: &mut Draft<'_>, record: Arc<Record>, work: Work) -> Result<Answer, Fail> {
     groups::supersede(draft, std::slice::from_ref(&record))?;
     let record = draft.record(record.id)?.unwrap_or(record);
     Ok(Answer::Admitted { detail: Box::new(Detail { record, work }), duplicate: false })
@@ -255,7 +256,7 @@ pub(super) fn trigger_runs(
         draft.put(delivery, trigger.id.encode());
     }
     draft.put(keys::trigger(trigger.id), trigger.encode());
-    earlier(&mut draft.core.oldest.trigger, (trigger.id, trigger.at));
+    draft.core.oldest.triggers.add((trigger.id, trigger.at), &keys::trigger(trigger.id));
     Ok(Answer::Triggered(Triggered {
         trigger: trigger.id,
         duplicate: false,

@@ -1,7 +1,6 @@
 //! What the engine holds in memory between two ticks. Absent on purpose: what decides (`tick` and its passes).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::claims::Claims;
 use super::debounce::Debounces;
@@ -9,15 +8,16 @@ use super::gate::Gate;
 use super::index::{Index, Lane};
 use super::modes::Modes;
 use super::notices::Notices;
+use super::purge::Oldest;
 use super::schedule::Schedules;
-use super::settings::{ANSWERED_FOR, Settings};
+use super::settings::Settings;
 use super::space;
 use super::step;
 use crate::model::{
-    Drain, Name, Record, RecordId, Redrive, RedriveId, Runtime, Scope, Space, StateName, Time, TriggerId,
+    Drain, Name, Record, RecordId, Redrive, RedriveId, Runtime, Scope, Space, StateName, Time,
 };
 use crate::pace::Started;
-use crate::store::{StoreError, Tally};
+use crate::store::{StoreError, Tally, keys};
 
 /// What ends the engine. The process restarts and recovers; nothing was released that is not durable.
 #[derive(Debug, thiserror::Error)]
@@ -82,10 +82,10 @@ impl Core {
 
     /// How many more finished records are there than are kept.
     pub(super) fn crowd(&self) -> u64 {
-        match self.oldest.finished {
-            Some(_) => self.finished().saturating_sub(self.settings.finished_max.into()),
-            None => 0,
+        if self.oldest.finished.is_empty() {
+            return 0;
         }
+        self.finished().saturating_sub(self.settings.finished_max.into())
     }
 
     /// Finished records there are.
@@ -100,7 +100,7 @@ impl Core {
         self.tally.completed += u64::from(after.state.name() == StateName::Completed);
         self.tally.cancelled += u64::from(after.state.name() == StateName::Cancelled);
         if let Some(at) = after.state.finished_at() {
-            earlier(&mut self.oldest.finished, (at, after.id));
+            self.oldest.finished.add((at, after.id), &keys::finished(at, after.id));
         }
     }
 }
@@ -112,27 +112,4 @@ impl Core {
         let schedules = self.schedules.first().filter(|_| space::short(self).is_none());
         [schedules, self.debounces.first()].into_iter().flatten().min()
     }
-}
-
-/// What retention waits for: the first finished record, trigger and kept answer, each in the order of its key and with
-/// the time it counts from.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Oldest {
-    pub(super) finished: Option<(Time, RecordId)>,
-    pub(super) trigger: Option<(TriggerId, Time)>,
-    pub(super) answer: Option<(Time, [u8; 32])>,
-}
-
-impl Oldest {
-    /// When there is first something to purge.
-    pub(super) fn due_at(self, retention: Duration) -> Option<Time> {
-        let kept = [self.finished.map(|(at, _)| at), self.trigger.map(|(_, at)| at)];
-        let answer = self.answer.map(|(at, _)| at.after(ANSWERED_FOR));
-        [kept.into_iter().flatten().min().map(|at| at.after(retention)), answer].into_iter().flatten().min()
-    }
-}
-
-/// Takes in what may come before all that is there.
-pub(super) fn earlier<T: Ord + Copy>(first: &mut Option<T>, new: T) {
-    *first = Some(first.map_or(new, |first| first.min(new)));
 }

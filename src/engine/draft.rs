@@ -1,9 +1,11 @@
 //! The draft of one commit: what a tick has decided so far. Reads see it, the disk does not yet.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, EngineError};
+use super::index::Kept;
 use super::step::Step;
 use super::{budget, modes, windows};
 use crate::machine::{self, RuntimeChange};
@@ -32,8 +34,8 @@ impl<E: Into<EngineError>> From<E> for Fail {
 }
 
 struct Touched {
-    before: Option<Record>,
-    after: Record,
+    before: Option<Arc<Record>>,
+    after: Arc<Record>,
     /// Only for a record admitted in this draft.
     work: Option<Work>,
 }
@@ -46,8 +48,7 @@ pub(super) struct Draft<'a> {
     pub(super) core: &'a mut Core,
     pub(super) disk: &'a dyn Backend,
     pub(super) now: Time,
-    /// Boxed, because a tree moves what stands behind an insertion.
-    touched: BTreeMap<RecordId, Box<Touched>>,
+    touched: BTreeMap<RecordId, Touched>,
     rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     pub(super) effects: Vec<Effect>,
     pub(super) transitions: Vec<Transition>,
@@ -82,9 +83,9 @@ impl<'a> Draft<'a> {
     }
 
     /// A record, live or finished, as this draft leaves it.
-    pub(super) fn record(&self, id: RecordId) -> Result<Option<Record>, EngineError> {
+    pub(super) fn record(&self, id: RecordId) -> Result<Option<Arc<Record>>, EngineError> {
         match self.touched.get(&id) {
-            Some(touched) => Ok(Some(touched.after.clone())),
+            Some(touched) => Ok(Some(Arc::clone(&touched.after))),
             None => read_record(self.core, self.disk, id),
         }
     }
@@ -107,7 +108,7 @@ impl<'a> Draft<'a> {
 
     /// Admits a record at the end of a queue. Whom it supersedes is for `groups::supersede`, once all that one request
     /// admits are there.
-    pub(super) fn admit(&mut self, submission: Submission, lane: Lane) -> Record {
+    pub(super) fn admit(&mut self, submission: Submission, lane: Lane) -> Arc<Record> {
         let order = self.core.index.next_order();
         let (record, work) = machine::admit(submission, order, self.now, &self.core.settings.policy);
         let record = match lane {
@@ -118,42 +119,43 @@ impl<'a> Draft<'a> {
     }
 
     /// Admits a record that has waited outside every queue, or records it only.
-    pub(super) fn admit_held(&mut self, record: Record, work: Work, shadow: bool) -> Record {
+    pub(super) fn admit_held(&mut self, record: Record, work: Work, shadow: bool) -> Arc<Record> {
         let order = self.core.index.next_order();
         let record = machine::admit_held(record, order, self.now);
         if shadow { self.enter_shadow(&record, work) } else { self.enter(record, work) }
     }
 
-    fn enter(&mut self, record: Record, work: Work) -> Record {
+    fn enter(&mut self, record: Record, work: Work) -> Arc<Record> {
+        let record = Arc::new(record);
         self.core.tally.admitted += 1;
         self.core.index.set(&record);
         let detail = record.last_error.as_ref().map(|fault| format!("{}: {}", fault.code, fault.message));
         self.step(None, &record, None, "admitted", detail);
-        let touched = Touched { before: None, after: record.clone(), work: Some(work) };
-        self.touched.insert(record.id, Box::new(touched));
+        let touched = Touched { before: None, after: Arc::clone(&record), work: Some(work) };
+        self.touched.insert(record.id, touched);
         record
     }
 
     /// Records what would have been admitted, finished at once: it is never queued and acts on nothing.
-    pub(super) fn record_shadow(&mut self, submission: Submission) -> Record {
+    pub(super) fn record_shadow(&mut self, submission: Submission) -> Arc<Record> {
         let order = self.core.index.next_order();
         let (queued, work) = machine::admit(submission, order, self.now, &self.core.settings.policy);
         self.enter_shadow(&queued, work)
     }
 
-    fn enter_shadow(&mut self, queued: &Record, work: Work) -> Record {
-        let record = machine::shadow(queued.clone(), self.now);
+    fn enter_shadow(&mut self, queued: &Record, work: Work) -> Arc<Record> {
+        let record = Arc::new(machine::shadow(queued.clone(), self.now));
         self.core.tally.admitted += 1;
         self.core.count(queued, &record);
         let detail = record.last_error.as_ref().map(|fault| format!("{}: {}", fault.code, fault.message));
         self.step(None, &record, None, "shadowed", detail);
-        let touched = Touched { before: None, after: record.clone(), work: Some(work) };
-        self.touched.insert(record.id, Box::new(touched));
+        let touched = Touched { before: None, after: Arc::clone(&record), work: Some(work) };
+        self.touched.insert(record.id, touched);
         record
     }
 
     /// Lets an event happen to a record, and to its runtime.
-    pub(super) fn apply(&mut self, id: RecordId, event: &Event) -> Result<Record, Fail> {
+    pub(super) fn apply(&mut self, id: RecordId, event: &Event) -> Result<Arc<Record>, Fail> {
         let before = self.record(id)?.ok_or_else(|| Rejected::NotFound { id: id.to_string() })?;
         let next = machine::step(&before, event, self.now, &self.core.settings.policy)?;
         if let Some(warning) = next.warning {
@@ -161,10 +163,13 @@ impl<'a> Draft<'a> {
             tracing::warn!(record = %id, attempt, org, flow, "{warning}");
         }
         let mut after = next.record;
-        let changed = after != before;
+        let changed = after != *before;
         if changed {
             // Two changes never share it, so whoever waits for the next one cannot miss it.
             after.updated_at = self.now.max(before.updated_at.after(Duration::from_millis(1)));
+        }
+        let after = Arc::new(after);
+        if changed {
             self.tell(&before, &after, event);
             self.tell_of_budget(&before, &after);
             self.core.count(&before, &after);
@@ -173,10 +178,10 @@ impl<'a> Draft<'a> {
                 modes::started(self, &after);
             }
             if let Some(touched) = self.touched.get_mut(&id) {
-                touched.after.clone_from(&after);
+                touched.after = Arc::clone(&after);
             } else {
-                let touched = Touched { before: Some(before), after: after.clone(), work: None };
-                self.touched.insert(id, Box::new(touched));
+                let touched = Touched { before: Some(before), after: Arc::clone(&after), work: None };
+                self.touched.insert(id, touched);
             }
         }
         if let Some(change) = next.runtime {
@@ -186,7 +191,7 @@ impl<'a> Draft<'a> {
     }
 
     /// A step the indexes promised. A refusal here is a bug, and stopping is better than turning in circles.
-    pub(super) fn must(&mut self, id: RecordId, event: &Event) -> Result<Record, EngineError> {
+    pub(super) fn must(&mut self, id: RecordId, event: &Event) -> Result<Arc<Record>, EngineError> {
         match self.apply(id, event) {
             Ok(record) => Ok(record),
             Err(Fail::Broken(error)) => Err(error),
@@ -279,7 +284,7 @@ impl<'a> Draft<'a> {
             match change.after.state.finished_at() {
                 None => {
                     let row = change.after.encode();
-                    self.core.index.keep(*id, &row);
+                    self.core.index.keep(&change.after, &row);
                     batch.put(keys::live(*id), row);
                 }
                 Some(at) => {
@@ -313,7 +318,7 @@ impl<'a> Draft<'a> {
     }
 
     fn owe(&mut self, change: &Touched) -> Result<(), EngineError> {
-        let owed = machine::owed(change.before.as_ref(), &change.after);
+        let owed = machine::owed(change.before.as_deref(), &change.after);
         let (id, attempt) = (change.after.id, change.after.attempt);
         if let Some((attempt, child)) = owed.stop {
             let grace = ended_by_report(&change.after);
@@ -335,14 +340,17 @@ impl<'a> Draft<'a> {
 }
 
 /// A record as it was committed last: a live one from the indexes, a finished one from the disk.
-fn read_record(core: &Core, disk: &dyn Backend, id: RecordId) -> Result<Option<Record>, EngineError> {
+fn read_record(core: &Core, disk: &dyn Backend, id: RecordId) -> Result<Option<Arc<Record>>, EngineError> {
     if let Some(entry) = core.index.entry(id) {
-        return Ok(Some(Record::decode(&entry.row)?));
+        return Ok(Some(match &entry.kept {
+            Kept::Record(record) => Arc::clone(record),
+            Kept::Row(row) => Arc::new(Record::decode(row)?),
+        }));
     }
     let Some(pointer) = disk.get(&keys::pointer(id))? else { return Ok(None) };
     let bytes = disk.get(&keys::finished(Time::decode(&pointer)?, id))?;
     let bytes = bytes.ok_or(EngineError::Inconsistent(id, "its finished row is missing"))?;
-    Ok(Some(Record::decode(&bytes)?))
+    Ok(Some(Arc::new(Record::decode(&bytes)?)))
 }
 
 /// Whether the record is where only its attempt's own report leads.

@@ -9,6 +9,7 @@
 //! deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::core::Core;
 use super::draft::{Draft, Fail};
@@ -154,7 +155,7 @@ impl Groups {
 }
 
 /// Cancels whom the records just admitted by one request supersede. They spare each other.
-pub(super) fn supersede(draft: &mut Draft<'_>, admitted: &[Record]) -> Result<(), Fail> {
+pub(super) fn supersede(draft: &mut Draft<'_>, admitted: &[Arc<Record>]) -> Result<(), Fail> {
     let mut left = SUPERSEDED_PER_REQUEST_MAX;
     for record in admitted {
         let gone = superseded(draft.core, record, admitted, left);
@@ -167,7 +168,7 @@ pub(super) fn supersede(draft: &mut Draft<'_>, admitted: &[Record]) -> Result<()
 }
 
 /// The oldest of the group: beyond its bound if a newer one is to replace them, else those beyond what may wait.
-fn superseded(core: &Core, new: &Record, admitted: &[Record], max: usize) -> Vec<RecordId> {
+fn superseded(core: &Core, new: &Record, admitted: &[Arc<Record>], max: usize) -> Vec<RecordId> {
     // One that is recorded only, or cannot be carried out, takes nobody's place.
     let Some(member) = Member::of(new).filter(|_| new.state.lane().is_some()) else { return Vec::new() };
     let (Some(asked), Some(group)) = (&new.group, core.index.groups().get(&member.key)) else {

@@ -5,7 +5,7 @@ mod entry;
 mod lane;
 mod places;
 
-pub(super) use entry::Entry;
+pub(super) use entry::{Entry, Kept};
 pub(super) use lane::{Diverted, Lane};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,19 +79,17 @@ impl Index {
         if !matches!(record.state.name(), StateName::Queued | StateName::Active | StateName::Draining)
             && let Some(lane) = self.lanes.get_mut(&record.runtime)
         {
-            lane.with_burst(record.queue.as_ref(), |burst| {
-                burst.released.remove(&record.id);
-            });
+            lane.unreleased(record.queue.as_ref(), record.id);
         }
         let member = Member::of(record);
         let was = left.as_ref().and_then(|left| left.member.as_ref());
         let changed = member.as_ref().or(was).map(|member| member.key.clone());
         if record.state.finished_at().is_none() {
-            let (home, row) = match left {
-                Some(left) => (left.home, left.row),
-                None => (self.homes.of(record), Box::default()),
+            let (home, kept) = match left {
+                Some(left) => (left.home, left.kept),
+                None => (self.homes.of(record), Kept::Row(Box::default())),
             };
-            self.insert(record, member, home, row);
+            self.insert(record, member, home, kept);
         } else if let Some(left) = left {
             self.homes.leave(&left.home);
         }
@@ -100,17 +98,27 @@ impl Index {
         }
     }
 
-    /// Keeps the row of a live record as it is committed.
-    pub(super) fn keep(&mut self, id: RecordId, row: &[u8]) {
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.row = row.into();
+    /// Takes in a live record that was found in this row and is not there yet.
+    pub(super) fn found(&mut self, record: &Arc<Record>, row: &[u8]) {
+        let (member, home) = (Member::of(record), self.homes.of(record));
+        let group = member.as_ref().map(|member| member.key.clone());
+        self.insert(record, member, home, Kept::of(record, row));
+        if let Some(group) = group {
+            self.wake(&group);
         }
     }
 
-    fn insert(&mut self, record: &Record, member: Option<Box<Member>>, home: Arc<Home>, row: Box<[u8]>) {
+    /// Keeps a live record as it is committed, in this row.
+    pub(super) fn keep(&mut self, record: &Arc<Record>, row: &[u8]) {
+        if let Some(entry) = self.entries.get_mut(&record.id) {
+            entry.kept = Kept::of(record, row);
+        }
+    }
+
+    fn insert(&mut self, record: &Record, member: Option<Box<Member>>, home: Arc<Home>, kept: Kept) {
         let mut entry = Box::new(Entry {
             home,
-            row,
+            kept,
             state: record.state.name(),
             queue: record.state.lane(),
             parked: None,
@@ -127,14 +135,14 @@ impl Index {
         if let Some(deadline) = entry.deadline {
             self.deadlines.insert((deadline, record.id));
         }
-        let window = self.window(&entry.home.runtime, entry.home.model.as_ref()).clone();
-        let lane = self.lanes.entry(entry.home.runtime.clone()).or_default();
         match entry.state {
             StateName::Active | StateName::Draining => {
-                lane.outstanding.insert(record.id);
+                self.lane_mut(&entry.home.runtime).outstanding.insert(record.id);
             }
             StateName::RateLimited => {
-                lane.limited.entry(window).or_default().insert(record.id);
+                let window = self.window(&entry.home.runtime, entry.home.model.as_ref()).clone();
+                let limited = &mut self.lane_mut(&entry.home.runtime).limited;
+                limited.entry(window).or_default().insert(record.id);
             }
             StateName::Queued
             | StateName::Backoff
@@ -165,13 +173,13 @@ impl Index {
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, id));
         }
-        let window = self.window(&entry.home.runtime, entry.home.model.as_ref()).clone();
-        let lane = self.lanes.entry(entry.home.runtime.clone()).or_default();
         match entry.state {
             StateName::Active | StateName::Draining => {
-                lane.outstanding.remove(&id);
+                self.lane_mut(&entry.home.runtime).outstanding.remove(&id);
             }
             StateName::RateLimited => {
+                let window = self.window(&entry.home.runtime, entry.home.model.as_ref()).clone();
+                let lane = self.lane_mut(&entry.home.runtime);
                 if let Some(waiting) = lane.limited.get_mut(&window) {
                     waiting.remove(&id);
                     if waiting.is_empty() {
@@ -186,6 +194,11 @@ impl Index {
             | StateName::Cancelled => {}
         }
         Some(entry)
+    }
+
+    /// The share of one runtime, which has one from now on.
+    fn lane_mut(&mut self, runtime: &Name) -> &mut Lane {
+        self.lanes.entry(runtime.clone()).or_default()
     }
 
     /// A new place at the end of the queue.

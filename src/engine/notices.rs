@@ -284,7 +284,7 @@ fn say(draft: &mut Draft<'_>, row: Notice) -> Result<(), EngineError> {
     }
     let labels = [("notify", &*row.to), ("event", row.event.as_str())];
     let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    send(draft, request, record.as_ref(), said, labels);
+    send(draft, request, record.as_deref(), said, labels);
     keep(draft, Notice { next_at: draft.now.after(every), pending: 0, about: None, detail: None, ..row });
     Ok(())
 }

@@ -4,7 +4,6 @@
 
 use super::answer::{Answer, Told};
 use super::arrivals;
-use super::core::earlier;
 use super::draft::{Draft, Fail};
 use super::request::Once;
 use super::settings::ANSWER_BYTES_MAX;
@@ -25,8 +24,9 @@ pub(super) fn once(draft: &mut Draft<'_>, once: Once) -> Result<Answer, Fail> {
     let (status, body) = tell(arrivals::answer(draft, request)?);
     let kept = if body.len() > ANSWER_BYTES_MAX { Vec::new() } else { body.clone() };
     draft.put(key, KeptAnswer { fingerprint, status, body: kept }.encode());
-    draft.put(keys::answered(draft.now, &name), Vec::new());
+    let given = keys::answered(draft.now, &name);
+    draft.core.oldest.answers.add((draft.now, name), &given);
+    draft.put(given, Vec::new());
     draft.core.answers += 1;
-    earlier(&mut draft.core.oldest.answer, (draft.now, name));
     Ok(Answer::Told(Told { status, body, again: false }))
 }

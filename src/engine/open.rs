@@ -1,6 +1,7 @@
 //! Open: rebuild what is derived, and find what an earlier process left outstanding.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -12,7 +13,7 @@ use super::gate::Gate;
 use super::index::Index;
 use super::modes::Modes;
 use super::notices::Notices;
-use super::purge;
+use super::purge::Oldest;
 use super::schedule::Schedules;
 use super::settings::{PAGES_AHEAD_MAX, RECORDS_PER_SCAN, Settings};
 use super::stalls::Stalls;
@@ -62,7 +63,7 @@ impl Engine {
         let (mut survivors, mut interrupted) = (Vec::new(), Vec::new());
         let mut stalls = Stalls::default();
         each_live(&*backend, |value| {
-            let record = Record::decode(value)?;
+            let record = Arc::new(Record::decode(value)?);
             if record.queue.is_some() && record.state.outstanding() {
                 // Its worker may still be at it. One whose lease ran out meanwhile could not renew it: that is ours.
                 interrupted.extend(record.deadline().filter(|lease| *lease <= now).map(|_| record.id));
@@ -72,8 +73,7 @@ impl Engine {
                 interrupted.push(record.id);
             }
             stalls.see(&record);
-            index.set(&record);
-            index.keep(record.id, value);
+            index.found(&record, value);
             Ok(())
         })?;
         let runtimes = rows(&*backend, keys::all_runtimes())?;
@@ -123,7 +123,7 @@ impl Engine {
             now,
             interrupted,
             draining: None,
-            oldest: purge::oldest(&*backend)?,
+            oldest: Oldest::open(&*backend)?,
             answers,
             schedules,
             debounces,

@@ -1,5 +1,7 @@
 //! Many dead letters at once: found as a page of a list is found, and redriven in one commit.
 
+use std::sync::Arc;
+
 use super::answer::{Answer, Redriven};
 use super::draft::{Draft, Fail};
 use super::list;
@@ -33,7 +35,7 @@ pub(super) fn redrive(draft: &mut Draft<'_>, asked: Redrives) -> Result<Answer, 
 }
 
 /// Those of `ids` that are there and match, each once.
-fn named(draft: &Draft<'_>, mut ids: Vec<RecordId>, filter: &Filter) -> Result<Vec<Record>, Fail> {
+fn named(draft: &Draft<'_>, mut ids: Vec<RecordId>, filter: &Filter) -> Result<Vec<Arc<Record>>, Fail> {
     ids.sort_unstable();
     ids.dedup();
     let mut found = Vec::with_capacity(ids.len());

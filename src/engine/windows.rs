@@ -5,7 +5,7 @@
 //! a model is waited for also after that is changed. A row that holds nothing any more stays until its place is needed:
 //! when it opened is what the ramp begins with.
 
-use std::ops::Bound::{Included, Unbounded};
+use std::ops::Bound::{Excluded, Unbounded};
 
 use super::core::Core;
 use super::draft::Draft;
@@ -18,10 +18,11 @@ pub const MODELS_MAX: usize = 100;
 
 impl Core {
     /// The rows of a runtime's models, by name.
-    pub(super) fn models(&self, runtime: &str) -> impl Iterator<Item = &Runtime> {
-        let prefix = Runtime::of_model(runtime, "");
-        let rows = self.runtimes.range::<str, _>((Included(&*prefix), Unbounded)).map(|(_, row)| row);
-        rows.take_while(move |row| row.name.starts_with(&*prefix))
+    pub(super) fn models<'a>(&'a self, runtime: &'a str) -> impl Iterator<Item = &'a Runtime> {
+        let rows = self.runtimes.range::<str, _>((Excluded(runtime), Unbounded)).map(|(_, row)| row);
+        let of = move |row: &&Runtime| Runtime::model_of(&row.name).is_some_and(|(of, _)| of == runtime);
+        // Before `claude/opus` there may be `claude-two`.
+        rows.skip_while(move |row| !of(row) && row.name.starts_with(runtime)).take_while(of)
     }
 
     /// When a runtime, or a model of it, was last let go.

@@ -127,7 +127,7 @@ impl<T: Default> Ring<T> {
     /// The next member by key after the last one served.
     fn after(&self) -> Option<&Name> {
         use std::ops::Bound::{Excluded, Unbounded};
-        let last = self.last.clone()?;
+        let last = self.last.as_ref()?;
         self.members.range::<Name, _>((Excluded(last), Unbounded)).next().map(|(name, _)| name)
     }
 

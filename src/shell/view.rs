@@ -474,7 +474,7 @@ mod tests {
             state: State::RateLimited { until: Time::from_millis(1_000), source: Source::Estimated },
             ..record
         };
-        Detail { record, work }
+        Detail { record: record.into(), work }
     }
 
     #[test]

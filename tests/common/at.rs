@@ -51,6 +51,6 @@ impl At {
     pub fn records(&mut self, now: Time) -> BTreeMap<RecordId, Record> {
         let answer = self.ask(now, Request::List(Filter { limit: ALL, ..Filter::default() }));
         let Ok(Answer::Page(page)) = answer else { panic!("{answer:?}") };
-        page.records.into_iter().map(|record| (record.id, record)).collect()
+        page.records.into_iter().map(|record| (record.id, std::sync::Arc::unwrap_or_clone(record))).collect()
     }
 }

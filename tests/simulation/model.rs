@@ -2,6 +2,7 @@
 //! released. It is told of what happened and never asks the engine; `look` compares the two.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dwell::engine::{NOTIFY, Status};
@@ -306,7 +307,7 @@ impl Model {
     }
 
     /// The records on the disk and the engine's own counts, against the model.
-    pub fn look(&mut self, records: &[Record], status: &Status) -> Held {
+    pub fn look(&mut self, records: &[Arc<Record>], status: &Status) -> Held {
         must!(status.now == self.now, "time never goes back", "{:?} is not {:?}", status.now, self.now);
         let known: BTreeSet<RecordId> = records.iter().map(|record| record.id).collect();
         let mine: BTreeSet<RecordId> = self.records.keys().copied().collect();

@@ -112,7 +112,10 @@ impl Life {
     /// something, or it would have started.
     fn is_listed(&mut self, page: &Page, disk: &Disk) {
         let on_disk: BTreeMap<_, _> = disk.live.iter().chain(&disk.finished).collect();
-        assert!(page.next.is_some() || page.records.iter().rev().eq(on_disk.values().copied()));
+        assert!(
+            page.next.is_some()
+                || page.records.iter().map(|record| &**record).rev().eq(on_disk.values().copied())
+        );
         for id in &self.known {
             assert!(on_disk.contains_key(id) || self.purges(), "{id} was acknowledged, and is gone");
         }

@@ -1,5 +1,5 @@
-//! What the indexes hold of one live record: small, for there may be millions. The record itself is held as the bytes
-//! of its row, so that no step waits for the disk.
+//! What the indexes hold of one live record: small, for there may be millions. The record itself is held as well, so that
+//! no step waits for the disk.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -54,12 +54,28 @@ impl Homes {
     }
 }
 
+/// A record as it was committed last.
+#[derive(Clone, Debug)]
+pub(in crate::engine) enum Kept {
+    /// The bytes of its row: it may wait for long, among many.
+    Row(Box<[u8]>),
+    /// Itself: its attempt is outstanding, so there are few, and each is told of soon.
+    Record(Arc<Record>),
+}
+
+impl Kept {
+    /// A record that is committed as `row`.
+    pub(in crate::engine) fn of(record: &Arc<Record>, row: &[u8]) -> Kept {
+        if record.state.outstanding() { Kept::Record(Arc::clone(record)) } else { Kept::Row(row.into()) }
+    }
+}
+
 /// What the indexes know of one live record.
 #[derive(Debug)]
 pub(in crate::engine) struct Entry {
     pub(in crate::engine) home: Arc<Home>,
-    /// Its row as it was committed last; empty until it is.
-    pub(in crate::engine) row: Box<[u8]>,
+    /// Empty until it is committed.
+    pub(in crate::engine) kept: Kept,
     pub(in crate::engine) state: StateName,
     /// Which of the two queues it stands in, if it is queued.
     pub(in crate::engine) queue: Option<Lane>,

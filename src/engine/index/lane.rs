@@ -66,6 +66,15 @@ impl Lane {
         }
     }
 
+    /// Counts one that the drainer released as ordinary work, if it is one.
+    pub(in crate::engine) fn unreleased(&mut self, pull: Option<&Name>, id: RecordId) {
+        if !self.burst.is_empty() {
+            self.with_burst(pull, |burst| {
+                burst.released.remove(&id);
+            });
+        }
+    }
+
     /// Whether no record waits for or runs on the runtime.
     pub(in crate::engine) fn is_empty(&self) -> bool {
         self.queued() == 0 && self.outstanding.is_empty() && self.limited.is_empty()

@@ -46,9 +46,7 @@ impl Index {
     fn set_aside(&mut self, id: RecordId, entry: &mut Entry, narrow: Narrow) {
         entry.parked = Some(narrow);
         let lane = self.lanes.entry(entry.home.runtime.clone()).or_default();
-        lane.with_burst(entry.home.pull.as_ref(), |burst| {
-            burst.released.remove(&id);
-        });
+        lane.unreleased(entry.home.pull.as_ref(), id);
         lane.parked += 1;
         self.envs.park(entry, true);
         self.parked.insert(entry.key(narrow), entry.order, id);
