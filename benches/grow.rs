@@ -11,6 +11,8 @@
 
 #[path = "common/times.rs"]
 mod times;
+#[path = "common/weigh.rs"]
+mod weigh;
 #[path = "common/world.rs"]
 mod world;
 
@@ -25,6 +27,7 @@ use dwell::model::{Fault, Report, Submission};
 use dwell::store::local::Options;
 use dwell::store::{Backend, Direction, Local};
 use times::{per_second, percentile};
+use weigh::{disk_mb, resident_mb};
 use world::{World, reports, submission, submits};
 
 /// The binary's.
@@ -113,7 +116,7 @@ fn measure(dir: &Path, point: Point) {
     let (mut world, first) = open(dir, [0, 1024]);
     assert_eq!(first.effects.get().len(), 1, "the one that was left starts");
     say("open_s", start.elapsed().as_secs_f64());
-    say("rss_open_mb", resident_mb());
+    say("rss_open_mb", resident_mb("self").unwrap());
     let mut started = first;
     let mut next = point.waiting + point.dead + 1;
     let (mut lives, mut walls) = (Duration::ZERO, Vec::new());
@@ -143,12 +146,12 @@ fn measure(dir: &Path, point: Point) {
         say("due_1024_p50_ms", at(&mut due, 50));
         say("due_1024_max_ms", at(&mut due, 100));
     }
-    say("rss_end_mb", resident_mb());
+    say("rss_end_mb", resident_mb("self").unwrap());
 }
 
 /// What the store takes and what it holds, once nobody has it open.
 fn disk(dir: &Path) {
-    say("table_mb", walk(&dir.join("table")) as f64 / 1e6);
+    say("table_mb", disk_mb(&dir.join("table")));
     let store = Local::open(dir, Options::default()).unwrap();
     let (mut live, mut from) = (0, vec![0]);
     loop {
@@ -158,16 +161,6 @@ fn disk(dir: &Path) {
         from = [&last[..], &[0]].concat();
     }
     say("live_mb", live as f64 / 1e6);
-}
-
-fn walk(dir: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
-    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
-    files
-        .map(|entry| {
-            if entry.path().is_dir() { walk(&entry.path()) } else { entry.metadata().unwrap().blocks() * 512 }
-        })
-        .sum()
 }
 
 fn say(name: &str, value: f64) {
@@ -184,12 +177,6 @@ fn at(times: &mut [Duration], part: usize) -> f64 {
 fn thread_cpu() -> Duration {
     let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(spent.tv_sec.try_into().unwrap(), spent.tv_nsec.try_into().unwrap())
-}
-
-fn resident_mb() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1e3
 }
 
 /// Runs this program again as one part of a point, until it says `done` or ends.

@@ -1,20 +1,19 @@
-//! What the benches of lives share: the server and a connection that speaks HTTP, a life on it, and turns of clients
+//! What the benches of lives share: the server, a life on a connection to it, and turns of clients
 //! that each do one thing at a time. All clients are one thread, beside the server and on the same machine.
 
+mod connection;
 mod times;
 
+pub use connection::Connection;
 pub use times::{per_second, percentile};
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use dwell::fixture::Server;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 /// Turns of each kind; the median counts.
 pub const TURNS: usize = 3;
@@ -26,54 +25,6 @@ const CONFIG: &str = "[runtimes.worker]\nconcurrency = 1000000\n[log]\nlevel = \
 pub fn server(dir: &Path) -> Server {
     std::fs::write(dir.join("dwell.toml"), CONFIG).unwrap();
     Server::spawn(&mut Server::command(Path::new(env!("CARGO_BIN_EXE_dwell")), dir)).unwrap()
-}
-
-/// A connection that asks one thing after another.
-pub struct Connection {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-}
-
-impl Connection {
-    /// As many as asked for.
-    pub async fn several(server: &Server, connections: usize) -> Vec<Connection> {
-        let address: SocketAddr = server.url.strip_prefix("http://").unwrap().parse().unwrap();
-        let mut open = Vec::new();
-        for _ in 0..connections {
-            let stream = TcpStream::connect(address).await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            open.push(Connection { stream, buffer: Vec::with_capacity(1 << 16) });
-        }
-        open
-    }
-
-    /// The body of an answer that says yes.
-    pub async fn ask(&mut self, method: &str, path: &str, body: &str) -> &[u8] {
-        let length = body.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-        );
-        self.stream.write_all(request.as_bytes()).await.unwrap();
-        self.buffer.clear();
-        let begin = loop {
-            assert_ne!(self.stream.read_buf(&mut self.buffer).await.unwrap(), 0, "the server hung up");
-            if let Some(at) = self.buffer.windows(4).position(|end| end == b"\r\n\r\n") {
-                break at + 4;
-            }
-        };
-        let head = std::str::from_utf8(&self.buffer[..begin]).unwrap().to_ascii_lowercase();
-        assert!(head.starts_with("http/1.1 20"), "{}", String::from_utf8_lossy(&self.buffer));
-        let (_, rest) = head.split_once("content-length: ").unwrap();
-        let length: usize = rest.lines().next().unwrap().parse().unwrap();
-        while self.buffer.len() < begin + length {
-            assert_ne!(self.stream.read_buf(&mut self.buffer).await.unwrap(), 0, "the server hung up");
-        }
-        &self.buffer[begin..begin + length]
-    }
-
-    async fn json(&mut self, path: &str, body: &Value) -> Value {
-        serde_json::from_slice(self.ask("POST", path, &body.to_string()).await).unwrap()
-    }
 }
 
 /// What a turn does, and what is left of it.
