@@ -9,7 +9,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a bench takes time itself")]
 #![allow(clippy::print_stdout, reason = "the table is the result")]
-#![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "figures for people")]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures for people"
+)]
 
 #[path = "common/chart.rs"]
 mod chart;
@@ -33,7 +38,7 @@ use std::time::{Duration, Instant};
 
 use connection::Connection;
 use dwell::fixture::Server;
-use figures::Soak;
+use figures::{Soak, TITLES};
 use load::{Load, Pace};
 use tokio::task::LocalSet;
 
@@ -119,7 +124,10 @@ impl Run {
         ticks.tick().await;
         loop {
             ticks.tick().await;
-            soak.borrow_mut().sample(load.window.take(), process.get(), &store);
+            let row = soak.borrow_mut().sample(load.window.take(), process.get(), &store);
+            if let Some(row) = row {
+                println!("{row}");
+            }
             load.ledger.borrow_mut().forget(Instant::now());
         }
     }
@@ -156,8 +164,10 @@ impl Run {
             self.load.ledger.borrow_mut().verdict.kills += 1;
             server = self.start();
             Connection::several(&server, 1).await[0].ask("GET", "/healthz", "").await;
-            self.soak.borrow_mut().killed(killed.elapsed());
+            let away = killed.elapsed();
+            self.soak.borrow_mut().killed(away);
             self.compare(&server).await;
+            self.tell(away);
         }
         self.compare(&server).await;
         server.ask_to_stop().unwrap();
@@ -169,6 +179,19 @@ impl Run {
         self.load.pace.go_on();
         let client = |connection| tokio::task::spawn_local(load::client(connection, Rc::clone(&self.load)));
         open.into_iter().map(client).collect()
+    }
+
+    /// While it runs, for who watches it.
+    fn tell(&self, away: Duration) {
+        let ledger = self.load.ledger.borrow();
+        let found = &ledger.verdict;
+        eprintln!(
+            "kill {}: away for {away:.0?}; {} lives completed, {} lost, {} double",
+            found.kills,
+            ledger.completed,
+            found.lost.len(),
+            found.double.len()
+        );
     }
 
     async fn tell_commits(&self, server: &Server) {
@@ -202,13 +225,14 @@ fn main() {
         ledger: RefCell::default(),
         window: RefCell::default(),
     });
-    let soak = Rc::new(RefCell::new(Soak::new()));
+    let samples = (asked.length.as_secs_f64() / asked.sample_every.as_secs_f64()) as usize;
+    let soak = Rc::new(RefCell::new(Soak::new(samples)));
     let run = Run { asked, binary, dir: dir.path().to_owned(), load, soak, process: Rc::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    println!("{title}");
+    println!("{title}\n\n{TITLES}");
     LocalSet::new().block_on(&runtime, run.whole());
     let (soak, verdict) = (run.soak.borrow(), run.load.ledger.take().verdict);
-    println!("{}\n{}", soak.table(), soak.verdict(&verdict));
+    println!("\n{}", soak.verdict(&verdict));
     if let Some(svg) = &run.asked.svg {
         std::fs::write(svg, soak.picture(&title)).unwrap();
     }

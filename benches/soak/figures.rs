@@ -54,6 +54,7 @@ struct Sample {
 /// From beginning to end.
 pub struct Soak {
     began: Instant,
+    samples_per_row: usize,
     samples: Vec<Sample>,
     /// When the server was killed, and how long it was until the next one answered.
     kills: Vec<(Duration, Duration)>,
@@ -62,11 +63,18 @@ pub struct Soak {
 }
 
 impl Soak {
-    pub fn new() -> Soak {
-        Soak { began: Instant::now(), samples: Vec::new(), kills: Vec::new(), commits: BTreeMap::new() }
+    pub fn new(samples: usize) -> Soak {
+        Soak {
+            began: Instant::now(),
+            samples_per_row: samples.div_ceil(ROWS).max(1),
+            samples: Vec::new(),
+            kills: Vec::new(),
+            commits: BTreeMap::new(),
+        }
     }
 
-    pub fn sample(&mut self, window: Window, server: Option<u32>, store: &Path) {
+    /// Answers a row of the table, if this sample ends one.
+    pub fn sample(&mut self, window: Window, server: Option<u32>, store: &Path) -> Option<String> {
         let at = self.began.elapsed();
         let span = at.saturating_sub(self.samples.last().map_or(Duration::ZERO, |sample| sample.at));
         self.samples.push(Sample {
@@ -77,6 +85,8 @@ impl Soak {
             journal_mb: disk_mb(&store.join("journal")),
             table_mb: disk_mb(&store.join("table")),
         });
+        let of_row = self.samples.len() - self.samples_per_row.min(self.samples.len());
+        self.samples.len().is_multiple_of(self.samples_per_row).then(|| row(&self.samples[of_row..]))
     }
 
     pub fn killed(&mut self, away: Duration) {
@@ -94,29 +104,6 @@ impl Soak {
         }
     }
 
-    pub fn table(&self) -> String {
-        let mut text = "| minutes | lives/s, the least of a sample | durable requests, p50 / p99 ms | longest answer, ms \
-             | resident, MB | journal / table, MB |\n|---|---|---|---|---|---|\n"
-            .to_owned();
-        for rows in self.samples.chunks(self.samples.len().div_ceil(ROWS).max(1)) {
-            let from = rows[0].at.saturating_sub(rows[0].span);
-            let last = &rows[rows.len() - 1];
-            let [p50, p99] = percentiles(rows);
-            let least = rows.iter().map(Sample::lives_per_s).fold(f64::INFINITY, f64::min);
-            text += &format!(
-                "| {:.1}-{:.1} | {:.0}, {least:.0} | {p50:.2} / {p99:.2} | {:.0} | {:.0} | {:.0} / {:.0} |\n",
-                minutes(from),
-                minutes(last.at),
-                lives_per_s(rows),
-                worst_ms(rows),
-                rows.iter().filter_map(|sample| sample.resident_mb).fold(0.0, f64::max),
-                rows.iter().map(|sample| sample.journal_mb).fold(0.0, f64::max),
-                rows.iter().map(|sample| sample.table_mb).fold(0.0, f64::max),
-            );
-        }
-        text
-    }
-
     /// What was asked for, beside what it is.
     pub fn verdict(&self, found: &Verdict) -> String {
         let all = &self.samples[..];
@@ -126,7 +113,7 @@ impl Soak {
             .map(|sample| format!("{:.0} ms before {:.1} min", ms(sample.window.worst), minutes(sample.at)))
             .collect();
         let rates: Vec<f64> =
-            all.chunks(all.len().div_ceil(ROWS).max(1)).map(|rows| lives_per_s(rows).round()).collect();
+            all.chunks(self.samples_per_row).map(|rows| lives_per_s(rows).round()).collect();
         let away: Vec<f64> = self.kills.iter().map(|(_, away)| ms(*away).round()).collect();
         format!(
             "durable requests: {}, p50 {p50:.2} ms, p99 {p99:.2} ms, ratio {:.1} (at most {P99_MAX})\n\
@@ -228,6 +215,27 @@ impl Soak {
         let marks = self.kills.iter().map(|(at, _)| minutes(*at)).collect();
         Picture { title, x_title: "minutes", x: Scale::Linear, marks, panels }.svg()
     }
+}
+
+pub const TITLES: &str = "| minutes | lives/s, the least of a sample | durable requests, p50 / p99 ms | longest answer, ms \
+     | resident, MB | journal / table, MB |\n|---|---|---|---|---|---|";
+
+fn row(samples: &[Sample]) -> String {
+    let from = samples[0].at.saturating_sub(samples[0].span);
+    let last = &samples[samples.len() - 1];
+    let [p50, p99] = percentiles(samples);
+    let least = samples.iter().map(Sample::lives_per_s).fold(f64::INFINITY, f64::min);
+    let most = |of: &dyn Fn(&Sample) -> f64| samples.iter().map(of).fold(0.0, f64::max);
+    format!(
+        "| {:.1}-{:.1} | {:.0}, {least:.0} | {p50:.2} / {p99:.2} | {:.0} | {:.0} | {:.0} / {:.0} |",
+        minutes(from),
+        minutes(last.at),
+        lives_per_s(samples),
+        worst_ms(samples),
+        most(&|sample| sample.resident_mb.unwrap_or(0.0)),
+        most(&|sample| sample.journal_mb),
+        most(&|sample| sample.table_mb),
+    )
 }
 
 impl Sample {
