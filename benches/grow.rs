@@ -1,14 +1,17 @@
 //! How it grows: an engine on a real store with ever more waiting records, more orgs, more dead letters, more history.
 //!
 //! `cargo bench --bench grow` prints a row of a table for each point; `cargo bench --bench grow -- 1000000 1000 0 0` only
-//! the one with 1,000,000 waiting records of 1,000 orgs, no dead letters, and no transitions before. Each point is made by
-//! a process of its own, which is then killed, and measured by another one that opens what was left; so memory is that of
-//! the one thing measured. The store lies below `target`.
+//! the one with 1,000,000 waiting records of 1,000 orgs, no dead letters, and no transitions before; `-- waiting` only those
+//! that differ in what waits. From these it prints what each further record costs, and with `--svg FILE` writes their
+//! curves. Each point is made by a process of its own, which is then killed, and measured by another one that opens what
+//! was left; so memory is that of the one thing measured. The store lies below `target`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a bench takes time itself where only one of two ticks counts")]
 #![allow(clippy::print_stdout, reason = "the rows are the result")]
-#![allow(clippy::cast_precision_loss, reason = "figures for people")]
+#![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "figures for people")]
 
+#[path = "common/chart.rs"]
+mod chart;
 #[path = "common/times.rs"]
 mod times;
 #[path = "common/weigh.rs"]
@@ -22,6 +25,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use chart::{Line, Panel, Picture, Scale};
 use dwell::engine::{DEADLINES_PER_TICK_MAX, Released, Request};
 use dwell::model::{Fault, Report, Submission};
 use dwell::store::local::Options;
@@ -83,6 +87,11 @@ impl Point {
         let mut numbers = arguments.iter().map(|argument| argument.parse());
         let mut next = || numbers.next()?.ok();
         Some(Point { waiting: next()?, orgs: next()?, dead: next()?, aged: next()? })
+    }
+
+    /// Whether it differs from the first one in nothing else.
+    fn is_of_waiting(self) -> bool {
+        (self.orgs, self.dead, self.aged) == (POINTS[0].orgs, POINTS[0].dead, POINTS[0].aged)
     }
 
     fn arguments(self) -> [String; 4] {
@@ -197,6 +206,53 @@ fn part(name: &str, dir: &Path, point: Point, row: &mut BTreeMap<String, f64>) {
     assert!(ended.success() || name == "fill", "{name} ended with {ended}");
 }
 
+type Rows = [(f64, BTreeMap<String, f64>)];
+
+/// What each record takes that one point has more than the one before.
+fn costs(rows: &Rows) {
+    let costs = [("rss_open_mb", "memory"), ("live_mb", "live rows"), ("table_mb", "table")];
+    println!("\n| bytes for each record | {} |", costs.map(|(_, title)| title).join(" | "));
+    println!("|---|{}", "---:|".repeat(costs.len()));
+    for pair in rows.windows(2) {
+        let [(less, before), (more, after)] = pair else { continue };
+        let cost =
+            |(name, _): (&str, _)| format!("{:.0}", (after[name] - before[name]) * 1e6 / (more - less));
+        println!("| from {less} to {more} | {} |", costs.map(cost).join(" | "));
+    }
+}
+
+/// Curves over what waits.
+fn picture(rows: &Rows) -> String {
+    let line = |name, figure: &str| Line {
+        name,
+        points: rows
+            .iter()
+            .filter_map(|(waiting, row)| Some((*waiting, *row.get(figure)?)))
+            .filter(|point| point.1 > 0.0)
+            .collect(),
+    };
+    let panels = vec![
+        Panel {
+            title: "resident memory, MB",
+            y: Scale::Log,
+            lines: vec![line("opened", "rss_open_mb"), line("after work", "rss_end_mb")],
+        },
+        Panel {
+            title: "disk, MB",
+            y: Scale::Log,
+            lines: vec![line("live rows", "live_mb"), line("table", "table_mb")],
+        },
+        Panel { title: "open to the first start, s", y: Scale::Log, lines: vec![line("", "open_s")] },
+        Panel {
+            title: "a tick, ms",
+            y: Scale::Linear,
+            lines: vec![line("1,024 due, p50", "due_1024_p50_ms"), line("16 lives, p99", "life_tick_p99_ms")],
+        },
+    ];
+    let title = "dwell by what waits: memory, disk, opening after kill -9, and a tick";
+    Picture { title, x_title: "waiting records", x: Scale::Log, marks: Vec::new(), panels }.svg()
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [flag, name, dir, point @ ..] = &arguments[..]
@@ -212,15 +268,19 @@ fn main() {
     }
     // `cargo test --all-targets` runs benches without it, to see that they run.
     let is_bench = arguments.iter().any(|argument| argument == "--bench");
-    let asked: Vec<String> = arguments.into_iter().filter(|argument| !argument.starts_with("--")).collect();
+    let svg = arguments.iter().position(|argument| argument == "--svg").map(|at| arguments[at + 1].clone());
+    let waiting = arguments.iter().any(|argument| argument == "waiting");
+    let asked: Vec<String> =
+        arguments.into_iter().filter(|argument| argument.parse::<u64>().is_ok()).collect();
     let points = match Point::read(&asked) {
         Some(point) => vec![point],
-        None if is_bench => POINTS.to_vec(),
-        None => vec![Point { waiting: 3_000, orgs: 10, dead: 100, aged: 1_000 }],
+        None if is_bench => POINTS.into_iter().filter(|point| !waiting || point.is_of_waiting()).collect(),
+        None => [2_000, 4_000].map(|waiting| Point { waiting, orgs: 10, dead: 100, aged: 1_000 }).to_vec(),
     };
     let titles: Vec<&str> = FIGURES.iter().map(|(_, title)| *title).collect();
     println!("| waiting | orgs | dead | transitions before | {} |", titles.join(" | "));
     println!("|{}", "---:|".repeat(4 + FIGURES.len()));
+    let mut rows = Vec::new();
     for point in points {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let store = dir.path().join("store");
@@ -231,5 +291,12 @@ fn main() {
         let figure = |name: &str| row.get(name).map_or("-".to_owned(), |value| format!("{value:.1}"));
         let figures: Vec<String> = FIGURES.iter().map(|(name, _)| figure(name)).collect();
         println!("| {} | {} |", point.arguments().join(" | "), figures.join(" | "));
+        if point.is_of_waiting() || !is_bench {
+            rows.push((point.waiting as f64, row));
+        }
+    }
+    costs(&rows);
+    if let Some(svg) = svg {
+        std::fs::write(svg, picture(&rows)).unwrap();
     }
 }
