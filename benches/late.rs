@@ -6,8 +6,8 @@
 //!   `dwell serve` runs it. Late is the time from a deadline to the return of the commit that has its transition. Then
 //!   the same in the real binary, by its own metric.
 //! - `idle`: CPU time of the real binary over a minute in which 1,000,000 sessions wait.
-//! - `decay`: 1,000,000 records go three times from backoff through an attempt into backoff; the rate of each tenth. A tick
-//!   takes 1,024 that are due and starts them, the next one takes their reports; time is moved by hand.
+//! - `decay`: 1,000,000 records go three times from backoff through an attempt into backoff; the rate of each tenth. Each
+//!   tick takes 1,024 that are due, starts them, and takes the reports of those before; time is moved by hand.
 //!
 //! Stores lie below `target`.
 #![allow(
@@ -211,29 +211,25 @@ fn decay(dir: &Path, sizes: &Sizes) {
     let (mut world, _) = World::open(Box::new(store), [u32::MAX, 0]);
     world.admit((0..sizes.waiting).map(|n| submission(n, ORGS, "idle")));
     let all = sizes.waiting * ROUNDS;
-    let (mut made, mut tenth) = (0, 0);
-    let [mut due, mut whole] = [Duration::ZERO; 2];
-    let mut rates = Vec::new();
+    let (mut made, mut tenth, mut took) = (0, 0, Duration::ZERO);
+    let (mut said, mut rates) = (Vec::new(), Vec::new());
     while made < all {
-        if made.is_multiple_of(sizes.waiting) {
+        if said.is_empty() {
+            // Nothing is due any more: all have been put off once.
+            assert!(made.is_multiple_of(sizes.waiting), "{made} of {all}");
             world.now = world.now.after(PAUSE);
         }
-        let started = world.tick([]);
-        due += world.took;
-        whole += world.took;
-        let said = reports(started, &unavailable());
-        assert!(!said.is_empty(), "{made} of {all} were due");
-        made += said.len() as u64;
-        tenth += said.len() as u64;
-        world.tick(said);
-        whole += world.took;
+        said = reports(world.tick(said), &unavailable());
+        took += world.took;
+        let count = said.len() as u64;
+        (made, tenth) = (made + count, tenth + count);
         if tenth >= all / TENTHS || made == all {
-            rates.push(format!("{:.0} ({:.0})", per_second(tenth, whole), per_second(tenth, due)));
-            (tenth, due, whole) = (0, Duration::ZERO, Duration::ZERO);
+            rates.push(format!("{:.0}", per_second(tenth, took)));
+            (tenth, took) = (0, Duration::ZERO);
         }
     }
     println!(
-        "decay/{}_waiting: {all} expirations; of each tenth, taken, started and put off again per s (without their reports): {}",
+        "decay/{}_waiting: {all} expirations, each started and put off again; per s, of each tenth: {}",
         sizes.waiting,
         rates.join(", ")
     );
