@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench late` prints the three; `cargo bench --bench late -- deadlines`, `idle` or `decay` only one.
 //!
-//! - `deadlines`: 10,000 a second for 30 s, evenly spread, in an engine that runs by its own loop, clock and alarm, as
+//! - `deadlines`: 10,000 backoffs a second for 30 s, evenly spread, in an engine that runs by its own loop, clock and alarm, as
 //!   `dwell serve` runs it. Late is the time from a deadline to the return of the commit that has its transition. Then
 //!   the same in the real binary, by its own metric.
 //! - `idle`: CPU time of the real binary over a minute in which 1,000,000 sessions wait.
@@ -31,7 +31,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dwell::engine::{self, ARRIVALS_PER_TICK_MAX, Engine, Released, Settings};
 use dwell::fixture::Server;
-use dwell::model::{Action, RecordId, Submission, Time, Work};
+use dwell::model::{Curve, Fault, RecordId, Report, Retry, Submission, Time};
 use dwell::shell::clock::{Alarm, Clock};
 use dwell::store::local::Options;
 use dwell::store::{Backend as _, Local};
@@ -82,19 +82,20 @@ fn wall() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
-/// Sessions that wait to be claimed, until they expire.
-fn fill(dir: &Path, count: u64, expires_at: impl Fn(u64) -> Time) {
+/// Sessions in backoff after a first attempt that failed.
+fn fill(dir: &Path, count: u64, due_at: impl Fn(u64) -> Time) {
     let (mut world, _) = World::open(Box::new(Local::open(dir, Options::default()).unwrap()), [u32::MAX, 0]);
     world.now = Clock::System.now();
     let now = world.now;
-    let one = |n: u64| Submission {
-        work: Work::of(Action::Worker { queue: "idle".into() }),
-        expires: Some(now.until(expires_at(n))),
-        ..submission(n, ORGS, "idle")
+    let one = |n: u64| {
+        let first = now.until(due_at(n));
+        let curve = Curve { first, factor_percent: 100, max: first, jitter_percent: 0 };
+        Submission { retry: Some(Retry { attempts: 9, curve }), ..submission(n, ORGS, "idle") }
     };
     let mut all = (0..count).map(one).peekable();
     while all.peek().is_some() {
-        world.tick(submits(all.by_ref().take(ARRIVALS_PER_TICK_MAX)));
+        let started = world.tick(submits(all.by_ref().take(ARRIVALS_PER_TICK_MAX)));
+        world.tick(reports(started, &Report::Failed(Fault::new("exit_1", "it ended with 1"))));
     }
 }
 
@@ -131,7 +132,7 @@ fn in_process(dir: &Path, sizes: &Sizes) {
     let (first, count) = fill_due(dir, sizes);
     let store = Local::open(dir, Options::default()).unwrap();
     let (handle, inbox) = engine::channel(store.history());
-    let settings = Settings { runtimes: BTreeMap::from([("idle".into(), 1)]), ..Settings::default() };
+    let settings = Settings { runtimes: BTreeMap::from([("idle".into(), 0)]), ..Settings::default() };
     let (opening, _) = Engine::open(Box::new(store), settings, Clock::System.now()).unwrap();
     let engine = opening.survivors_stopped();
     let wake = handle.clone();
@@ -163,7 +164,7 @@ fn in_process(dir: &Path, sizes: &Sizes) {
 
 fn server(dir: &Path) -> Server {
     std::fs::write(dir.join("dwell.toml"), "[runtimes.idle]\n[log]\nlevel = \"error\"\n").unwrap();
-    Server::spawn(&mut Server::command(Path::new(env!("CARGO_BIN_EXE_dwell")), dir)).unwrap()
+    Server::spawn(Server::command(Path::new(env!("CARGO_BIN_EXE_dwell")), dir).arg("--paused")).unwrap()
 }
 
 fn in_binary(dir: &Path, sizes: &Sizes) {

@@ -34,6 +34,8 @@ enum Request {
     },
     /// To make room.
     Release,
+    /// Nothing, but to free what the table has: there is much of it, and the engine is not to stand still for that.
+    LetGo(Arc<Changes>),
 }
 
 /// The engine's end of the checkpoint thread. At most one checkpoint is under way.
@@ -58,7 +60,7 @@ impl Checkpointer {
         retention: Retention,
         reserve: Arc<Reserve>,
     ) -> Result<Checkpointer, StoreError> {
-        let (requests, inbox) = bounded::<Request>(1);
+        let (requests, inbox) = bounded::<Request>(2);
         let (outbox, answers) = bounded(1);
         let closing = Arc::new(AtomicBool::new(false));
         let verified = Arc::new(OnceLock::new());
@@ -74,7 +76,9 @@ impl Checkpointer {
         let run = move || {
             thread.keep_reserve();
             while let Ok(request) = inbox.recv() {
-                if outbox.send(thread.carry_out(request)).is_err() {
+                if let Some(answer) = thread.carry_out(request)
+                    && outbox.send(answer).is_err()
+                {
                     break;
                 }
             }
@@ -107,11 +111,20 @@ impl Checkpointer {
         self.ask(Request::Release)
     }
 
+    /// Frees what a checkpoint has brought into the table.
+    pub(super) fn let_go(&self, changes: Arc<Changes>) -> Result<(), StoreError> {
+        self.send(Request::LetGo(changes))
+    }
+
     fn ask(&mut self, request: Request) -> Result<(), StoreError> {
-        let requests = self.requests.as_ref().ok_or(StoreError::CheckpointLost)?;
-        requests.send(request).map_err(|_| StoreError::CheckpointLost)?;
+        self.send(request)?;
         self.under_way = true;
         Ok(())
+    }
+
+    fn send(&self, request: Request) -> Result<(), StoreError> {
+        let requests = self.requests.as_ref().ok_or(StoreError::CheckpointLost)?;
+        requests.send(request).map_err(|_| StoreError::CheckpointLost)
     }
 
     /// Whether one has ended since it was last asked.
@@ -159,14 +172,22 @@ struct Thread {
 }
 
 impl Thread {
-    fn carry_out(&self, request: Request) -> Result<(), StoreError> {
+    /// The answer, if somebody waits for one.
+    fn carry_out(&self, request: Request) -> Option<Result<(), StoreError>> {
         match request {
-            Request::Verify => return self.verify(),
-            Request::Checkpoint { sequence, changes } => self.checkpoint(sequence, &changes)?,
-            Request::Release => {}
+            Request::Verify => Some(self.verify()),
+            Request::Checkpoint { sequence, changes } => {
+                Some(self.checkpoint(sequence, &changes).inspect(|()| self.make_room()))
+            }
+            Request::Release => {
+                self.make_room();
+                Some(Ok(()))
+            }
+            Request::LetGo(changes) => {
+                drop(changes);
+                None
+            }
         }
-        self.make_room();
-        Ok(())
     }
 
     fn verify(&self) -> Result<(), StoreError> {

@@ -251,7 +251,7 @@ impl Local {
     fn settle(&mut self) -> Result<(), StoreError> {
         if self.checkpointer.is_under_way() {
             self.checkpointer.wait()?;
-            self.overlay.thaw();
+            self.checkpointer.let_go(self.overlay.thaw())?;
         }
         Ok(())
     }
@@ -315,7 +315,7 @@ impl Local {
 
     fn take_ended(&mut self) -> Result<(), StoreError> {
         if self.checkpointer.has_ended()? {
-            self.overlay.thaw();
+            self.checkpointer.let_go(self.overlay.thaw())?;
         }
         Ok(())
     }

@@ -80,10 +80,10 @@ impl Overlay {
         Arc::clone(&self.frozen)
     }
 
-    /// Forgets what was frozen: the table has it.
-    pub(super) fn thaw(&mut self) {
-        self.frozen = Arc::default();
+    /// Hands out what was frozen: the table has it.
+    pub(super) fn thaw(&mut self) -> Arc<Changes> {
         self.frozen_bytes = 0;
+        std::mem::take(&mut self.frozen)
     }
 
     /// Memory of what no checkpoint has taken on yet.

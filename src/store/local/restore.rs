@@ -102,7 +102,7 @@ impl Restoring {
         for batch in changes.chunks(WRITES_PER_BATCH_MAX) {
             self.table.write(batch)?;
         }
-        self.pending.thaw();
+        drop(self.pending.thaw());
         Ok(())
     }
 

@@ -187,7 +187,7 @@ impl Repair<'_> {
                 rest = rest.get(place(header.frame_bytes())..).unwrap_or_default();
                 if overlay.active_bytes() > OVERLAY_BYTES_MAX {
                     write_all(&table, &overlay.freeze())?;
-                    overlay.thaw();
+                    drop(overlay.thaw());
                 }
             }
         }
