@@ -190,7 +190,7 @@ mod tests {
     struct Slow {
         memory: Memory,
         log: Log,
-        on_its_way: bool,
+        on_its_way: usize,
         fails: bool,
     }
 
@@ -210,16 +210,18 @@ mod tests {
         }
 
         fn begin(&mut self, batch: &Batch) -> Result<(), StoreError> {
-            self.landed()?;
             self.log.lock().unwrap().push("begin");
-            self.on_its_way = true;
+            self.on_its_way += 1;
             self.memory.commit(batch)
         }
 
-        fn landed(&mut self) -> Result<(), StoreError> {
-            if std::mem::take(&mut self.on_its_way) {
+        fn landed(&mut self, but: usize) -> Result<(), StoreError> {
+            while self.on_its_way > but {
+                self.on_its_way -= 1;
                 self.log.lock().unwrap().push("landed");
-                return if self.fails { Err(StoreError::Injected) } else { Ok(()) };
+                if self.fails {
+                    return Err(StoreError::Injected);
+                }
             }
             Ok(())
         }
@@ -246,7 +248,7 @@ mod tests {
     /// nowhere.
     fn crowded(fails: bool) -> Vec<&'static str> {
         let log = Log::default();
-        let store = Slow { memory: Memory::new(), log: Arc::clone(&log), on_its_way: false, fails };
+        let store = Slow { memory: Memory::new(), log: Arc::clone(&log), on_its_way: 0, fails };
         let (handle, inbox) = channel(store.history());
         let settings = Settings { runtimes: BTreeMap::from([("r".into(), 0)]), ..Settings::default() };
         let (opening, _) = Engine::open(Box::new(store), settings, Time::ZERO).unwrap();

@@ -154,7 +154,7 @@ impl Decided {
         Ok((Engine { writer, core }, Released::of(owed)))
     }
 
-    /// Begins its commit, once the one before has landed, so that the next tick may be decided meanwhile.
+    /// Begins its commit, so that the next tick may be decided meanwhile.
     pub fn begin(self) -> Result<(Engine, UnderWay), EngineError> {
         let Engine { writer, core } = self.engine;
         let (writer, begun) = writer.begin(&self.batch, self.owed)?;

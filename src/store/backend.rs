@@ -66,13 +66,14 @@ pub trait Backend: Send + Sync {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
 
     /// Begins a commit that [`Backend::landed`] ends: the batch is read from here on, and is on its way to where it
-    /// survives power loss. At most one is on its way: this waits for the one before.
+    /// survives power loss. It may wait for those before.
     fn begin(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.commit(batch)
     }
 
-    /// `Ok` only when all that was begun survives power loss.
-    fn landed(&mut self) -> Result<(), StoreError> {
+    /// `Ok` only when all that was begun survives power loss, but for the latest so many.
+    fn landed(&mut self, but: usize) -> Result<(), StoreError> {
+        let _ = but;
         Ok(())
     }
 

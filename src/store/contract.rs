@@ -143,11 +143,13 @@ fn check_begun(store: &mut dyn Backend) {
     store.begin(&batch(&[("begun", Some("1"))], &["one"])).unwrap();
     assert_eq!(store.get(b"begun").unwrap(), Some(b"1".to_vec()), "what was begun is read");
     store.begin(&batch(&[("begun", Some("2"))], &["two"])).unwrap();
-    assert!(store.history().newest() > newest, "the one before has landed");
-    store.landed().unwrap();
+    assert_eq!(store.get(b"begun").unwrap(), Some(b"2".to_vec()));
+    store.landed(1).unwrap();
+    assert!(store.history().newest() > newest, "the first has landed");
+    store.landed(0).unwrap();
     let (one, two) = (newest + 1, newest + 2);
     assert_eq!(events(store, newest, 10), format!("{one}:one {two}:two"));
-    store.landed().unwrap();
+    store.landed(0).unwrap();
     store.begin(&batch(&[("begun", Some("3"))], &["three"])).unwrap();
     store.commit(&batch(&[("begun", None)], &["four"])).unwrap();
     assert_eq!(store.get(b"begun").unwrap(), None);

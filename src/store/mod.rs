@@ -131,9 +131,9 @@ pub enum StoreError {
     /// The checkpoint thread is gone, and said no more than that.
     #[error("the checkpoint thread ended unexpectedly")]
     CheckpointLost,
-    /// As [`StoreError::CheckpointLost`], the thread that syncs.
-    #[error("the sync thread ended unexpectedly")]
-    SyncLost,
+    /// As [`StoreError::CheckpointLost`], the thread that appends to the journal.
+    #[error("the journal thread ended unexpectedly")]
+    JournalLost,
     /// More in one commit than a frame holds.
     #[error("a commit of {bytes} bytes: at most {accepted} are accepted")]
     BatchTooLarge {
@@ -172,7 +172,7 @@ impl StoreError {
             | StoreError::Corrupt { .. }
             | StoreError::Table { .. }
             | StoreError::CheckpointLost
-            | StoreError::SyncLost
+            | StoreError::JournalLost
             | StoreError::Closed
             | StoreError::ReadOnly
             | StoreError::BatchTooLarge { .. }

@@ -48,7 +48,7 @@ impl<T> Durable<Vec<T>> {
 pub struct Begun<T> {
     owed: T,
     /// How many commits had begun with it.
-    nth: u64,
+    nth: usize,
 }
 
 /// The one owner of a backend. A commit consumes it and gives it back only on success, so after a failed one nobody can
@@ -56,7 +56,7 @@ pub struct Begun<T> {
 pub struct Writer {
     backend: Box<dyn Backend>,
     /// Commits begun.
-    begun: u64,
+    begun: usize,
 }
 
 impl Writer {
@@ -79,7 +79,7 @@ impl Writer {
     /// follows from what was committed before.
     pub fn commit<T>(mut self, batch: &Batch, owed: T) -> Result<(Writer, Durable<T>), StoreError> {
         if batch.is_empty() {
-            self.backend.landed()?;
+            self.backend.landed(0)?;
         } else {
             self.backend.commit(batch)?;
             self.begun += 1;
@@ -87,7 +87,7 @@ impl Writer {
         Ok((self, Durable(owed)))
     }
 
-    /// Begins to make `batch` durable, once the commit before is; what was `owed` for it is held back until then.
+    /// Begins to make `batch` durable; what was `owed` for it is held back until it is.
     pub fn begin<T>(mut self, batch: &Batch, owed: T) -> Result<(Writer, Begun<T>), StoreError> {
         if !batch.is_empty() {
             self.backend.begin(batch)?;
@@ -97,11 +97,9 @@ impl Writer {
         Ok((self, Begun { owed, nth }))
     }
 
-    /// Waits until what was begun is durable; one after which another one could begin is so already.
+    /// Waits until what was begun is durable, and all before it.
     pub fn landed<T>(mut self, begun: Begun<T>) -> Result<(Writer, Durable<T>), StoreError> {
-        if begun.nth == self.begun {
-            self.backend.landed()?;
-        }
+        self.backend.landed(self.begun - begun.nth)?;
         Ok((self, Durable(begun.owed)))
     }
 }

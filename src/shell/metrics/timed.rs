@@ -1,5 +1,6 @@
 //! A backend whose commits are timed, so that the engine need not know that anybody looks.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,14 +12,14 @@ use crate::store::{Backend, Batch, Direction, History, Pair, StoreError};
 pub struct Timed<B> {
     backend: B,
     metrics: Arc<Metrics>,
-    /// When the commit on its way began.
-    begun: Option<Instant>,
+    /// When the commits on their way began.
+    begun: VecDeque<Instant>,
 }
 
 impl<B> Timed<B> {
     /// Around `backend`.
     pub const fn new(backend: B, metrics: Arc<Metrics>) -> Timed<B> {
-        Timed { backend, metrics, begun: None }
+        Timed { backend, metrics, begun: VecDeque::new() }
     }
 }
 
@@ -38,7 +39,7 @@ impl<B: Backend> Backend for Timed<B> {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.landed()?;
+        self.landed(0)?;
         let begun = now();
         let committed = self.backend.commit(batch);
         self.metrics.commit.observe(begun.elapsed().as_secs_f64());
@@ -46,15 +47,15 @@ impl<B: Backend> Backend for Timed<B> {
     }
 
     fn begin(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.landed()?;
-        self.begun = Some(now());
+        self.begun.push_back(now());
         self.backend.begin(batch)
     }
 
-    fn landed(&mut self) -> Result<(), StoreError> {
-        let landed = self.backend.landed();
-        if let Some(begun) = self.begun.take() {
-            self.metrics.commit.observe(begun.elapsed().as_secs_f64());
+    fn landed(&mut self, but: usize) -> Result<(), StoreError> {
+        let landed = self.backend.landed(but);
+        while self.begun.len() > but {
+            let begun = self.begun.pop_front();
+            begun.inspect(|begun| self.metrics.commit.observe(begun.elapsed().as_secs_f64()));
         }
         landed
     }

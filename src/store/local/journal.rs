@@ -8,20 +8,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::files::failed;
-use super::frame;
 use super::replay::Tail;
 use super::reserve::Reserve;
 use super::segments::Segment;
-use crate::store::{Batch, StoreError, crash_point};
+use crate::store::{StoreError, crash_point};
 
 /// The end of the journal.
 pub(super) struct Journal {
     dir: PathBuf,
-    seed: u32,
     segment_bytes: u64,
     reserve: Arc<Reserve>,
     segment: Segment,
-    file: Arc<File>,
+    file: File,
     /// Bytes preallocated.
     room: u64,
     /// Where the next frame goes.
@@ -30,7 +28,6 @@ pub(super) struct Journal {
     written: u64,
     /// The next frame's number.
     next: u64,
-    frame: Vec<u8>,
 }
 
 impl Journal {
@@ -38,7 +35,6 @@ impl Journal {
     /// that what was replayed is as durable as if it had been acknowledged.
     pub(super) fn resume(
         dir: PathBuf,
-        seed: u32,
         segment_bytes: u64,
         reserve: Arc<Reserve>,
         tail: Tail,
@@ -66,41 +62,33 @@ impl Journal {
         };
         crash_point("open.after_cut");
         let (end, next) = (tail.end, tail.next);
-        let (file, frame) = (Arc::new(file), Vec::new());
-        Ok(Journal { dir, seed, segment_bytes, reserve, segment, file, room, end, written: end, next, frame })
+        Ok(Journal { dir, segment_bytes, reserve, segment, file, room, end, written: end, next })
     }
 
-    /// Writes `batch` and answers its sequence; durable is it once it was synced. Not to be called again before that, nor
-    /// after an error.
-    pub(super) fn append(&mut self, batch: &Batch) -> Result<(u64, Written), StoreError> {
-        let sequence = self.next;
-        frame::encode(self.seed, sequence, batch, &mut self.frame)?;
-        let bytes = self.frame.len() as u64;
+    /// Puts the next commit's frame on stable storage. Not to be called again after an error.
+    pub(super) fn append(&mut self, frame: &mut Vec<u8>) -> Result<Place, StoreError> {
+        let (sequence, bytes) = (self.next, frame.len() as u64);
         self.make_room(bytes)?;
-        self.write_ahead();
+        self.write_ahead(frame);
         crash_point("journal.before_write");
-        self.file.write_all_at(&self.frame, self.end).map_err(failed("write", &self.segment.path))?;
-        self.frame.clear();
-        self.frame.shrink_to(FRAME_BYTES_KEPT);
+        self.file.write_all_at(frame, self.end).map_err(failed("write", &self.segment.path))?;
+        crash_point("journal.after_write");
+        self.file.sync_data().map_err(failed("sync", &self.segment.path))?;
+        crash_point("journal.after_sync");
         self.end += bytes;
         self.next += 1;
-        Ok((sequence, Written { file: Arc::clone(&self.file), path: self.segment.path.clone() }))
+        Ok(Place { begins_segment: self.segment.first == sequence })
     }
 
     /// Lets zeros follow a frame that goes where nothing was written yet. A sync of what was only allocated writes the
     /// file's extents as well, which makes it half as dear again; so most frames are to overwrite zeros.
-    fn write_ahead(&mut self) {
-        let after = self.end + self.frame.len() as u64;
+    fn write_ahead(&mut self, frame: &mut Vec<u8>) {
+        let after = self.end + frame.len() as u64;
         if after > self.written {
             self.written = self.room.min(after + ZEROS_AHEAD);
-            let bytes = usize::try_from(self.written - self.end).unwrap_or(self.frame.len());
-            self.frame.resize(bytes, 0);
+            let bytes = usize::try_from(self.written - self.end).unwrap_or(frame.len());
+            frame.resize(bytes, 0);
         }
-    }
-
-    /// The first commit of the segment that is written to.
-    pub(super) const fn segment_first(&self) -> u64 {
-        self.segment.first
     }
 
     fn make_room(&mut self, bytes: u64) -> Result<(), StoreError> {
@@ -112,7 +100,7 @@ impl Journal {
             self.segment.grow(&self.file, room)?;
         } else {
             self.segment = Segment::new(&self.dir, self.next);
-            self.file = Arc::new(self.create(bytes, room)?);
+            self.file = self.create(bytes, room)?;
             (self.end, self.written) = (0, 0);
         }
         self.room = self.file.metadata().map_err(failed("read", &self.segment.path))?.len();
@@ -133,24 +121,12 @@ impl Journal {
     }
 }
 
-/// The file of a frame that was written and not synced.
-pub(super) struct Written {
-    file: Arc<File>,
-    path: PathBuf,
-}
-
-impl Written {
-    /// Puts the frame on stable storage.
-    pub(super) fn sync(&self) -> Result<(), StoreError> {
-        crash_point("journal.after_write");
-        self.file.sync_data().map_err(failed("sync", &self.path))?;
-        crash_point("journal.after_sync");
-        Ok(())
-    }
+/// Where a frame stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// It is the first of its segment.
+    pub(super) begins_segment: bool,
 }
 
 /// Zeros written behind a frame: few enough that their sync holds no commit up for long.
 const ZEROS_AHEAD: u64 = 1024 * 1024;
-
-/// The buffer kept from one commit to the next.
-const FRAME_BYTES_KEPT: usize = 2 * 1024 * 1024;

@@ -15,6 +15,7 @@
 //!
 //! Absent on purpose: retries. Whatever fails, the store is closed and opened again.
 
+mod appender;
 mod archive;
 mod base;
 pub mod check;
@@ -35,7 +36,6 @@ mod retention;
 mod seal;
 mod segments;
 mod space;
-mod syncer;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -45,18 +45,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use self::appender::{Appender, UNDER_WAY_MAX};
 use self::archive::Archiver;
 pub use self::base::{Base, Figures};
 use self::checkpoint::Checkpointer;
 use self::history::Reader;
-use self::journal::{Journal, Written};
+use self::journal::{Journal, Place};
 use self::lock::Lock;
 use self::overlay::{Merge, Overlay};
 use self::reserve::Reserve;
 use self::retention::{Holds, Retention};
 use self::space::Gauge;
 pub use self::space::{Filesystem, Measure};
-use self::syncer::Syncer;
 use self::table::Table;
 use super::{Backend, Batch, Direction, History, Pair, StoreError};
 use crate::model::Space;
@@ -115,10 +115,9 @@ impl Default for Options {
 /// A store in a directory of its own. Dropping it closes it: what no checkpoint has taken, the next open replays.
 pub struct Local {
     options: Options,
-    journal: Journal,
-    syncer: Syncer,
-    /// The commit whose frame is on its way.
-    under_way: Option<u64>,
+    /// Of the journal's checksums.
+    seed: u32,
+    appender: Appender,
     overlay: Overlay,
     /// When this process first changed something in the active overlay.
     oldest: Option<Instant>,
@@ -170,7 +169,7 @@ impl Local {
         let gauge = Arc::new(Gauge::new(dir, options.min_free, options.measure.clone()));
         let reserve = Arc::new(Reserve::new(&journal_dir, options.segment_bytes, Arc::clone(&gauge)));
         let journal =
-            Journal::resume(journal_dir.clone(), seed, options.segment_bytes, Arc::clone(&reserve), tail)?;
+            Journal::resume(journal_dir.clone(), options.segment_bytes, Arc::clone(&reserve), tail)?;
         if newest > acknowledged {
             promised(&promise, newest);
         }
@@ -202,9 +201,8 @@ impl Local {
         let history = Arc::new(Reader::new(journal_dir, seed, Arc::clone(&synced)));
         Ok(Local {
             options,
-            journal,
-            syncer: Syncer::start(dir)?,
-            under_way: None,
+            seed,
+            appender: Appender::start(dir, journal)?,
             overlay,
             oldest: None,
             checkpointer,
@@ -268,9 +266,8 @@ impl Local {
         self.noted(done)
     }
 
-    /// Writes a frame, once the one before is synced, and reads it from here on.
-    fn write(&mut self, batch: &Batch) -> Result<(u64, Written), StoreError> {
-        self.land()?;
+    /// The frame of a batch, which is read from here on.
+    fn take_in(&mut self, batch: &Batch) -> Result<Vec<u8>, StoreError> {
         self.checkpointer.verify()?;
         self.take_ended()?;
         if self.overlay.bytes() >= self.options.overlay_bytes_max {
@@ -279,26 +276,36 @@ impl Local {
         if self.overlay.bytes() >= self.options.overlay_bytes_max && !self.has_room_for_checkpoint() {
             return Err(StoreError::Full { doing: "checkpoint", path: self.table.dir().to_owned() });
         }
-        let written = self.journal.append(batch)?;
+        let mut frame = self.appender.buffer();
+        let sequence = self.acknowledged() + self.appender.under_way() as u64 + 1;
+        frame::encode(self.seed, sequence, batch, &mut frame)?;
         self.overlay.apply(batch);
-        Ok(written)
+        Ok(frame)
     }
 
-    /// Waits for the frame on its way, if there is one.
-    fn land(&mut self) -> Result<(), StoreError> {
-        let Some(sequence) = self.under_way.take() else { return Ok(()) };
-        self.syncer.wait()?;
-        self.acknowledge(sequence)
+    /// Waits until at most so many frames are on their way.
+    fn land(&mut self, left: usize) -> Result<(), StoreError> {
+        while self.appender.under_way() > left {
+            let place = self.appender.wait()?;
+            self.acknowledge(place)?;
+        }
+        Ok(())
     }
 
-    /// Takes note that the latest commit is durable, and begins a checkpoint if one is due.
-    fn acknowledge(&mut self, sequence: u64) -> Result<(), StoreError> {
+    /// The latest commit that is durable for certain.
+    fn acknowledged(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// Takes note that one more commit is durable, and begins a checkpoint if one is due.
+    fn acknowledge(&mut self, Place { begins_segment }: Place) -> Result<(), StoreError> {
+        let sequence = self.acknowledged() + 1;
         self.synced.store(sequence, Ordering::Release);
-        let begins_segment = self.journal.segment_first() == sequence;
         if begins_segment {
             promised(&self.promise, sequence);
         }
-        let is_due = self.is_checkpoint_due() && !self.checkpointer.is_under_way();
+        // What is on its way is in the overlay, and not to come into the table before it is durable.
+        let is_due = self.appender.under_way() == 0 && self.is_checkpoint_due();
         let begins = is_due && self.has_room_for_checkpoint();
         if begins {
             self.oldest = None;
@@ -336,7 +343,7 @@ impl Local {
     }
 
     fn is_checkpoint_due(&mut self) -> bool {
-        if self.overlay.active_bytes() == 0 {
+        if self.overlay.active_bytes() == 0 || self.checkpointer.is_under_way() {
             return false;
         }
         let age = self.oldest.get_or_insert_with(now).elapsed();
@@ -377,23 +384,25 @@ impl Backend for Local {
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.guarded(|store| {
-            let (sequence, written) = store.write(batch)?;
-            written.sync()?;
-            store.acknowledge(sequence)
+            store.land(0)?;
+            let frame = store.take_in(batch)?;
+            let place = store.appender.append(frame)?;
+            store.acknowledge(place)
         })
     }
 
     fn begin(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.guarded(|store| {
-            let (sequence, written) = store.write(batch)?;
-            store.syncer.begin(written)?;
-            store.under_way = Some(sequence);
-            Ok(())
+            // A checkpoint begins while none is on its way.
+            let left = if store.is_checkpoint_due() { 0 } else { UNDER_WAY_MAX - 1 };
+            store.land(left)?;
+            let frame = store.take_in(batch)?;
+            store.appender.begin(frame)
         })
     }
 
-    fn landed(&mut self) -> Result<(), StoreError> {
-        self.guarded(Local::land)
+    fn landed(&mut self, left: usize) -> Result<(), StoreError> {
+        self.guarded(|store| store.land(left))
     }
 
     fn look(&mut self) -> Result<Option<Space>, StoreError> {

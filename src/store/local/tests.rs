@@ -558,6 +558,34 @@ fn the_reserve_becomes_the_next_segment_with_all_that_was_acknowledged_before() 
 }
 
 #[test]
+fn a_checkpoint_takes_nothing_that_is_on_its_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { checkpoint_bytes: 300, ..Options::default() };
+    let mut store = Local::open(dir.path(), options).unwrap();
+    settled(&mut store);
+    let batch = |n: u8| {
+        let mut batch = Batch::default();
+        batch.put(vec![n], vec![n; 100]);
+        batch
+    };
+    store.begin(&batch(1)).unwrap();
+    store.begin(&batch(2)).unwrap();
+    store.landed(1).unwrap();
+    assert!(store.is_checkpoint_due() && !store.checkpointer.is_under_way(), "the second is in the overlay");
+    store.landed(0).unwrap();
+    assert!(store.checkpointer.is_under_way());
+    settled(&mut store);
+    assert_eq!(checkpoint::read_mark(dir.path()).unwrap(), 2);
+    store.begin(&batch(3)).unwrap();
+    store.begin(&batch(4)).unwrap();
+    store.begin(&batch(5)).unwrap();
+    assert!(store.checkpointer.is_under_way(), "one that is due is not put off by what follows");
+    drop(store);
+    let store = Local::open(dir.path(), Options::default()).unwrap();
+    assert_eq!(store.scan(&[1], &[9], Direction::Ascending, 9).unwrap().len(), 5);
+}
+
+#[test]
 fn a_checkpoint_waits_for_room_and_the_overlay_stays_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let (options, free) = measured(tiny());
