@@ -126,7 +126,7 @@ impl Soak {
              {found}",
             all.iter().map(|sample| sample.window.durable.len()).sum::<usize>(),
             p99 / p50,
-            self.commit_shares(),
+            self.commit_times(),
             worst_ms(all),
             PAUSE_MAX.as_millis(),
             self.memory(),
@@ -154,17 +154,14 @@ impl Soak {
         format!("from a minute after each start: {}", grown.join(", "))
     }
 
-    fn commit_shares(&self) -> String {
+    fn commit_times(&self) -> String {
         let seconds = |bound: &str| bound.parse::<f64>().unwrap_or(f64::INFINITY);
         let mut bounds: Vec<(f64, u64)> =
             self.commits.iter().map(|(bound, count)| (seconds(bound), *count)).collect();
         bounds.sort_by(|one, other| one.0.total_cmp(&other.0));
         let Some((_, whole)) = bounds.pop() else { return "not told".to_owned() };
-        let share = |(bound, count): (f64, u64)| {
-            format!("{:.3}% in {} ms", count as f64 * 100.0 / whole as f64, bound * 1e3)
-        };
-        let shares: Vec<String> = bounds.into_iter().map(share).collect();
-        format!("{whole}; {}", shares.join(", "))
+        let [p50, p99] = [0.5, 0.99].map(|part| within(&bounds, part * whole as f64) * 1e3);
+        format!("{whole}; p50 about {p50:.2} ms, p99 {p99:.2} ms, ratio {:.1} (at most {P99_MAX})", p99 / p50)
     }
 
     pub fn picture(&self, title: &str) -> String {
@@ -247,6 +244,19 @@ impl Sample {
 fn lives_per_s(samples: &[Sample]) -> f64 {
     let lives: u64 = samples.iter().map(|sample| sample.window.lives).sum();
     lives as f64 / samples.iter().map(|sample| sample.span).sum::<Duration>().as_secs_f64()
+}
+
+/// In seconds, the time within which so many were done, evenly between two bounds.
+fn within(bounds: &[(f64, u64)], rank: f64) -> f64 {
+    let mut below = (0.0, 0.0);
+    for (bound, count) in bounds {
+        let (bound, count) = (*bound, *count as f64);
+        if count >= rank {
+            return below.0 + (bound - below.0) * (rank - below.1) / (count - below.1).max(1.0);
+        }
+        below = (bound, count);
+    }
+    f64::INFINITY
 }
 
 /// The median and the p99 in milliseconds.
