@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use super::files::failed;
 use super::mark;
+use super::now;
 use super::overlay::Changes;
 use super::reserve::Reserve;
 use super::retention::Retention;
@@ -21,6 +23,11 @@ use crate::store::{StoreError, crash_point};
 /// sled's memory follows the size of its batches: 300,000 records in batches of 8,192 left 1.8 GB resident, in
 /// batches of 64 0.2 GB (spec 4.2).
 pub(super) const WRITES_PER_BATCH_MAX: usize = 64;
+
+/// After a batch the thread rests for so many times as long as that took, unless somebody waits for it: what commits
+/// meanwhile then finds the disk and the table's lock free more often than not.
+const REST: u32 = 4;
+const REST_MAX: Duration = Duration::from_millis(20);
 
 /// What the thread is asked for.
 enum Request {
@@ -43,6 +50,8 @@ pub(super) struct Checkpointer {
     requests: Option<Sender<Request>>,
     answers: Receiver<Result<(), StoreError>>,
     pub(super) closing: Arc<AtomicBool>,
+    /// Whether it is not to rest.
+    hurried: Arc<AtomicBool>,
     /// Whether the table was found whole, once it was read through.
     pub(super) verified: Arc<OnceLock<bool>>,
     thread: Option<JoinHandle<()>>,
@@ -62,7 +71,7 @@ impl Checkpointer {
     ) -> Result<Checkpointer, StoreError> {
         let (requests, inbox) = bounded::<Request>(2);
         let (outbox, answers) = bounded(1);
-        let closing = Arc::new(AtomicBool::new(false));
+        let (closing, hurried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let verified = Arc::new(OnceLock::new());
         let thread = Thread {
             dir: dir.to_owned(),
@@ -71,6 +80,7 @@ impl Checkpointer {
             retention,
             reserve,
             closing: Arc::clone(&closing),
+            hurried: Arc::clone(&hurried),
             verified: Arc::clone(&verified),
         };
         let run = move || {
@@ -88,7 +98,8 @@ impl Checkpointer {
         let spawned = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(run);
         let thread = Some(spawned.map_err(failed("start a checkpoint thread for", dir))?);
         let requests = Some(requests);
-        Ok(Checkpointer { requests, answers, closing, verified, thread, under_way: false, unverified: true })
+        let (under_way, unverified) = (false, true);
+        Ok(Checkpointer { requests, answers, closing, hurried, verified, thread, under_way, unverified })
     }
 
     pub(super) const fn is_under_way(&self) -> bool {
@@ -127,11 +138,21 @@ impl Checkpointer {
         requests.send(request).map_err(|_| StoreError::CheckpointLost)
     }
 
+    /// Has the one under way, if there is one, not rest any more.
+    pub(super) fn hurry(&self) {
+        if self.under_way
+            && !self.hurried.swap(true, Ordering::Relaxed)
+            && let Some(thread) = &self.thread
+        {
+            thread.thread().unpark();
+        }
+    }
+
     /// Whether one has ended since it was last asked.
     pub(super) fn has_ended(&mut self) -> Result<bool, StoreError> {
         match self.answers.try_recv() {
             Ok(answer) => {
-                self.under_way = false;
+                self.ended();
                 answer.map(|()| true)
             }
             Err(TryRecvError::Empty) => Ok(false),
@@ -141,9 +162,15 @@ impl Checkpointer {
 
     /// Waits for the one under way.
     pub(super) fn wait(&mut self) -> Result<(), StoreError> {
+        self.hurry();
         let answer = self.answers.recv().map_err(|_| StoreError::CheckpointLost)?;
-        self.under_way = false;
+        self.ended();
         answer
+    }
+
+    fn ended(&mut self) {
+        self.under_way = false;
+        self.hurried.store(false, Ordering::Relaxed);
     }
 }
 
@@ -151,6 +178,7 @@ impl Drop for Checkpointer {
     /// Ends the thread between two batches: what it leaves undone, the next open replays.
     fn drop(&mut self) {
         self.closing.store(true, Ordering::Relaxed);
+        self.hurry();
         self.requests = None;
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -168,6 +196,7 @@ struct Thread {
     retention: Retention,
     reserve: Arc<Reserve>,
     closing: Arc<AtomicBool>,
+    hurried: Arc<AtomicBool>,
     verified: Arc<OnceLock<bool>>,
 }
 
@@ -205,8 +234,12 @@ impl Thread {
             if self.closing.load(Ordering::Relaxed) {
                 return Ok(());
             }
+            let begun = now();
             let batch: Vec<_> = changes.by_ref().take(WRITES_PER_BATCH_MAX).collect();
             self.table.write(&batch)?;
+            if !self.hurried.load(Ordering::Relaxed) {
+                std::thread::park_timeout((begun.elapsed() * REST).min(REST_MAX));
+            }
         }
         self.table.sync(sequence)?;
         crash_point("checkpoint.after_table");

@@ -312,6 +312,9 @@ impl Local {
             self.checkpointer.begin(sequence, self.overlay.freeze())?;
         } else if is_due {
             self.make_room()?;
+        } else if self.overlay.active_bytes() >= self.options.checkpoint_bytes {
+            // The next one would be due.
+            self.checkpointer.hurry();
         }
         // With each checkpoint as well, for what could not be kept before.
         if let Some(archiver) = self.archiver.as_ref().filter(|_| begins_segment || begins) {
