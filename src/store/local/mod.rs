@@ -304,11 +304,12 @@ impl Local {
     }
 
     fn is_checkpoint_due(&mut self) -> bool {
-        if self.overlay.active_bytes() == 0 || self.checkpointer.is_under_way() {
+        if self.overlay.active_bytes() == 0 {
             return false;
         }
-        let age = self.oldest.get_or_insert_with(now).elapsed();
-        self.overlay.active_bytes() >= self.options.checkpoint_bytes || age >= self.options.checkpoint_age_max
+        let is_old = self.oldest.get_or_insert_with(now).elapsed() >= self.options.checkpoint_age_max;
+        let is_big = self.overlay.active_bytes() >= self.options.checkpoint_bytes;
+        (is_old || is_big) && !self.checkpointer.is_under_way()
     }
 }
 
