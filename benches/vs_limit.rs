@@ -69,8 +69,8 @@ impl Backend for Weighed {
         self.0.begin(batch)
     }
 
-    fn landed(&mut self, but: usize) -> Result<(), StoreError> {
-        self.0.landed(but)
+    fn landed(&mut self, left: usize) -> Result<(), StoreError> {
+        self.0.landed(left)
     }
 
     fn look(&mut self) -> Result<Option<Space>, StoreError> {

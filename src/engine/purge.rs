@@ -13,6 +13,8 @@ use crate::store::{Backend, Direction, Pair, Stored, keys};
 
 /// Rows read at once. Each costs a lock of the table, for which a tick waits while a checkpoint writes.
 const READ_AHEAD: usize = 64;
+/// And kept from one tick to the next; a trigger has its payload.
+const READ_AHEAD_BYTES_MAX: usize = 1 << 20;
 
 /// What retention waits for: the first finished record, trigger and kept answer, each in the order of its key and with
 /// the time it counts from.
@@ -111,6 +113,9 @@ fn each<T: Ord + Copy>(
         }
         let Some(row) = ahead.front() else { break };
         if let Break(stays) = step(draft, nth, row)? {
+            if stays.is_none() {
+                ahead.clear();
+            }
             first = stays;
             break;
         }
@@ -118,6 +123,12 @@ fn each<T: Ord + Copy>(
             gone.push(0);
             from = gone;
         }
+    }
+    let mut bytes: usize = ahead.iter().map(|(_, value)| value.len()).sum();
+    while bytes > READ_AHEAD_BYTES_MAX
+        && let Some((_, value)) = ahead.pop_back()
+    {
+        bytes -= value.len();
     }
     *front(&mut draft.core.oldest) = Front { first, ahead };
     Ok(())

@@ -15,6 +15,11 @@ pub trait Clock {
     /// What time it is.
     fn now(&self) -> Time;
 
+    /// As [`Clock::now`], for a tick that begins. What each tick commits is released once, in their order.
+    fn tick(&self) -> Time {
+        self.now()
+    }
+
     /// Calls `Handle::wake` at that moment (or never), instead of whatever was armed before. Never early.
     fn arm(&self, at: Option<Time>);
 
@@ -71,17 +76,18 @@ pub fn run(
                 Letter::Advance(by, reply) => moves.push((by, reply)),
             }
         }
-        let decided = engine.decide(clock.now(), arrivals)?;
+        let decided = engine.decide(clock.tick(), arrivals)?;
         next = decided.engine().next_wake();
-        let ends = closed || !moves.is_empty();
+        let is_drained = !told && decided.engine().drained();
+        let ends = closed || is_drained || !moves.is_empty();
         let goes_on = !ends && (inbox.has_more() || is_due(next, decided.engine()));
         let before = under_way.take();
-        if goes_on || before.is_some() {
+        if before.is_some() || goes_on && !decided.is_empty() {
             let begun;
             (engine, begun) = decided.begin()?;
             under_way = Some(begun);
         } else {
-            // With nothing to do beside it, another thread would only be late.
+            // With nothing to do beside it another thread would only be late, and with nothing to write it is there at once.
             (engine, _) = release(decided.commit()?);
         }
         if let Some(before) = before {
@@ -94,7 +100,7 @@ pub fn run(
             (engine, _) = release(engine.land(last)?);
         }
         for (by, reply) in moves {
-            let mut tick = |engine: Engine| Ok(release(engine.tick(clock.now(), Vec::new())?));
+            let mut tick = |engine: Engine| Ok(release(engine.tick(clock.tick(), Vec::new())?));
             let advanced;
             (engine, advanced) = advance(engine, by, clock, &mut tick)?;
             reply(advanced);
@@ -135,11 +141,11 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::super::request::{Arrival, Request};
-    use super::super::settings::{DEADLINES_PER_TICK_MAX, Settings};
+    use super::super::settings::{DEADLINES_PER_TICK_MAX, PURGES_PER_TICK_MAX, Settings};
     use super::super::{Handle, channel};
     use super::*;
-    use crate::model::{Action, RecordId, Submission, Work};
-    use crate::store::{Backend, Batch, Direction, History, Memory, Pair, StoreError};
+    use crate::model::{Action, Command, RecordId, Submission, Work};
+    use crate::store::{Backend, Batch, Direction, History, Memory, Pair, StoreError, keys};
 
     /// A wall clock that somebody sets back after two readings: the loop's look at what is due, and the tick's.
     struct SetBack {
@@ -215,8 +221,8 @@ mod tests {
             self.memory.commit(batch)
         }
 
-        fn landed(&mut self, but: usize) -> Result<(), StoreError> {
-            while self.on_its_way > but {
+        fn landed(&mut self, left: usize) -> Result<(), StoreError> {
+            while self.on_its_way > left {
                 self.on_its_way -= 1;
                 self.log.lock().unwrap().push("landed");
                 if self.fails {
@@ -280,5 +286,37 @@ mod tests {
     #[test]
     fn what_was_decided_beside_a_commit_that_fails_goes_with_it() {
         assert_eq!(crowded(true), ["begin", "read", "landed"]);
+    }
+
+    #[test]
+    fn a_drained_engine_says_so_while_there_is_still_much_to_do() {
+        let store = Memory::new();
+        let (handle, inbox) = channel(store.history());
+        let mut settings = Settings { runtimes: BTreeMap::from([("r".into(), 0)]), ..Settings::default() };
+        let (opening, _) = Engine::open(Box::new(store.clone()), settings.clone(), Time::ZERO).unwrap();
+        let mut engine = opening.survivors_stopped();
+        for tick in 0..4 {
+            let ids = tick * PURGES_PER_TICK_MAX..(tick + 1) * PURGES_PER_TICK_MAX;
+            let ended = ids.flat_map(|n| {
+                let id = RecordId::session(n as u128);
+                let end = Request::Command { id, command: Command::Cancel };
+                [Request::Submit(Box::new(expiring(n))), end]
+            });
+            let arrivals = ended.map(|request| Arrival { request, reply: Box::new(drop) }).collect();
+            engine = engine.tick(Time::ZERO, arrivals).unwrap().0;
+        }
+        drop(engine);
+
+        settings.finished_max = 0;
+        let (opening, _) = Engine::open(Box::new(store.clone()), settings, Time::ZERO).unwrap();
+        handle.send(Request::Drain { until: Time::ZERO }, Box::new(drop)).unwrap();
+        let left = Cell::new(0);
+        let mut drained = || {
+            let (from, to) = keys::all_finished();
+            left.set(store.scan(&from, &to, Direction::Ascending, usize::MAX).unwrap().len());
+            handle.close();
+        };
+        run(opening.survivors_stopped(), &inbox, &Still, &mut drop, &mut drained).unwrap();
+        assert!(left.get() > 0, "it was told only when all was purged");
     }
 }

@@ -17,6 +17,7 @@ use crate::store::{Batch, Begun, Durable, Writer};
 type Replies = Vec<(Reply, Result<Answer, Rejected>)>;
 
 /// What a tick decided: nothing of it is written yet.
+#[must_use]
 pub struct Decided {
     engine: Engine,
     batch: Batch,
@@ -24,6 +25,7 @@ pub struct Decided {
 }
 
 /// A tick whose commit is on its way. What it owes is held back until that has landed.
+#[must_use]
 pub struct UnderWay(Begun<(Replies, Owed)>);
 
 /// What a commit released.
@@ -159,6 +161,11 @@ impl Decided {
         let Engine { writer, core } = self.engine;
         let (writer, begun) = writer.begin(&self.batch, self.owed)?;
         Ok((Engine { writer, core }, UnderWay(begun)))
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty()
     }
 
     /// The engine as the tick leaves it.

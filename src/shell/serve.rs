@@ -1,7 +1,8 @@
 //! `dwell serve`: puts store, engine, executor and HTTP together, in the order that leaves nothing half-started, and
 //! takes them apart again.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
@@ -155,13 +156,17 @@ pub struct Running {
 struct Ticking {
     clock: Clock,
     alarm: Alarm,
-    /// When the loop asked for the time last. That is the last thing before a tick.
-    asked: Rc<Cell<Instant>>,
+    /// When the ticks began that nothing is released of yet.
+    begun: Rc<RefCell<VecDeque<Instant>>>,
 }
 
 impl engine::Clock for Ticking {
     fn now(&self) -> Time {
-        self.asked.set(metrics::now());
+        self.clock.now()
+    }
+
+    fn tick(&self) -> Time {
+        self.begun.borrow_mut().push_back(metrics::now());
         self.clock.now()
     }
 
@@ -380,11 +385,12 @@ impl Thread {
         let alarm = Alarm::start(&clock, move || wake.wake())?;
         let named = std::thread::Builder::new().name(ENGINE_THREAD.to_owned());
         Ok(named.spawn(move || {
-            let asked = Rc::new(Cell::new(metrics::now()));
-            let ticking = Ticking { clock, alarm, asked: Rc::clone(&asked) };
+            let begun = Rc::<RefCell<VecDeque<Instant>>>::default();
+            let ticking = Ticking { clock, alarm, begun: Rc::clone(&begun) };
             let mut drained = || self.tell_drained.send(()).unwrap_or_default();
             let mut release = |released| {
-                self.shared.observed.metrics.ticked(asked.get().elapsed());
+                let began = begun.borrow_mut().pop_front();
+                began.inspect(|began| self.shared.observed.metrics.ticked(began.elapsed()));
                 self.release(released);
             };
             engine::run(engine, &inbox, &ticking, &mut release, &mut drained)

@@ -72,8 +72,8 @@ pub trait Backend: Send + Sync {
     }
 
     /// `Ok` only when all that was begun survives power loss, but for the latest so many.
-    fn landed(&mut self, but: usize) -> Result<(), StoreError> {
-        let _ = but;
+    fn landed(&mut self, left: usize) -> Result<(), StoreError> {
+        let _ = left;
         Ok(())
     }
 

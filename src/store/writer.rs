@@ -45,6 +45,7 @@ impl<T> Durable<Vec<T>> {
 
 /// What is owed for a commit on its way to stable storage: nothing, until [`Writer::landed`] has made it durable.
 #[derive(Debug)]
+#[must_use]
 pub struct Begun<T> {
     owed: T,
     /// How many commits had begun with it.

@@ -97,7 +97,11 @@ impl Default for Metrics {
         );
         counted.register("dead_letters", "Records dead-lettered, by cause", metrics.dead_letters.clone());
         for (name, help, histogram) in [
-            ("commit_duration", "How long a commit took, its sync included", &metrics.commit),
+            (
+                "commit_duration",
+                "From the beginning of a commit until the engine knew it durable",
+                &metrics.commit,
+            ),
             ("tick_duration", "How long a tick took: deciding and its commit", &metrics.tick),
             (
                 "deadline_lateness",

@@ -51,9 +51,9 @@ impl<B: Backend> Backend for Timed<B> {
         self.backend.begin(batch)
     }
 
-    fn landed(&mut self, but: usize) -> Result<(), StoreError> {
-        let landed = self.backend.landed(but);
-        while self.begun.len() > but {
+    fn landed(&mut self, left: usize) -> Result<(), StoreError> {
+        let landed = self.backend.landed(left);
+        while self.begun.len() > left {
             let begun = self.begun.pop_front();
             begun.inspect(|begun| self.metrics.commit.observe(begun.elapsed().as_secs_f64()));
         }

@@ -237,7 +237,7 @@ impl Thread {
             let begun = now();
             let batch: Vec<_> = changes.by_ref().take(WRITES_PER_BATCH_MAX).collect();
             self.table.write(&batch)?;
-            if !self.hurried.load(Ordering::Relaxed) {
+            if changes.peek().is_some() && !self.hurried.load(Ordering::Relaxed) {
                 std::thread::park_timeout((begun.elapsed() * REST).min(REST_MAX));
             }
         }

@@ -296,7 +296,12 @@ impl Local {
 
     /// Lets go of history that the disk has no room for, unless that was tried a moment ago.
     fn make_room(&mut self) -> Result<(), StoreError> {
-        if self.checkpointer.is_under_way() || self.released.is_some_and(|at| at.elapsed() < RELEASE_EVERY) {
+        if self.checkpointer.is_under_way() {
+            // It makes room as it ends.
+            self.checkpointer.hurry();
+            return Ok(());
+        }
+        if self.released.is_some_and(|at| at.elapsed() < RELEASE_EVERY) {
             return Ok(());
         }
         self.released = Some(now());
