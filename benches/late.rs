@@ -29,14 +29,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dwell::engine::{self, ARRIVALS_PER_TICK_MAX, Engine, Released, Settings};
+use dwell::engine::{self, Engine, Released, Settings};
 use dwell::fixture::Server;
 use dwell::model::{Curve, Fault, RecordId, Report, Retry, Submission, Time};
 use dwell::shell::clock::{Alarm, Clock};
 use dwell::store::local::Options;
 use dwell::store::{Backend as _, Local};
 use times::{per_second, percentile};
-use world::{World, reports, submission, submits, unavailable};
+use world::{World, reports, submission, unavailable};
 
 /// The binary's.
 #[global_allocator]
@@ -92,11 +92,7 @@ fn fill(dir: &Path, count: u64, due_at: impl Fn(u64) -> Time) {
         let curve = Curve { first, factor_percent: 100, max: first, jitter_percent: 0 };
         Submission { retry: Some(Retry { attempts: 9, curve }), ..submission(n, ORGS, "idle") }
     };
-    let mut all = (0..count).map(one).peekable();
-    while all.peek().is_some() {
-        let started = world.tick(submits(all.by_ref().take(ARRIVALS_PER_TICK_MAX)));
-        world.tick(reports(started, &Report::Failed(Fault::new("exit_1", "it ended with 1"))));
-    }
+    world.admit_ending((0..count).map(one), &Report::Failed(Fault::new("exit_1", "it ended with 1")));
 }
 
 /// Sessions of which one after another is due, at an even rate; answers when the first one is, since 1970.

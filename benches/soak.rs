@@ -28,6 +28,8 @@ mod figures;
 mod ledger;
 #[path = "soak/load.rs"]
 mod load;
+#[path = "common/times.rs"]
+mod times;
 #[path = "common/weigh.rs"]
 mod weigh;
 

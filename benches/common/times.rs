@@ -9,6 +9,6 @@ pub fn per_second(count: u64, time: Duration) -> f64 {
 }
 
 /// Of times in order of length.
-pub fn percentile(times: &[Duration], part: usize) -> Duration {
+pub fn percentile<T: Copy>(times: &[T], part: usize) -> T {
     times[(times.len() - 1) * part / 100]
 }

@@ -115,10 +115,15 @@ impl World {
 
     /// Admits them, and lets those that start wait after an attempt that found nobody.
     pub fn admit(&mut self, submissions: impl Iterator<Item = Submission>) {
+        self.admit_ending(submissions, &unavailable());
+    }
+
+    /// Admits them, and ends the attempts of those that start so.
+    pub fn admit_ending(&mut self, submissions: impl Iterator<Item = Submission>, said: &Report) {
         let mut submissions = submissions.peekable();
         while submissions.peek().is_some() {
             let started = self.tick(submits(submissions.by_ref().take(ARRIVALS_PER_TICK_MAX)));
-            self.tick(reports(started, &unavailable()));
+            self.tick(reports(started, said));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use dwell::fixture::Verdict;
 
 use super::chart::{Line, Panel, Picture, Scale};
+use super::times::{per_second, percentile};
 use super::weigh::{disk_mb, resident_mb};
 
 /// Of requests that are answered after a commit of their own, the p99 is at most so many times the median.
@@ -243,7 +244,7 @@ impl Sample {
 
 fn lives_per_s(samples: &[Sample]) -> f64 {
     let lives: u64 = samples.iter().map(|sample| sample.window.lives).sum();
-    lives as f64 / samples.iter().map(|sample| sample.span).sum::<Duration>().as_secs_f64()
+    per_second(lives, samples.iter().map(|sample| sample.span).sum())
 }
 
 /// In seconds, the time within which so many were done, evenly between two bounds.
@@ -263,8 +264,10 @@ fn within(bounds: &[(f64, u64)], rank: f64) -> f64 {
 fn percentiles(samples: &[Sample]) -> [f64; 2] {
     let mut all: Vec<u32> = samples.iter().flat_map(|sample| &sample.window.durable).copied().collect();
     all.sort_unstable();
-    let at = |part: usize| all.get(all.len().saturating_sub(1) * part / 100).copied().unwrap_or(0);
-    [50, 99].map(|part| f64::from(at(part)) / 1e3)
+    if all.is_empty() {
+        return [0.0; 2];
+    }
+    [50, 99].map(|part| f64::from(percentile(&all, part)) / 1e3)
 }
 
 fn worst_ms(samples: &[Sample]) -> f64 {

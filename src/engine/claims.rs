@@ -90,7 +90,7 @@ pub(super) struct Claims {
 }
 
 /// An answer with its way back.
-type Replies = Vec<(Reply, Result<Answer, Rejected>)>;
+pub(super) type Replies = Vec<(Reply, Result<Answer, Rejected>)>;
 
 impl Claims {
     /// Whether any waits.

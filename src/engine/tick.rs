@@ -1,9 +1,9 @@
 //! The tick: decide, commit once, release.
 
-use super::answer::Answer;
+use super::claims::Replies;
 use super::core::{Core, EngineError};
 use super::draft::{Draft, Fail, Owed};
-use super::request::{Arrival, Reply, Request};
+use super::request::{Arrival, Request};
 use super::settings::{
     CLEARS_PER_TICK_MAX, DEADLINES_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, PARKS_PER_TICK_MAX,
 };
@@ -11,10 +11,8 @@ use super::step::Step;
 use super::{
     arrivals, burst, claims, debounce, hold, modes, notices, paced, purge, ramp, schedule, space, windows,
 };
-use crate::model::{Effect, Event, Name, RecordId, Rejected, Runtime, Time, Transition};
+use crate::model::{Effect, Event, Name, RecordId, Runtime, Time, Transition};
 use crate::store::{Batch, Begun, Durable, Writer};
-
-type Replies = Vec<(Reply, Result<Answer, Rejected>)>;
 
 /// What a tick decided: nothing of it is written yet.
 #[must_use]

@@ -20,9 +20,9 @@ impl Core {
     /// The rows of a runtime's models, by name.
     pub(super) fn models<'a>(&'a self, runtime: &'a str) -> impl Iterator<Item = &'a Runtime> {
         let rows = self.runtimes.range::<str, _>((Excluded(runtime), Unbounded)).map(|(_, row)| row);
+        // Beside `claude/opus` there may be `claude-two`.
         let of = move |row: &&Runtime| Runtime::model_of(&row.name).is_some_and(|(of, _)| of == runtime);
-        // Before `claude/opus` there may be `claude-two`.
-        rows.skip_while(move |row| !of(row) && row.name.starts_with(runtime)).take_while(of)
+        rows.take_while(move |row| row.name.starts_with(runtime)).filter(of)
     }
 
     /// When a runtime, or a model of it, was last let go.

@@ -389,8 +389,9 @@ impl Thread {
             let ticking = Ticking { clock, alarm, begun: Rc::clone(&begun) };
             let mut drained = || self.tell_drained.send(()).unwrap_or_default();
             let mut release = |released| {
-                let began = begun.borrow_mut().pop_front();
-                began.inspect(|began| self.shared.observed.metrics.ticked(began.elapsed()));
+                if let Some(began) = begun.borrow_mut().pop_front() {
+                    self.shared.observed.metrics.ticked(began.elapsed());
+                }
                 self.release(released);
             };
             engine::run(engine, &inbox, &ticking, &mut release, &mut drained)

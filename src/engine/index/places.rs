@@ -45,7 +45,7 @@ impl Index {
     /// Parks a record that stands nowhere.
     fn set_aside(&mut self, id: RecordId, entry: &mut Entry, narrow: Narrow) {
         entry.parked = Some(narrow);
-        let lane = self.lanes.entry(entry.home.runtime.clone()).or_default();
+        let lane = self.lane_mut(&entry.home.runtime);
         lane.unreleased(entry.home.pull.as_ref(), id);
         lane.parked += 1;
         self.envs.park(entry, true);

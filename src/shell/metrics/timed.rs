@@ -54,8 +54,9 @@ impl<B: Backend> Backend for Timed<B> {
     fn landed(&mut self, left: usize) -> Result<(), StoreError> {
         let landed = self.backend.landed(left);
         while self.begun.len() > left {
-            let begun = self.begun.pop_front();
-            begun.inspect(|begun| self.metrics.commit.observe(begun.elapsed().as_secs_f64()));
+            if let Some(begun) = self.begun.pop_front() {
+                self.metrics.commit.observe(begun.elapsed().as_secs_f64());
+            }
         }
         landed
     }

@@ -77,7 +77,7 @@ impl Journal {
         crash_point("journal.after_sync");
         self.end += bytes;
         self.next += 1;
-        Ok(Place { begins_segment: self.segment.first == sequence })
+        Ok(Place { sequence, begins_segment: self.segment.first == sequence })
     }
 
     /// Lets zeros follow a frame that goes where nothing was written yet. A sync of what was only allocated writes the
@@ -124,6 +124,8 @@ impl Journal {
 /// Where a frame stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
+    /// Of its commit.
+    pub(super) sequence: u64,
     /// It is the first of its segment.
     pub(super) begins_segment: bool,
 }

@@ -256,8 +256,7 @@ impl Local {
     }
 
     /// Takes note that one more commit is durable, and begins a checkpoint if one is due.
-    fn acknowledge(&mut self, Place { begins_segment }: Place) -> Result<(), StoreError> {
-        let sequence = self.acknowledged() + 1;
+    fn acknowledge(&mut self, Place { sequence, begins_segment }: Place) -> Result<(), StoreError> {
         self.synced.store(sequence, Ordering::Release);
         if begins_segment {
             promised(&self.promise, sequence);
