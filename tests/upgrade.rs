@@ -113,7 +113,7 @@ fn holds_what_was_said(store: &Local, said: &Value) {
     assert_eq!(found.len(), items(said, "records").len());
     for said in items(said, "records") {
         let id: RecordId = said["id"].as_str().unwrap().parse().unwrap();
-        assert_says(&view::detail(&found[&id]), said);
+        assert_says(&view::detail(&found[&id]).json(), said);
         if let Some(key) = said["key"].as_str() {
             let name = keys::name(said["org"].as_str().unwrap(), said["env"].as_str().unwrap(), key);
             assert_eq!(RecordId::decode(&store.get(&name).unwrap().unwrap()).unwrap(), id);
@@ -124,13 +124,14 @@ fn holds_what_was_said(store: &Local, said: &Value) {
     assert_eq!(triggers.len(), items(said, "triggers").len());
     for said in items(said, "triggers") {
         let found = triggers.iter().find(|trigger| trigger.id.to_string() == said["id"]).unwrap();
-        assert_says(&view::trigger_with_payload(found), said);
+        assert_says(&view::trigger_with_payload(found).json(), said);
         let Some(dedup) = &found.dedup else { continue };
         let delivery = store.get(&keys::delivery(&found.source, dedup)).unwrap().unwrap();
         assert_eq!(TriggerId::decode(&delivery).unwrap(), found.id);
     }
-    let step =
-        |(sequence, event): (u64, Vec<u8>)| view::transition(sequence, &Transition::decode(&event).unwrap());
+    let step = |(sequence, event): (u64, Vec<u8>)| {
+        view::transition(sequence, &Transition::decode(&event).unwrap()).json()
+    };
     let steps: Vec<Value> = store.history().read(0, 10_000).unwrap().into_iter().map(step).collect();
     assert_eq!(steps.len(), items(said, "history").len());
     for said in items(said, "history") {
@@ -172,7 +173,7 @@ fn a_store_of_the_oldest_format_holds_what_its_own_build_said() {
         let interrupted = said["outstanding"].take();
         said["queued"] = (said["queued"].as_u64().unwrap() + interrupted.as_u64().unwrap()).into();
         said["outstanding"] = 0.into();
-        assert_says(&view::runtime(found, now), &said);
+        assert_says(&view::runtime(found, now).json(), &said);
     }
     let answer = at.ask(now, Request::Status);
     let Ok(Answer::Status(found)) = answer else { panic!("{answer:?}") };

@@ -54,8 +54,11 @@ impl Tokens {
     /// The token of one attempt: which it is, and the proof.
     pub fn token(&self, id: RecordId, attempt: u32) -> String {
         let bytes = self.of(id, attempt).finalize().into_bytes();
-        let proof: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{id}.{attempt}.{proof}")
+        let mut token = format!("{id}.{attempt}.");
+        for digit in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+            token.extend(char::from_digit(u32::from(digit), 16));
+        }
+        token
     }
 
     /// Whether this is the token of that attempt; takes as long whether its proof is right or not.

@@ -1,8 +1,10 @@
 //! How the nouns look in JSON. Model types do not derive `Serialize`: what is stored and what is shown change apart.
 
 mod claims;
+mod document;
 mod why;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
@@ -13,72 +15,51 @@ use crate::engine::{
     Triggered, Upcoming,
 };
 use crate::model::{
-    Action, Budget, Cause, Fault, HttpRequest, Lane, Measure, Meter, Missing, Record, Redrive, Runtime,
+    Action, Budget, Cause, Fault, HttpRequest, Lane, Measure, Meter, Missing, Name, Record, Redrive, Runtime,
     Source, Space, State, StateName, Streak, Time, Transition, Trigger,
 };
 
 pub use claims::{claimed, queue};
+pub use document::{Document, Object};
 pub use why::{env, why};
 
-/// An object whose absent members are left out.
-#[derive(Default)]
-struct Object(Map<String, Json>);
-
-impl Object {
-    fn with(mut self, name: &str, value: impl Into<Json>) -> Object {
-        self.0.insert(name.to_owned(), value.into());
-        self
-    }
-
-    fn maybe(self, name: &str, value: Option<impl Into<Json>>) -> Object {
-        match value {
-            Some(value) => self.with(name, value),
-            None => self,
-        }
-    }
-
-    fn done(self) -> Json {
-        Json::Object(self.0)
-    }
-}
-
-fn moment(time: Time) -> Json {
-    Json::String(time::format(time))
+fn moment(time: Time) -> String {
+    time::format(time)
 }
 
 /// A record, without what was asked for.
-pub fn record(record: &Record) -> Json {
+pub fn record(record: &Record) -> Document {
     about(record).done()
 }
 
 /// A record with what was asked for.
-pub fn detail(detail: &Detail) -> Json {
-    let Detail { record, work } = detail;
-    let labels: Map<String, Json> =
-        work.labels.iter().map(|(name, text)| (name.clone(), json!(text))).collect();
+pub fn detail(detail: &Detail) -> Document {
+    whole(detail).done()
+}
+
+fn whole(Detail { record, work }: &Detail) -> Object {
+    let labels = (!work.labels.is_empty()).then(|| labels(&work.labels));
     about(record)
         .maybe("task", work.task.as_deref())
         .with("action", action(&work.action))
         .maybe("payload", (!work.payload.is_empty()).then(|| raw(&work.payload)))
-        .maybe("labels", (!labels.is_empty()).then_some(labels))
+        .maybe("labels", labels)
         .maybe("on_dead_letter", work.on_dead_letter.as_ref().map(request))
-        .done()
 }
 
 /// A record that was admitted, now or before.
-pub fn admitted(of: &Detail, duplicate: bool) -> Json {
-    let mut document = detail(of);
-    if duplicate && let Some(members) = document.as_object_mut() {
-        members.insert("duplicate".to_owned(), json!(true));
-    }
-    document
+pub fn admitted(of: &Detail, duplicate: bool) -> Document {
+    whole(of).maybe("duplicate", duplicate.then_some(true)).done()
+}
+
+fn labels(labels: &BTreeMap<String, String>) -> Document {
+    labels.iter().fold(Object::default(), |object, (name, text)| object.with(name, text.as_str())).done()
 }
 
 fn about(record: &Record) -> Object {
-    let streaks: Map<String, Json> = (Streak::ALL.iter())
-        .map(|streak| (streak.as_str().to_owned(), json!(record.streaks.of(*streak))))
-        .collect();
-    Object::default()
+    let count = |object: Object, streak: &Streak| object.with(streak.as_str(), record.streaks.of(*streak));
+    let streaks = Streak::ALL.iter().fold(Object::default(), count).done();
+    Object::roomy()
         .with("id", record.id.to_string())
         .with("kind", record.kind().as_str())
         .with("state", record.state.name().as_str())
@@ -137,24 +118,24 @@ fn fault(fault: &Fault) -> Json {
     json!({ "code": fault.code, "message": fault.message })
 }
 
-fn action(action: &Action) -> Json {
+fn action(action: &Action) -> Document {
     match action {
         Action::Command { argv, cwd } => {
             Object::default().with("command", argv.clone()).maybe("cwd", cwd.as_deref()).done()
         }
         Action::Agent { prompt, cwd } => {
             let agent = Object::default().with("prompt", prompt.as_str()).maybe("cwd", cwd.as_deref()).done();
-            json!({ "agent": agent })
+            Object::default().with("agent", agent).done()
         }
         Action::Http(http) => request(http),
-        Action::Worker { queue } => json!({ "worker": &**queue }),
+        Action::Worker { queue } => Object::default().with("worker", &**queue).done(),
     }
 }
 
-fn request(HttpRequest { url, method, headers }: &HttpRequest) -> Json {
+fn request(HttpRequest { url, method, headers }: &HttpRequest) -> Document {
     // The values may be secrets.
     let headers: Map<String, Json> = headers.keys().map(|name| (name.clone(), json!("***"))).collect();
-    json!({ "http": { "url": url, "method": method, "headers": headers } })
+    json!({ "http": { "url": url, "method": method, "headers": headers } }).into()
 }
 
 /// JSON as JSON, anything else as text.
@@ -164,22 +145,22 @@ fn raw(bytes: &[u8]) -> Json {
 }
 
 /// What a charge answers; both are null for a record without a budget of calls.
-pub fn charged(meter: Option<Meter>) -> Json {
-    json!({ "used": meter.map(|meter| meter.used), "limit": meter.and_then(|meter| meter.limit) })
+pub fn charged(meter: Option<Meter>) -> Document {
+    Object::default()
+        .with("used", meter.map(|meter| meter.used))
+        .with("limit", meter.and_then(|meter| meter.limit))
+        .done()
 }
 
 /// The meter of calls as it is, the others under their own names.
-fn budget(budget: Budget) -> Option<Json> {
+fn budget(budget: Budget) -> Option<Document> {
     let mut shown = Object::default();
     for (measure, meter) in budget.meters() {
         let of = amounts(measure, meter);
-        if measure == Measure::Calls {
-            shown.0.extend(of.0);
-        } else {
-            shown = shown.with(measure.as_str(), of.0);
-        }
+        shown =
+            if measure == Measure::Calls { shown.and(&of) } else { shown.with(measure.as_str(), of.done()) };
     }
-    (!shown.0.is_empty()).then(|| shown.maybe("on_exhausted", budget.ask.then_some("ask")).done())
+    (!shown.is_empty()).then(|| shown.maybe("on_exhausted", budget.ask.then_some("ask")).done())
 }
 
 /// In the units people use: time as text, money in dollars.
@@ -196,24 +177,24 @@ fn amounts(measure: Measure, Meter { used, limit, soft }: Meter) -> Object {
 }
 
 /// A list with its cursor, if there may be more.
-pub fn list(items: Vec<Json>, cursor: Option<String>) -> Json {
+pub fn list(items: Vec<Document>, cursor: Option<String>) -> Document {
     Object::default().with("items", items).maybe("cursor", cursor).done()
 }
 
 /// A page of records; those that are queued say what holds them.
-pub fn page(page: &Page) -> Json {
+pub fn page(page: &Page) -> Document {
     let held = |of: &Record| page.holds.get(&of.id).map(Hold::name);
     let items = page.records.iter().map(|of| about(of).maybe("hold", held(of)).done());
     list(items.collect(), page.next.map(|id| id.to_string()))
 }
 
 /// A runtime: `state` is what holds it now; of its models those that are held by themselves.
-pub fn runtime(view: &RuntimeView, now: Time) -> Json {
+pub fn runtime(view: &RuntimeView, now: Time) -> Document {
     let model = |row: &Runtime| {
         let (_, model) = Runtime::model_of(&row.name)?;
         Some(standing(row, now).with("model", model).done())
     };
-    let models: Vec<Json> = view.models.iter().filter_map(model).collect();
+    let models: Vec<Document> = view.models.iter().filter_map(model).collect();
     standing(&view.runtime, now)
         .with("name", &*view.runtime.name)
         .with("concurrency", view.concurrency)
@@ -248,22 +229,22 @@ fn standing(row: &Runtime, now: Time) -> Object {
 }
 
 /// A drained scope.
-pub fn drain(view: &DrainView) -> Json {
-    json!({
-        "scope": view.drain.scope.to_string(),
-        "since": moment(view.drain.since),
-        "until": moment(view.drain.until),
-        "outstanding": view.outstanding,
-    })
+pub fn drain(view: &DrainView) -> Document {
+    Object::default()
+        .with("scope", view.drain.scope.to_string())
+        .with("since", moment(view.drain.since))
+        .with("until", moment(view.drain.until))
+        .with("outstanding", view.outstanding)
+        .done()
 }
 
 /// An accepted trigger, without its payload.
-pub fn trigger(trigger: &Trigger) -> Json {
+pub fn trigger(trigger: &Trigger) -> Document {
     about_trigger(trigger).done()
 }
 
 /// An accepted trigger, whole.
-pub fn trigger_with_payload(trigger: &Trigger) -> Json {
+pub fn trigger_with_payload(trigger: &Trigger) -> Document {
     about_trigger(trigger)
         .maybe("payload", (!trigger.payload.is_empty()).then(|| raw(&trigger.payload)))
         .done()
@@ -285,22 +266,24 @@ fn about_trigger(trigger: &Trigger) -> Object {
         .with("runs", runs)
 }
 
-/// What became of a trigger.
-pub fn triggered(triggered: &Triggered) -> Json {
+/// What became of a trigger; with its runs as they are, if those were waited for.
+pub fn triggered(triggered: &Triggered, records: Option<Vec<Document>>) -> Document {
     let runs: Vec<String> = triggered.runs.iter().map(ToString::to_string).collect();
     let debounced = triggered.debounced.iter();
     let debounced: Vec<Json> = debounced
         .map(|row| json!({ "flow": &*row.flow, "key": &*row.key, "due_at": moment(row.due_at) }))
         .collect();
-    json!({
-        "trigger": triggered.trigger.to_string(),
-        "duplicate": triggered.duplicate,
-        "outcome": triggered.outcome.as_str(),
-        "runs": runs,
-        "shadow": triggered.shadow.iter().map(|flow| &**flow).collect::<Vec<&str>>(),
-        "off": triggered.off.iter().map(|flow| &**flow).collect::<Vec<&str>>(),
-        "debounced": debounced,
-    })
+    let names = |flows: &[Name]| flows.iter().map(ToString::to_string).collect::<Vec<_>>();
+    Object::default()
+        .with("trigger", triggered.trigger.to_string())
+        .with("duplicate", triggered.duplicate)
+        .with("outcome", triggered.outcome.as_str())
+        .with("runs", runs)
+        .with("shadow", names(&triggered.shadow))
+        .with("off", names(&triggered.off))
+        .with("debounced", json!(debounced))
+        .maybe("records", records)
+        .done()
 }
 
 /// What a flow needs and is not there.
@@ -309,7 +292,7 @@ pub fn missing(missing: &Missing) -> Json {
 }
 
 /// What time alone will admit.
-pub fn upcoming(upcoming: &Upcoming) -> Json {
+pub fn upcoming(upcoming: &Upcoming) -> Document {
     let due = Object::default().maybe("due_at", upcoming.due_at().map(moment));
     match upcoming {
         Upcoming::Schedule(row) => due
@@ -328,7 +311,7 @@ pub fn upcoming(upcoming: &Upcoming) -> Json {
 }
 
 /// What became of dead letters.
-pub fn redriven(redriven: &Redriven) -> Json {
+pub fn redriven(redriven: &Redriven) -> Document {
     let ids: Vec<String> = redriven.matched.iter().map(ToString::to_string).collect();
     Object::default()
         .with("matched", ids.len())
@@ -340,10 +323,10 @@ pub fn redriven(redriven: &Redriven) -> Json {
 }
 
 /// What became of a paced redrive that was asked for: nothing yet, or a row that carries it out.
-pub fn paced(paced: &Paced) -> Json {
+pub fn paced(paced: &Paced) -> Document {
     Object::default()
         .with("matched", paced.matched)
-        .with("redriven", 0)
+        .with("redriven", 0_u32)
         .with("ids", json!([]))
         .with("redrive", paced.redrive.map(|id| id.to_string()))
         .maybe("uncounted", paced.uncounted.then_some(true))
@@ -351,7 +334,7 @@ pub fn paced(paced: &Paced) -> Json {
 }
 
 /// A paced redrive that is running.
-pub fn redrive(row: &Redrive) -> Json {
+pub fn redrive(row: &Redrive) -> Document {
     Object::default()
         .with("id", row.id.to_string())
         .with("asked_at", moment(row.asked_at))
@@ -371,7 +354,7 @@ pub fn redrive(row: &Redrive) -> Json {
 }
 
 /// Dead letters of one kind.
-pub fn group(group: &Group) -> Json {
+pub fn group(group: &Group) -> Document {
     Object::default()
         .with("cause", group.cause.as_str())
         .maybe("flow", group.flow.as_deref())
@@ -385,8 +368,8 @@ pub fn group(group: &Group) -> Json {
         .done()
 }
 
-/// How things are; every state has its count.
-pub fn status(status: &Status) -> Json {
+/// How things are; every state has its count. And what is said of the flows together.
+pub fn status(status: &Status, flows: &Object) -> Document {
     let counts: Map<String, Json> = (StateName::ALL.iter())
         .map(|state| (state.as_str().to_owned(), json!(status.counts.get(state).copied().unwrap_or(0))))
         .collect();
@@ -405,6 +388,7 @@ pub fn status(status: &Status) -> Json {
         .with("commits", status.commits)
         .with("burst", burst(&status.burst))
         .maybe("disk", status.space.as_ref().map(disk))
+        .and(flows)
         .done()
 }
 
@@ -414,7 +398,7 @@ fn disk(space: &Space) -> Json {
 }
 
 /// The gate's decisions by outcome and reason, as the counters of a metric would be.
-fn burst(burst: &BurstStatus) -> Json {
+fn burst(burst: &BurstStatus) -> Document {
     let decisions = burst.decisions.iter().map(|((outcome, reason), count)| {
         Object::default()
             .with("outcome", outcome.as_str())
@@ -422,12 +406,15 @@ fn burst(burst: &BurstStatus) -> Json {
             .with("count", *count)
             .done()
     });
-    let decisions: Vec<Json> = decisions.collect();
-    json!({ "decisions": decisions, "queued": burst.queued, "released": burst.released })
+    Object::default()
+        .with("decisions", decisions.collect::<Vec<_>>())
+        .with("queued", burst.queued)
+        .with("released", burst.released)
+        .done()
 }
 
 /// One step of a record's history.
-pub fn transition(sequence: u64, step: &Transition) -> Json {
+pub fn transition(sequence: u64, step: &Transition) -> Document {
     Object::default()
         .with("sequence", sequence)
         .with("at", moment(step.at))
@@ -491,16 +478,16 @@ mod tests {
             "resume_token": "s-1", "action": {"command": ["true"]}, "task": "t", "payload": {"n": 1},
             "labels": {"team": "red"},
         });
-        assert_eq!(detail(&limited()), expected);
-        assert_eq!(admitted(&limited(), true)["duplicate"], true);
-        assert_eq!(admitted(&limited(), false).get("duplicate"), None);
+        assert_eq!(detail(&limited()).json(), expected);
+        assert_eq!(admitted(&limited(), true).json()["duplicate"], true);
+        assert_eq!(admitted(&limited(), false).json().get("duplicate"), None);
     }
 
     #[test]
     fn a_request_is_shown_without_what_its_headers_hold() {
         let headers = BTreeMap::from([("Authorization".to_owned(), "Bearer secret".to_owned())]);
         let (url, method) = ("https://example.org/".to_owned(), "POST".to_owned());
-        let shown = action(&Action::Http(HttpRequest { url, method, headers }));
+        let shown = action(&Action::Http(HttpRequest { url, method, headers })).json();
         let headers = json!({ "Authorization": "***" });
         assert_eq!(
             shown,
@@ -517,13 +504,14 @@ mod tests {
         let opus = Runtime { name: "claude/opus".into(), ..row.clone() };
         let view =
             RuntimeView { runtime: row, models: vec![opus], concurrency: 5, outstanding: 0, queued: 2 };
-        let model = &runtime(&view, Time::from_millis(8))["models"][0];
+        let shown = |view: &RuntimeView, at| runtime(view, Time::from_millis(at)).json();
+        let model = &shown(&view, 8)["models"][0];
         assert_eq!((&model["model"], &model["state"]), (&json!("opus"), &json!("limited")));
-        assert_eq!(runtime(&view, Time::from_millis(8))["state"], "limited");
-        assert_eq!(runtime(&view, Time::from_millis(9))["state"], "open");
+        assert_eq!(shown(&view, 8)["state"], "limited");
+        assert_eq!(shown(&view, 9)["state"], "open");
         let paused = Runtime { paused_until: Some(Time::MAX), ..view.runtime.clone() };
         let view = RuntimeView { runtime: paused, ..view };
-        let shown = runtime(&view, Time::from_millis(8));
+        let shown = shown(&view, 8);
         assert_eq!(shown["state"], "paused");
         assert_eq!(shown["held_until"], "9999-12-31T23:59:59.999Z");
         assert_eq!(shown["limited"]["estimated"], false);

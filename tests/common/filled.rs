@@ -11,7 +11,7 @@ use dwell::engine::{
     Target, Timetable,
 };
 use dwell::model::*;
-use dwell::shell::view;
+use dwell::shell::view::{self, Document, Object};
 use dwell::store::local::Options;
 use dwell::store::{Backend as _, Local, Stored as _};
 use serde_json::{Value, json};
@@ -102,8 +102,8 @@ pub fn fill(dir: &Path) -> Value {
     filling.outstanding();
     let said = said(&mut filling.at, filling.now);
     let steps = history.read(0, 10 * ALL).unwrap().into_iter();
-    let steps =
-        steps.map(|(sequence, event)| view::transition(sequence, &Transition::decode(&event).unwrap()));
+    let steps = steps
+        .map(|(sequence, event)| view::transition(sequence, &Transition::decode(&event).unwrap()).json());
     let mut all = said;
     all["history"] = steps.collect();
     all
@@ -133,24 +133,27 @@ pub fn said(at: &mut At, now: Time) -> Value {
 }
 
 fn shown(answer: &Answer, now: Time) -> Value {
+    fn all<T>(rows: &[T], show: impl Fn(&T) -> Document) -> Value {
+        rows.iter().map(|row| show(row).json()).collect()
+    }
     if let Answer::Status(status) = answer {
-        view::status(status)
+        view::status(status, &Object::default()).json()
     } else if let Answer::Runtimes(rows) = answer {
-        rows.iter().map(|row| view::runtime(row, now)).collect()
+        all(rows, |row| view::runtime(row, now))
     } else if let Answer::Envs(page) = answer {
-        page.envs.iter().map(view::env).collect()
+        all(&page.envs, view::env)
     } else if let Answer::Triggers(rows) = answer {
-        rows.iter().map(view::trigger_with_payload).collect()
+        all(rows, view::trigger_with_payload)
     } else if let Answer::Drains(rows) = answer {
-        rows.iter().map(view::drain).collect()
+        all(rows, view::drain)
     } else if let Answer::Redrives(rows) = answer {
-        rows.iter().map(view::redrive).collect()
+        all(rows, view::redrive)
     } else if let Answer::Upcoming(rows) = answer {
-        rows.iter().map(view::upcoming).collect()
+        all(rows, view::upcoming)
     } else if let Answer::Groups(rows) = answer {
-        rows.iter().map(view::group).collect()
+        all(rows, view::group)
     } else if let Answer::Detail(detail) = answer {
-        view::detail(detail)
+        view::detail(detail).json()
     } else {
         panic!("{answer:?} is not shown")
     }

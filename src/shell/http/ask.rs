@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request as HttpRequest};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::timeout;
 
@@ -18,6 +17,7 @@ use crate::model::RecordId;
 use crate::shell::fields::Fields;
 use crate::shell::problem::Problem;
 use crate::shell::time;
+use crate::shell::view::Document;
 
 /// This many ids are shown when a prefix fits several.
 const CANDIDATES_MAX: usize = 10;
@@ -75,9 +75,10 @@ pub(super) async fn bytes<S: Send + Sync>(request: HttpRequest, state: &S) -> Re
     let room = room(&LARGE, request.body().size_hint().upper())?;
     let read = timeout(BODY_WITHIN, Bytes::from_request(request, state)).await;
     drop(room);
-    let within = time::format_span(BODY_WITHIN);
-    let read =
-        read.map_err(|_| Problem::new(408, "too_slow", format!("the body takes longer than {within}")))?;
+    let read = read.map_err(|_| {
+        let within = time::format_span(BODY_WITHIN);
+        Problem::new(408, "too_slow", format!("the body takes longer than {within}"))
+    })?;
     read.map_err(|rejection| {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
             Problem::new(413, "too_large", "the body is larger than this route takes")
@@ -101,15 +102,15 @@ fn room(large: &Semaphore, length: Option<u64>) -> Result<Option<SemaphorePermit
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(self.document())).into_response();
+        let mut response = answer(status, self.document());
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::SERVICE_UNAVAILABLE || LATER.contains(&self.code) {
-            headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if status == StatusCode::INSUFFICIENT_STORAGE {
             // It is for somebody to make room, which takes its time.
-            headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("30"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
         }
         response
     }
@@ -158,8 +159,9 @@ pub(super) async fn resolve(shared: &Shared, text: &str) -> Result<RecordId, Pro
 }
 
 /// A JSON answer.
-pub(super) fn answer(status: StatusCode, document: Value) -> Response {
-    (status, Json(document)).into_response()
+pub(super) fn answer(status: StatusCode, document: impl Into<Document>) -> Response {
+    let json = HeaderValue::from_static("application/json");
+    (status, [(header::CONTENT_TYPE, json)], document.into().into_bytes()).into_response()
 }
 
 #[cfg(test)]

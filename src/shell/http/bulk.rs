@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Value, json};
 
 use super::Shared;
 use super::ask::{resolve, unexpected};
@@ -17,7 +16,7 @@ use crate::engine::{Answer, Filter, Redrives, Request};
 use crate::model::{IdError, Pace, Time};
 use crate::shell::fields::Fields;
 use crate::shell::problem::Problem;
-use crate::shell::view;
+use crate::shell::view::{self, Document, Object};
 
 /// The most of anything in one call.
 const ITEMS_MAX: usize = Filter::LIMIT_MAX;
@@ -75,7 +74,7 @@ async fn each(
     shared: &Shared,
     once: Once,
     read: Vec<Result<Request, Problem>>,
-    show: fn(Answer) -> Option<(StatusCode, Value)>,
+    show: fn(Answer) -> Option<(StatusCode, Document)>,
 ) -> Result<Response, Problem> {
     let mut requests = Vec::with_capacity(read.len());
     let mut unread = Vec::with_capacity(read.len());
@@ -85,11 +84,12 @@ async fn each(
     let show_all = move |answer| {
         let Answer::Each(answers) = answer else { return None };
         let mut answers = answers.into_iter();
+        let item = |status: u16| Object::default().with("status", u32::from(status));
         let items = unread.into_iter().map(|read| {
             let told = read.and_then(|()| answers.next().ok_or_else(unexpected)?.map_err(Problem::from));
             match told.and_then(|answer| show(answer).ok_or_else(unexpected)) {
-                Ok((status, record)) => json!({ "status": status.as_u16(), "record": record }),
-                Err(problem) => json!({ "status": problem.status, "problem": problem.document() }),
+                Ok((status, record)) => item(status.as_u16()).with("record", record).done(),
+                Err(problem) => item(problem.status).with("problem", problem.document()).done(),
             }
         });
         Some((StatusCode::OK, view::list(items.collect(), None)))

@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Value, json};
 
 use super::Shared;
 use super::ask::{Params, answer, ask, unexpected};
@@ -16,7 +15,7 @@ use crate::engine::{Answer, Claim, Claimed, Filter, Request};
 use crate::model::{Name, Prompt};
 use crate::shell::fields::Fields;
 use crate::shell::problem::Problem;
-use crate::shell::view;
+use crate::shell::view::{self, Document, Object};
 
 /// The most attempts of one claim.
 const ATTEMPTS_MAX: usize = Filter::LIMIT_MAX;
@@ -41,8 +40,8 @@ pub(super) async fn claim(
     let teller = Arc::clone(&shared);
     let show = move |answer| {
         let Answer::Claimed(claimed) = answer else { return None };
-        let attempts: Vec<Value> = claimed.iter().map(|claimed| shown(&teller, claimed)).collect();
-        Some((StatusCode::OK, json!({ "attempts": attempts })))
+        let attempts: Vec<Document> = claimed.iter().map(|claimed| shown(&teller, claimed)).collect();
+        Some((StatusCode::OK, Object::default().with("attempts", attempts).done()))
     };
     let answered = once.carry_out(&shared, Request::Claim(Box::new(claim)), show).await;
     drop(listening);
@@ -79,7 +78,7 @@ fn read(mut fields: Fields) -> Result<Claim, Problem> {
     Ok(claim)
 }
 
-fn shown(shared: &Shared, claimed: &Claimed) -> Value {
+fn shown(shared: &Shared, claimed: &Claimed) -> Document {
     let start = &claimed.start;
     let loaded = shared.loaded.get();
     let prompt = match start.prompt {

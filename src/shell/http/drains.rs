@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::Value;
 
 use super::Shared;
 use super::ask::{Part, answer, ask, unexpected};
@@ -13,7 +12,7 @@ use super::once::Call;
 use crate::engine::{Answer, Asked, Request, Rule, Why};
 use crate::model::Scope;
 use crate::shell::problem::Problem;
-use crate::shell::view;
+use crate::shell::view::{self, Document};
 
 /// `GET /v1/drains`.
 pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
@@ -44,7 +43,7 @@ pub(super) async fn undrain(
     once.carry_out(&shared, Request::UndrainScope { scope }, show).await
 }
 
-fn show(answer: Answer) -> Option<(StatusCode, Value)> {
+fn show(answer: Answer) -> Option<(StatusCode, Document)> {
     let Answer::Drain(drain) = answer else { return None };
     Some((StatusCode::OK, view::drain(&drain)))
 }

@@ -2,13 +2,9 @@
 //! tokens a page has nothing to show, and dwell may be reached under any name.) And clients that look for another store's server, which listened here before. Says to whom it refuses that the
 //! connection ends, and to browsers that nothing here is a page.
 
-use std::sync::Arc;
-
-use axum::body::HttpBody as _;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 use super::Shared;
 use crate::shell::address;
@@ -16,40 +12,36 @@ use crate::shell::problem::Problem;
 
 /// Refuses a page of another origin, and a name that was made to point here (DNS rebinding). Webhooks are proven by
 /// their signature and come through tunnels under any name.
-pub(super) async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+pub(super) fn admit(shared: &Shared, request: &Request) -> Result<(), Problem> {
     let store = request.headers().get(address::STORE_HEADER);
     if store.is_some_and(|store| store.as_bytes() != shared.store.as_bytes()) {
         let detail = "no server runs on this store: another store's listens at its address";
-        return Problem::new(421, "other_store", detail).into_response();
+        return Err(Problem::new(421, "other_store", detail));
     }
     if !request.uri().path().starts_with("/hooks/") && !shared.keyring.in_force() {
         let headers = request.headers();
         for (name, local) in [("Host", host(headers)), ("Origin", origin(headers))] {
             if !local {
                 let detail = format!("{name} is not this machine: only loopback names are served");
-                return Problem::new(403, "not_local", detail).into_response();
+                return Err(Problem::new(403, "not_local", detail));
             }
         }
     }
-    next.run(request).await
+    Ok(())
 }
 
 /// Whoever is refused may have sent a body that nobody reads; the connection cannot go on behind that. The answer says so,
 /// or the next request would be lost on it.
-pub(super) async fn see_off(request: Request, next: Next) -> Response {
-    let has_body = !request.body().is_end_stream();
-    let mut response = next.run(request).await;
+pub(super) fn see_off(has_body: bool, response: &mut Response) {
     let status = response.status();
     if has_body && (status.is_client_error() || status.is_server_error()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response
 }
 
 /// Says to browsers what an answer is not: a page, another type than it says, or anything to keep. A handler that answers
 /// with a page says so itself.
-pub(super) async fn plain(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+pub(super) fn plain(response: &mut Response) {
     let said = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
@@ -59,7 +51,6 @@ pub(super) async fn plain(request: Request, next: Next) -> Response {
     for (name, value) in said {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
-    response
 }
 
 fn host(headers: &HeaderMap) -> bool {

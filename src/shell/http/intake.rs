@@ -7,7 +7,6 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
-use serde_json::Value;
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
@@ -21,7 +20,7 @@ use crate::shell::budgets;
 use crate::shell::fields::Fields;
 use crate::shell::hook::{self, HookRefusal};
 use crate::shell::problem::Problem;
-use crate::shell::view;
+use crate::shell::view::{self, Document};
 
 /// The most labels of a session; their texts are bounded by the body.
 const LABELS_MAX: usize = 64;
@@ -77,15 +76,11 @@ pub(super) async fn trigger(
     let _waiter = shared.feed.waiter()?;
     let triggered = admitted(&shared, trigger, runs, false).await?;
     let records = ended(&shared, &triggered.runs, wait.min(longest_wait(&shared))).await?;
-    let mut shown = view::triggered(&triggered);
-    if let Some(members) = shown.as_object_mut() {
-        members.insert("records".to_owned(), records.into());
-    }
-    Ok(answer(status(&triggered), shown))
+    Ok(answer(status(&triggered), view::triggered(&triggered, Some(records))))
 }
 
 /// The runs as they are once all have come to their end, or when the wait is over.
-async fn ended(shared: &Shared, runs: &[RecordId], wait: Duration) -> Result<Vec<Value>, Problem> {
+async fn ended(shared: &Shared, runs: &[RecordId], wait: Duration) -> Result<Vec<Document>, Problem> {
     let over = |detail: &Detail| {
         let state = &detail.record.state;
         state.finished_at().is_some() || state.cause().is_some()
@@ -153,7 +148,7 @@ pub(super) async fn hook(
 async fn admit(shared: &Shared, trigger: Trigger, spool: bool) -> Result<Response, Problem> {
     let runs = block_in_place(|| (shared.loaded.get().expand)(&trigger));
     let triggered = admitted(shared, trigger, runs, spool).await?;
-    Ok(answer(status(&triggered), view::triggered(&triggered)))
+    Ok(answer(status(&triggered), view::triggered(&triggered, None)))
 }
 
 async fn admitted(

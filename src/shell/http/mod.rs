@@ -35,8 +35,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::body::HttpBody as _;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -47,6 +49,7 @@ pub use backup::Backups;
 use door::Door;
 pub use feed::Feed;
 pub use loaded::{Current, Loaded, Reload};
+use observe::Counted;
 pub use observe::Observed;
 
 use self::rates::Rates;
@@ -294,12 +297,25 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .method_not_allowed_fallback(async || {
             Problem::new(405, "method_not_allowed", "this route does not take that method")
         })
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(from_fn_with_state(Arc::clone(&shared), guard::guard))
-        .layer(axum::middleware::from_fn(guard::see_off))
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), observe::count))
-        .layer(axum::middleware::from_fn(guard::plain))
+        .layer(from_fn_with_state(Arc::clone(&shared), around))
         .with_state(shared)
+}
+
+/// What holds for every request, whichever route it takes. One layer: axum makes each of them anew for each request.
+async fn around(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    let counted = Counted::of(&request);
+    let has_body = !request.body().is_end_stream();
+    let mut response = match guard::admit(&shared, &request) {
+        Ok(()) => {
+            DefaultBodyLimit::max(BODY_BYTES_MAX).apply(&mut request);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    };
+    guard::see_off(has_body, &mut response);
+    counted.answered(&shared, &response);
+    guard::plain(&mut response);
+    response
 }
 
 /// A server on threads of its own.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 use tokio::task::block_in_place;
 
 use super::Shared;
@@ -18,7 +18,8 @@ use crate::engine::{Answer, Flip, FlowView, ModesView, Request, Target};
 use crate::model::{Missing, Mode, Name, Origin, Time};
 use crate::shell::fields::Fields;
 use crate::shell::problem::Problem;
-use crate::shell::{time, view};
+use crate::shell::time;
+use crate::shell::view::{self, Document, Object};
 
 /// What dwell does with the triggers of a flow, or of all flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,10 +77,9 @@ impl Standings {
     }
 
     /// What `/v1/status` and `/v1/modes` say about all flows together.
-    pub(super) fn summary(&self) -> Map<String, Json> {
-        let blocked: Vec<Json> = self.blocked().iter().map(view::missing).collect();
-        let members = [("dispatcher", json!(self.dispatcher().as_str())), ("blocked", json!(blocked))];
-        members.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+    pub(super) fn summary(&self) -> Object {
+        let blocked: Json = self.blocked().iter().map(view::missing).collect();
+        Object::default().with("dispatcher", self.dispatcher().as_str()).with("blocked", blocked)
     }
 
     /// What is missing, as it is shown with each flow.
@@ -92,37 +92,31 @@ impl Standings {
     }
 }
 
-/// A loaded flow with what it lacks.
-fn shown(flow: &FlowView, missing: &BTreeMap<&Name, Vec<Json>>) -> Map<String, Json> {
+/// How a loaded flow stands, and what it lacks.
+fn shown(flow: &FlowView, missing: &BTreeMap<&Name, Vec<Json>>) -> Object {
     let standing = &flow.standing;
     let missing = missing.get(&flow.name).cloned().unwrap_or_default();
     let dispatcher = Dispatcher::of(standing.mode, !missing.is_empty());
     let last = |at: Time, id: String| json!({ "at": time::format(at), "id": id });
-    let members = [
-        ("name", Some(json!(&*flow.name))),
-        ("mode", Some(json!(standing.mode.as_str()))),
-        ("origin", Some(json!(flow.origin.as_str()))),
-        ("since", Some(json!(time::format(standing.since)))),
-        ("dispatcher", Some(json!(dispatcher.as_str()))),
-        ("missing", Some(json!(missing))),
-        ("last_trigger", standing.matched.map(|(at, id)| last(at, id.to_string()))),
-        ("last_run", standing.started.map(|(at, id)| last(at, id.to_string()))),
-    ];
-    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    Object::default()
+        .with("mode", standing.mode.as_str())
+        .with("origin", flow.origin.as_str())
+        .with("since", time::format(standing.since))
+        .with("dispatcher", dispatcher.as_str())
+        .with("missing", json!(missing))
+        .maybe("last_trigger", standing.matched.map(|(at, id)| last(at, id.to_string())))
+        .maybe("last_run", standing.started.map(|(at, id)| last(at, id.to_string())))
 }
 
 /// `GET /v1/modes`.
 pub(super) async fn modes(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     let standings = Standings::ask(&shared).await?;
     let origin = if standings.modes.named { Origin::Global } else { Origin::Default };
-    let mut document = standings.summary();
     let global = json!({ "mode": standings.modes.global.as_str(), "origin": origin.as_str() });
-    document.insert("global".to_owned(), global);
     let missing = standings.by_flow();
-    let flows: Vec<Map<String, Json>> =
-        standings.modes.flows.iter().map(|flow| shown(flow, &missing)).collect();
-    document.insert("flows".to_owned(), json!(flows));
-    Ok(answer(StatusCode::OK, Json::Object(document)))
+    let of = |flow: &FlowView| Object::default().with("name", &*flow.name).and(&shown(flow, &missing)).done();
+    let flows: Vec<Document> = standings.modes.flows.iter().map(of).collect();
+    Ok(answer(StatusCode::OK, standings.summary().with("global", global).with("flows", flows).done()))
 }
 
 /// `GET /v1/flows`.
@@ -131,12 +125,15 @@ pub(super) async fn flows(State(shared): State<Arc<Shared>>) -> Result<Response,
     let missing = standings.by_flow();
     let loaded = shared.loaded.get();
     let items = loaded.flows.iter().map(|row| {
-        let mut item =
-            json!({ "name": &*row.name, "file": row.file, "on": row.on, "runtime": &*row.runtime });
-        if let (Some(members), Some(flow)) = (item.as_object_mut(), standings.modes.flow(&row.name)) {
-            members.extend(shown(flow, &missing));
+        let item = Object::default()
+            .with("name", &*row.name)
+            .with("file", row.file.as_str())
+            .with("on", row.on.clone())
+            .with("runtime", &*row.runtime);
+        match standings.modes.flow(&row.name) {
+            Some(flow) => item.and(&shown(flow, &missing)).done(),
+            None => item.done(),
         }
-        item
     });
     Ok(answer(StatusCode::OK, view::list(items.collect(), None)))
 }
@@ -183,7 +180,10 @@ async fn flip(shared: &Shared, once: Once, target: Target, force: bool) -> Resul
     let show = |answer| {
         let Answer::Flipped(flipped) = answer else { return None };
         let (from, to) = (flipped.from.as_str(), flipped.to.as_str());
-        Some((StatusCode::OK, json!({ "from": from, "to": to, "changed": from != to })))
+        Some((
+            StatusCode::OK,
+            Object::default().with("from", from).with("to", to).with("changed", from != to).done(),
+        ))
     };
     once.carry_out(shared, asked, show).await
 }

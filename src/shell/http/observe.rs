@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request as HttpRequest, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value as Json, json};
 use tokio::task::block_in_place;
@@ -115,18 +114,24 @@ pub(super) async fn metrics(
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
-/// Counts every answer, refusals by the guard among them.
-pub(super) async fn count(State(shared): State<Arc<Shared>>, request: HttpRequest, next: Next) -> Response {
-    let method = word(request.method());
-    let matched = request.extensions().get::<MatchedPath>();
-    let route = matched.and_then(|path| ROUTES.iter().find(|route| route.path == path.as_str()));
-    let response = next.run(request).await;
-    shared.observed.metrics.answered(
-        method,
-        route.map_or(OTHER, |route| route.path),
-        response.status().as_u16(),
-    );
-    response
+/// As what an answer is counted.
+pub(super) struct Counted {
+    method: &'static str,
+    route: &'static str,
+}
+
+impl Counted {
+    /// What asks for it.
+    pub(super) fn of(request: &HttpRequest) -> Counted {
+        let matched = request.extensions().get::<MatchedPath>();
+        let route = matched.and_then(|path| ROUTES.iter().find(|route| route.path == path.as_str()));
+        Counted { method: word(request.method()), route: route.map_or(OTHER, |route| route.path) }
+    }
+
+    /// Counts the answer.
+    pub(super) fn answered(self, shared: &Shared, response: &Response) {
+        shared.observed.metrics.answered(self.method, self.route, response.status().as_u16());
+    }
 }
 
 /// A route that is none, and a method that no route takes: whoever asks must not name a series.

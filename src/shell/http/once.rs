@@ -8,7 +8,6 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request as HttpRequest};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::Shared;
@@ -16,6 +15,7 @@ use super::ask::{answer, ask, bytes, unexpected};
 use crate::engine::{self, Answer, Request, Tell, Told};
 use crate::shell::fields::Fields;
 use crate::shell::problem::Problem;
+use crate::shell::view::Document;
 
 /// Says that an answer is the first one, repeated.
 const REPEATED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -39,14 +39,14 @@ impl<S: Send + Sync> FromRequest<S> for Call {
     type Rejection = Problem;
     async fn from_request(request: HttpRequest, state: &S) -> Result<Call, Problem> {
         let key = idempotency_key(request.headers())?;
-        let asked = format!("{} {}", request.method(), request.uri().path());
+        let asked = key.map(|key| format!("{} {}\n{key}", request.method(), request.uri().path()));
         let mut body = bytes(request, state).await?;
         if body.is_empty() {
             body = Bytes::from_static(b"{}");
         }
-        let once = key.map(|key| Named {
+        let once = asked.map(|asked| Named {
             // Neither a method nor a path has a line break in it.
-            name: Sha256::digest(format!("{asked}\n{key}")).into(),
+            name: Sha256::digest(asked).into(),
             fingerprint: Sha256::digest(&body).into(),
         });
         Ok(Call { fields: Fields::parse(&body)?, once: Once(once) })
@@ -67,15 +67,15 @@ impl Once {
         self,
         shared: &Shared,
         request: Request,
-        show: impl FnOnce(Answer) -> Option<(StatusCode, Value)> + Send + 'static,
+        show: impl FnOnce(Answer) -> Option<(StatusCode, Document)> + Send + 'static,
     ) -> Result<Response, Problem> {
         let Once(Some(Named { name, fingerprint })) = self else {
             let (status, document) = show(ask(shared, request).await?).ok_or_else(unexpected)?;
             return Ok(answer(status, document));
         };
         let tell: Tell = Box::new(move |answer| match show(answer) {
-            Some((status, document)) => (status.as_u16(), document.to_string().into_bytes()),
-            None => (500, unexpected().document().to_string().into_bytes()),
+            Some((status, document)) => (status.as_u16(), document.into_bytes()),
+            None => (500, Document::from(unexpected().document()).into_bytes()),
         });
         let asked = Request::Once(Box::new(engine::Once { name, fingerprint, request, tell }));
         let Answer::Told(told) = ask(shared, asked).await? else { return Err(unexpected()) };

@@ -8,7 +8,6 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::Value;
 use tokio::time::timeout;
 
 use super::Shared;
@@ -19,7 +18,8 @@ use crate::model::{Command, Kind, RecordId, StateName, Transition};
 use crate::shell::budgets;
 use crate::shell::fields::Fields;
 use crate::shell::problem::Problem;
-use crate::shell::{time, view};
+use crate::shell::time;
+use crate::shell::view::{self, Document};
 use crate::store::{History, StoreError};
 
 /// A page without `?limit=`.
@@ -261,7 +261,7 @@ async fn command(
 }
 
 /// A record as it is after what was asked.
-pub(super) fn show_record(answer: Answer) -> Option<(StatusCode, Value)> {
+pub(super) fn show_record(answer: Answer) -> Option<(StatusCode, Document)> {
     let Answer::Record(record) = answer else { return None };
     Some((StatusCode::OK, view::record(&record)))
 }

@@ -85,11 +85,9 @@ pub(super) async fn upcoming(
 
 /// `GET /v1/status`.
 pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
-    let mut document = view::status(&ask_status(&shared).await?);
-    if let Some(members) = document.as_object_mut() {
-        members.extend(Standings::ask(&shared).await?.summary());
-    }
-    Ok(answer(StatusCode::OK, document))
+    let status = ask_status(&shared).await?;
+    let flows = Standings::ask(&shared).await?.summary();
+    Ok(answer(StatusCode::OK, view::status(&status, &flows)))
 }
 
 /// `GET /healthz`: the process answers.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::block_in_place;
 
 use super::Shared;
@@ -15,7 +15,7 @@ use super::records::{limit, word};
 use crate::engine::{Answer, Filter, Outcome, Request, Triggered};
 use crate::model::{Trigger, TriggerId};
 use crate::shell::problem::Problem;
-use crate::shell::view;
+use crate::shell::view::{self, Document};
 
 /// `GET /v1/triggers`.
 pub(super) async fn list(
@@ -59,7 +59,7 @@ pub(super) async fn replay(
             debounced: Vec::new(),
             outcome: Outcome::PassThrough,
         };
-        return Ok(answer(StatusCode::OK, view::triggered(&duplicate)));
+        return Ok(answer(StatusCode::OK, view::triggered(&duplicate, None)));
     }
     let at = shared.clock.now();
     let trigger = Trigger {
@@ -75,9 +75,9 @@ pub(super) async fn replay(
     once.carry_out(&shared, asked, show_triggered).await
 }
 
-fn show_triggered(answer: Answer) -> Option<(StatusCode, Value)> {
+fn show_triggered(answer: Answer) -> Option<(StatusCode, Document)> {
     let Answer::Triggered(triggered) = answer else { return None };
-    Some((StatusCode::ACCEPTED, view::triggered(&triggered)))
+    Some((StatusCode::ACCEPTED, view::triggered(&triggered, None)))
 }
 
 /// The trigger whose id `text` is, or is the only beginning of.

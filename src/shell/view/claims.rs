@@ -1,16 +1,13 @@
 //! What pull workers are shown.
 
-use serde_json::{Map, Value as Json, json};
-
-use super::{Object, action, moment, raw};
+use super::{Document, Object, action, labels, moment, raw};
 use crate::engine::{Claimed, QueueView};
 
 /// An attempt for who claimed it; `prompt` is what to resume a provider's session with.
-pub fn claimed(claimed: &Claimed, prompt: Option<&str>, token: &str) -> Json {
+pub fn claimed(claimed: &Claimed, prompt: Option<&str>, token: &str) -> Document {
     let Claimed { start, lease_until } = claimed;
-    let labels: Map<String, Json> =
-        start.work.labels.iter().map(|(name, text)| (name.clone(), json!(text))).collect();
-    Object::default()
+    let labels = (!start.work.labels.is_empty()).then(|| labels(&start.work.labels));
+    Object::roomy()
         .with("id", start.id.to_string())
         .with("attempt", start.attempt)
         .with("token", token)
@@ -21,7 +18,7 @@ pub fn claimed(claimed: &Claimed, prompt: Option<&str>, token: &str) -> Json {
         .maybe("model", start.model.as_deref())
         .maybe("flow", start.flow.as_deref())
         .maybe("task", start.work.task.as_deref())
-        .maybe("labels", (!labels.is_empty()).then_some(labels))
+        .maybe("labels", labels)
         .with("action", action(&start.work.action))
         .with("payload", (!start.work.payload.is_empty()).then(|| raw(&start.work.payload)))
         .maybe("resume_token", start.session.as_deref())
@@ -30,7 +27,7 @@ pub fn claimed(claimed: &Claimed, prompt: Option<&str>, token: &str) -> Json {
 }
 
 /// A queue of workers.
-pub fn queue(view: &QueueView) -> Json {
+pub fn queue(view: &QueueView) -> Document {
     Object::default()
         .with("queue", &*view.queue)
         .with("queued", view.queued)

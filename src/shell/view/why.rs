@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Object, moment};
+use super::{Document, Object, moment};
 use crate::engine::{Asked, EnvView, Hold, Rule, Why};
 use crate::model::{Cause, Limit, Mode, Name, Runtime, Source, StateName, Time};
 use crate::shell::time;
 
 /// An answer: the rule by name and in words, until when, by whom, and what it counts.
-pub fn why(why: &Why) -> Json {
+pub fn why(why: &Why) -> Document {
     let (record, scope) = match &why.asked {
         Asked::Record(id) => (Some(id.to_string()), None),
         Asked::Scope(scope) => (None, Some(scope.to_string())),
@@ -35,7 +35,7 @@ pub fn why(why: &Why) -> Json {
 }
 
 /// An env as it stands.
-pub fn env(env: &EnvView) -> Json {
+pub fn env(env: &EnvView) -> Document {
     let gate = Object::default()
         .with("enrolled", env.enrolled)
         .maybe("tripped_until", env.tripped_until.map(moment))
@@ -262,7 +262,7 @@ mod tests {
             "by": ["ses_00000000000000000000000002"], "counters": {"outstanding": 4},
             "place": {"ahead_in_env": 3, "orgs_in_rotation": 2},
         });
-        assert_eq!(why(&Why { earliest: Some(limit.until), ..told(hold) }), expected);
+        assert_eq!(why(&Why { earliest: Some(limit.until), ..told(hold) }).json(), expected);
     }
 
     #[test]
@@ -276,7 +276,7 @@ mod tests {
             (Hold::Full { outstanding: 4, concurrency: 4 }, "concurrency", "has 4 of 4 attempts"),
             (Hold::Full { outstanding: 0, concurrency: 0 }, "concurrency", "not configured"),
         ] {
-            let shown = why(&told(hold));
+            let shown = why(&told(hold)).json();
             assert_eq!(shown["rule"], rule);
             assert!(shown["detail"].as_str().unwrap().contains(words), "{shown}");
         }
