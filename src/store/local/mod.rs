@@ -109,16 +109,24 @@ impl Local {
         let lock = Lock::take(dir)?;
         let seed = format::seed(dir)?;
         let checkpoint = checkpoint::read_mark(dir)?;
-        let table = Table::open(dir.join("table"), options.table_cache_bytes, checkpoint)?;
-        let table = Arc::new(table);
-
         let journal_dir = dir.join("journal");
         files::make_dir(&journal_dir)?;
+        // What the table has and what it has not yet lie in different files, and each takes its time to read.
+        let (table, replayed) = std::thread::scope(|scope| {
+            let replayed = scope.spawn(|| {
+                let mut overlay = Overlay::default();
+                let set = |key: &[u8], value: Option<&[u8]>| overlay.set(key, value);
+                let tail = replay::replay(&journal_dir, seed, checkpoint, set)?;
+                Ok::<_, StoreError>((overlay, tail))
+            });
+            let table = Table::open(dir.join("table"), options.table_cache_bytes, checkpoint);
+            (table, replayed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let table = Arc::new(table?);
+        let (overlay, tail) = replayed?;
         // A process that died while it made a file may not have come to this.
         files::sync_dir(dir)?;
         files::sync_dir(&journal_dir)?;
-        let mut overlay = Overlay::default();
-        let tail = replay::replay(&journal_dir, seed, checkpoint, |key, value| overlay.set(key, value))?;
         let promise = mark::acknowledged(dir);
         let acknowledged = mark::read(&promise)?;
         let tail = tail.up_to(acknowledged, &journal_dir)?;
