@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ulid::Ulid;
+use ulid::{ULID_LEN, Ulid};
 
 /// Which of the two kinds a record is; the id carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,21 +130,28 @@ impl RecordId {
     }
 }
 
+fn shown(prefix: &str, ulid: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut text = String::with_capacity(prefix.len() + ULID_LEN);
+    text.push_str(prefix);
+    text.push_str(Ulid(ulid).array_to_str(&mut [0; ULID_LEN]));
+    f.pad(&text)
+}
+
 impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{}{}", self.kind.prefix(), Ulid(self.ulid)))
+        shown(self.kind.prefix(), self.ulid, f)
     }
 }
 
 impl fmt::Display for TriggerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("trg_{}", Ulid(self.0)))
+        shown("trg_", self.0, f)
     }
 }
 
 impl fmt::Display for RedriveId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("rdv_{}", Ulid(self.0)))
+        shown("rdv_", self.0, f)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Absent on purpose: any clock; see `clock`.
 
+use std::fmt::Display;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::model::Time;
@@ -23,7 +24,12 @@ pub enum TimeError {
 
 /// `2026-11-21T02:10:00.000Z`.
 pub fn format(time: Time) -> String {
-    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(time.millis())).to_string()
+    shown(time).to_string()
+}
+
+/// The same for who writes it somewhere.
+pub fn shown(time: Time) -> impl Display {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(time.millis()))
 }
 
 /// Any RFC 3339 moment from 1970 on, with any offset.

@@ -5,6 +5,7 @@ mod document;
 mod why;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
@@ -20,11 +21,11 @@ use crate::model::{
 };
 
 pub use claims::{claimed, queue};
-pub use document::{Document, Object};
+pub use document::{Document, Object, Plain};
 pub use why::{env, why};
 
-fn moment(time: Time) -> String {
-    time::format(time)
+fn moment(at: Time) -> Plain<impl fmt::Display> {
+    Plain(time::shown(at))
 }
 
 /// A record, without what was asked for.
@@ -53,14 +54,17 @@ pub fn admitted(of: &Detail, duplicate: bool) -> Document {
 }
 
 fn labels(labels: &BTreeMap<String, String>) -> Document {
-    labels.iter().fold(Object::default(), |object, (name, text)| object.with(name, text.as_str())).done()
+    labels
+        .iter()
+        .fold(Object::default(), |object, (name, text)| object.with_named(name, text.as_str()))
+        .done()
 }
 
 fn about(record: &Record) -> Object {
     let count = |object: Object, streak: &Streak| object.with(streak.as_str(), record.streaks.of(*streak));
     let streaks = Streak::ALL.iter().fold(Object::default(), count).done();
-    Object::roomy()
-        .with("id", record.id.to_string())
+    Object::roomy(1024)
+        .with("id", Plain(record.id))
         .with("kind", record.kind().as_str())
         .with("state", record.state.name().as_str())
         .with("attempt", record.attempt)
@@ -71,10 +75,10 @@ fn about(record: &Record) -> Object {
         .maybe("model", record.model.as_deref())
         .maybe("queue", record.queue.as_deref())
         .maybe("group", record.group.as_ref().map(|group| &*group.name))
-        .maybe("about", record.about.map(|id| id.to_string()))
+        .maybe("about", record.about.map(Plain))
         .maybe("shadow", record.shadow.then_some(true))
-        .maybe("trigger", record.trigger.map(|id| id.to_string()))
-        .maybe("rerun_of", record.rerun_of.map(|id| id.to_string()))
+        .maybe("trigger", record.trigger.map(Plain))
+        .maybe("rerun_of", record.rerun_of.map(Plain))
         .maybe("key", record.key.as_deref())
         .maybe("lane", record.state.lane().map(Lane::as_str))
         .with("created_at", moment(record.created_at))
@@ -95,13 +99,13 @@ fn about(record: &Record) -> Object {
 fn wait(state: &State) -> Option<Json> {
     match state {
         State::RateLimited { until, source } => Some(json!({
-            "until": moment(*until),
+            "until": time::format(*until),
             "reason": "rate_limited",
             "source": source.as_str(),
             "estimated": *source == Source::Estimated,
         })),
         State::Backoff { until, streak } => Some(json!({
-            "until": moment(*until),
+            "until": time::format(*until),
             "reason": streak.as_str(),
             "estimated": false,
         })),
@@ -218,7 +222,7 @@ fn standing(row: &Runtime, now: Time) -> Object {
             .with("source", pause.limit.source.as_str())
             .with("estimated", pause.limit.source == Source::Estimated)
             .with("since", moment(pause.since))
-            .maybe("by", pause.by.map(|id| id.to_string()))
+            .maybe("by", pause.by.map(Plain))
             .done()
     });
     Object::default()
@@ -253,7 +257,7 @@ pub fn trigger_with_payload(trigger: &Trigger) -> Document {
 fn about_trigger(trigger: &Trigger) -> Object {
     let runs: Vec<String> = trigger.runs.iter().map(ToString::to_string).collect();
     Object::default()
-        .with("id", trigger.id.to_string())
+        .with("id", Plain(trigger.id))
         .with("at", moment(trigger.at))
         .with("source", &*trigger.source)
         .with("kind", &*trigger.kind)
@@ -262,7 +266,7 @@ fn about_trigger(trigger: &Trigger) -> Object {
         .maybe("dedup", trigger.dedup.as_deref())
         .with("org", &*trigger.org)
         .with("env", &*trigger.env)
-        .maybe("replay_of", trigger.replay_of.map(|id| id.to_string()))
+        .maybe("replay_of", trigger.replay_of.map(Plain))
         .with("runs", runs)
 }
 
@@ -271,11 +275,11 @@ pub fn triggered(triggered: &Triggered, records: Option<Vec<Document>>) -> Docum
     let runs: Vec<String> = triggered.runs.iter().map(ToString::to_string).collect();
     let debounced = triggered.debounced.iter();
     let debounced: Vec<Json> = debounced
-        .map(|row| json!({ "flow": &*row.flow, "key": &*row.key, "due_at": moment(row.due_at) }))
+        .map(|row| json!({ "flow": &*row.flow, "key": &*row.key, "due_at": time::format(row.due_at) }))
         .collect();
     let names = |flows: &[Name]| flows.iter().map(ToString::to_string).collect::<Vec<_>>();
     Object::default()
-        .with("trigger", triggered.trigger.to_string())
+        .with("trigger", Plain(triggered.trigger))
         .with("duplicate", triggered.duplicate)
         .with("outcome", triggered.outcome.as_str())
         .with("runs", runs)
@@ -305,7 +309,7 @@ pub fn upcoming(upcoming: &Upcoming) -> Document {
             .with("flow", &*row.flow)
             .with("key", &*row.key)
             .with("first_at", moment(row.first_at))
-            .maybe("trigger", row.trigger.map(|id| id.to_string()))
+            .maybe("trigger", row.trigger.map(Plain))
             .done(),
     }
 }
@@ -318,7 +322,7 @@ pub fn redriven(redriven: &Redriven) -> Document {
         .with("redriven", if redriven.dry_run { 0 } else { ids.len() })
         .with("ids", ids)
         .with("redrive", Json::Null)
-        .maybe("cursor", redriven.next.map(|id| id.to_string()))
+        .maybe("cursor", redriven.next.map(Plain))
         .done()
 }
 
@@ -328,7 +332,7 @@ pub fn paced(paced: &Paced) -> Document {
         .with("matched", paced.matched)
         .with("redriven", 0_u32)
         .with("ids", json!([]))
-        .with("redrive", paced.redrive.map(|id| id.to_string()))
+        .with("redrive", paced.redrive.map(Plain))
         .maybe("uncounted", paced.uncounted.then_some(true))
         .done()
 }
@@ -336,12 +340,12 @@ pub fn paced(paced: &Paced) -> Document {
 /// A paced redrive that is running.
 pub fn redrive(row: &Redrive) -> Document {
     Object::default()
-        .with("id", row.id.to_string())
+        .with("id", Plain(row.id))
         .with("asked_at", moment(row.asked_at))
         .with("dead_by", moment(row.dead_by))
-        .with("rate", row.pace.to_string())
+        .with("rate", Plain(row.pace))
         .maybe("cause", row.cause.map(Cause::as_str))
-        .maybe("fingerprint", row.fingerprint.map(|fingerprint| fingerprint.to_string()))
+        .maybe("fingerprint", row.fingerprint.map(Plain))
         .maybe("flow", row.flow.as_deref())
         .maybe("runtime", row.runtime.as_deref())
         .maybe("org", row.org.as_deref())
@@ -359,12 +363,12 @@ pub fn group(group: &Group) -> Document {
         .with("cause", group.cause.as_str())
         .maybe("flow", group.flow.as_deref())
         .with("runtime", &*group.runtime)
-        .with("fingerprint", group.fingerprint.to_string())
+        .with("fingerprint", Plain(group.fingerprint))
         .with("sample", group.sample.as_str())
         .with("count", group.count)
         .with("oldest", moment(group.oldest))
         .with("newest", moment(group.newest))
-        .with("example", group.example.to_string())
+        .with("example", Plain(group.example))
         .done()
 }
 
@@ -418,7 +422,7 @@ pub fn transition(sequence: u64, step: &Transition) -> Document {
     Object::default()
         .with("sequence", sequence)
         .with("at", moment(step.at))
-        .with("id", step.id.to_string())
+        .with("id", Plain(step.id))
         .with("event", step.event.as_str())
         .maybe("from", step.from.map(StateName::as_str))
         .with("to", step.to.as_str())

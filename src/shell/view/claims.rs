@@ -1,14 +1,14 @@
 //! What pull workers are shown.
 
-use super::{Document, Object, action, labels, moment, raw};
+use super::{Document, Object, Plain, action, labels, moment, raw};
 use crate::engine::{Claimed, QueueView};
 
 /// An attempt for who claimed it; `prompt` is what to resume a provider's session with.
 pub fn claimed(claimed: &Claimed, prompt: Option<&str>, token: &str) -> Document {
     let Claimed { start, lease_until } = claimed;
     let labels = (!start.work.labels.is_empty()).then(|| labels(&start.work.labels));
-    Object::roomy()
-        .with("id", start.id.to_string())
+    Object::roomy(1024)
+        .with("id", Plain(start.id))
         .with("attempt", start.attempt)
         .with("token", token)
         .with("lease_until", moment(*lease_until))

@@ -1,6 +1,7 @@
 //! JSON as the text that leaves: written once, member by member, with no tree of it in between.
 
 use std::fmt;
+use std::io::Write as _;
 
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
@@ -53,7 +54,50 @@ macro_rules! plain {
     )*};
 }
 
-plain!(&str, String, bool, u32, u64, usize, Vec<String>, Json, Map<String, Json>);
+plain!(bool, u32, u64, usize, Vec<String>, Json, Map<String, Json>);
+
+impl Member for &str {
+    fn write(self, text: &mut Vec<u8>) {
+        if is_escaped(self.as_bytes()) {
+            let written = self.serialize(&mut serde_json::Serializer::new(text));
+            debug_assert!(written.is_ok(), "text goes into memory");
+        } else {
+            // Most text stands in JSON as it is.
+            quoted(self, text);
+        }
+    }
+}
+
+impl Member for String {
+    fn write(self, text: &mut Vec<u8>) {
+        self.as_str().write(text);
+    }
+}
+
+/// A name or a moment: shown as text in which nothing is to be escaped.
+pub struct Plain<T>(pub T);
+
+impl<T: fmt::Display> Member for Plain<T> {
+    fn write(self, text: &mut Vec<u8>) {
+        text.push(b'"');
+        let from = text.len();
+        let written = write!(text, "{}", self.0);
+        debug_assert!(written.is_ok() && !text.get(from..).is_some_and(is_escaped), "{}", self.0);
+        text.push(b'"');
+    }
+}
+
+/// Whether JSON writes some of it in another way.
+fn is_escaped(text: &[u8]) -> bool {
+    text.iter().any(|byte| matches!(byte, 0..b' ' | b'"' | b'\\'))
+}
+
+fn quoted(plain: &str, text: &mut Vec<u8>) {
+    text.reserve(plain.len() + 2);
+    text.push(b'"');
+    text.extend_from_slice(plain.as_bytes());
+    text.push(b'"');
+}
 
 impl Member for Document {
     fn write(self, text: &mut Vec<u8>) {
@@ -91,33 +135,47 @@ pub struct Object {
 
 impl Default for Object {
     fn default() -> Object {
-        Object { text: b"{".to_vec() }
+        Object::roomy(128)
     }
 }
 
 impl Object {
-    /// With room for a record, so that its text moves once at most.
-    pub fn roomy() -> Object {
-        let mut text = Vec::with_capacity(1024);
+    /// With room for so many bytes, so that its text moves seldom.
+    pub fn roomy(bytes: usize) -> Object {
+        let mut text = Vec::with_capacity(bytes);
         text.push(b'{');
         Object { text }
     }
 
-    /// With a member; each name once.
+    /// With a member, whose name needs no escaping; each name once.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl Member) -> Object {
-        if !self.is_empty() {
-            self.text.push(b',');
-        }
+    pub fn with(mut self, name: &'static str, value: impl Member) -> Object {
+        self.separate();
+        quoted(name, &mut self.text);
+        self.text.push(b':');
+        value.write(&mut self.text);
+        self
+    }
+
+    /// With a member that somebody else named.
+    #[must_use]
+    pub fn with_named(mut self, name: &str, value: impl Member) -> Object {
+        self.separate();
         name.write(&mut self.text);
         self.text.push(b':');
         value.write(&mut self.text);
         self
     }
 
+    fn separate(&mut self) {
+        if !self.is_empty() {
+            self.text.push(b',');
+        }
+    }
+
     /// With a member, if there is one.
     #[must_use]
-    pub fn maybe(self, name: &str, value: Option<impl Member>) -> Object {
+    pub fn maybe(self, name: &'static str, value: Option<impl Member>) -> Object {
         match value {
             Some(value) => self.with(name, value),
             None => self,
@@ -155,13 +213,19 @@ mod tests {
     #[test]
     fn an_object_is_written_as_it_is_told() {
         let inner = Object::default().with("quoted", "a \"b\"\n").maybe("absent", None::<u32>).done();
-        let more = Object::default().with("none", None::<u32>).with("list", vec!["x".to_owned()]);
+        let more = Object::default()
+            .with_named("n\"m", Plain(1))
+            .with("none", None::<u32>)
+            .with("list", vec!["x".to_owned()]);
         let several = vec![inner.clone(), Document::from(json!([1])), Object::default().done()];
         let whole = Object::default().with("n", 1_u32).with("in", inner).with("all", several);
         let whole = whole.and(&more).and(&Object::default()).done();
-        let expected = r#"{"n":1,"in":{"quoted":"a \"b\"\n"},"all":[{"quoted":"a \"b\"\n"},[1],{}],"none":null,"list":["x"]}"#;
+        let expected = r#"{"n":1,"in":{"quoted":"a \"b\"\n"},"all":[{"quoted":"a \"b\"\n"},[1],{}],"n\"m":"1","none":null,"list":["x"]}"#;
         assert_eq!(whole.to_string(), expected);
-        assert_eq!(Object::default().and(&more).done().to_string(), r#"{"none":null,"list":["x"]}"#);
+        assert_eq!(
+            Object::default().and(&more).done().to_string(),
+            r#"{"n\"m":"1","none":null,"list":["x"]}"#
+        );
         assert_eq!(
             Object::default().with("none", Vec::<Document>::new()).done().to_string(),
             r#"{"none":[]}"#

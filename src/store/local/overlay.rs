@@ -40,12 +40,10 @@ impl Overlay {
     pub(super) fn set(&mut self, key: &[u8], value: Option<&[u8]>) {
         let bytes = value.map_or(0, <[u8]>::len);
         let value = value.map(<[u8]>::to_vec);
-        if let Some(slot) = self.active.get_mut(key) {
-            self.active_bytes -= slot.as_ref().map_or(0, Vec::len);
-            *slot = value;
-        } else {
-            self.active_bytes += key.len() + CHANGE_BYTES;
-            self.active.insert(key.to_vec(), value);
+        // One way down the tree: most keys are new to it.
+        match self.active.insert(key.to_vec(), value) {
+            Some(old) => self.active_bytes -= old.map_or(0, |old| old.len()),
+            None => self.active_bytes += key.len() + CHANGE_BYTES,
         }
         self.active_bytes += bytes;
     }
