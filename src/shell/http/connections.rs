@@ -4,7 +4,7 @@
 //! slow clients costs a bounded number of seats and never keeps out one that asks. Absent on purpose: what an answer is.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{self, IpAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -21,6 +21,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -40,21 +41,26 @@ const FIELDS_MAX: usize = 100;
 /// How long a client may take to read the rest of its last answer once its seat is needed.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Serves until `stopped`, and then until every answer under way is out.
+/// Serves until `stopped`, and then until every answer under way is out. The runtimes take turns with the connections, and
+/// each stays where it is: between threads that share their tasks, every request would wake several of them.
 pub(super) async fn serve(
     mut door: Door,
     router: Router,
     connections_max: usize,
     rates: Arc<Rates>,
+    runtimes: Vec<Handle>,
     stopped: oneshot::Receiver<()>,
 ) {
     let room = Room::of(connections_max);
     let mut connections = JoinSet::new();
     let accepting = async {
-        loop {
+        for runtime in runtimes.iter().cycle() {
             let (stream, peer) = door.accept().await;
             let seat = Arc::new(Room::seat(&room).await);
-            connections.spawn(connection(stream, peer.ip(), seat, router.clone(), Arc::clone(&rates)));
+            // Another runtime waits for it from now on. One that is broken already has nobody at its other end.
+            let Ok(stream) = stream.into_std() else { continue };
+            let connection = connection(stream, peer.ip(), seat, router.clone(), Arc::clone(&rates));
+            connections.spawn_on(connection, runtime);
             // What has ended is forgotten, so the set holds no more than there are seats.
             while connections.try_join_next().is_some() {}
         }
@@ -70,7 +76,14 @@ pub(super) async fn serve(
 }
 
 /// One connection to its end, which a client may bring about as well; then there is nobody to tell.
-async fn connection(stream: TcpStream, peer: IpAddr, seat: Arc<Seat>, router: Router, rates: Arc<Rates>) {
+async fn connection(
+    stream: net::TcpStream,
+    peer: IpAddr,
+    seat: Arc<Seat>,
+    router: Router,
+    rates: Arc<Rates>,
+) {
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
     let inner = TowerToHyperService::new(router);
     let service = service_fn(|request: hyper::Request<Incoming>| {
         if request.body().is_end_stream() {
@@ -310,7 +323,14 @@ mod tests {
         let router = Router::new().route("/slow", get(slow)).route("/", get(async || "hi"));
         let (stop, stopped) = oneshot::channel();
         let (door, close) = Door::open(listener);
-        let serving = tokio::spawn(serve(door, router, seats, Arc::new(Rates::of(1)), stopped));
+        let serving = tokio::spawn(serve(
+            door,
+            router,
+            seats,
+            Arc::new(Rates::of(1)),
+            vec![Handle::current()],
+            stopped,
+        ));
         Served { address, go_on, asked, stop, serving, _close: close }
     }
 

@@ -71,9 +71,6 @@ pub const HOOK_BYTES_MAX: usize = 25 << 20;
 /// The contract: every route with what it takes and answers, OpenAPI 3.1.
 pub const OPENAPI: &str = include_str!("../../../schema/openapi.yaml");
 
-/// Threads that move bytes; deciding is the engine's.
-const THREADS: usize = 2;
-
 /// Whose webhooks a source takes.
 pub struct Source {
     /// How they are proven and read.
@@ -320,7 +317,8 @@ async fn around(State(shared): State<Arc<Shared>>, mut request: Request, next: N
 
 /// A server on threads of its own.
 pub struct Server {
-    runtime: Runtime,
+    /// Threads that move bytes, each with its own connections; the first one also accepts. Deciding is the engine's.
+    runtimes: [Runtime; 2],
     serving: JoinHandle<()>,
     door: oneshot::Sender<()>,
     stop: oneshot::Sender<()>,
@@ -333,21 +331,19 @@ impl Server {
     pub fn start(listener: TcpListener, shared: Arc<Shared>) -> io::Result<Server> {
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("http")
-            .enable_all()
-            .build()?;
+        let runtimes = [thread()?, thread()?];
+        let [accepting, _] = &runtimes;
+        let threads = runtimes.iter().map(|runtime| runtime.handle().clone()).collect();
         let (stop, stopped) = oneshot::channel();
         let router = router(Arc::clone(&shared));
         let (listener, door) = {
-            let _context = runtime.enter();
+            let _context = accepting.enter();
             Door::open(tokio::net::TcpListener::from_std(listener)?)
         };
         let rates = Arc::new(Rates::of(shared.limits.peer_rate));
-        let serving =
-            runtime.spawn(connections::serve(listener, router, shared.limits.connections, rates, stopped));
-        Ok(Server { runtime, serving, door, stop, shared, address })
+        let seats = shared.limits.connections;
+        let serving = accepting.spawn(connections::serve(listener, router, seats, rates, threads, stopped));
+        Ok(Server { runtimes, serving, door, stop, shared, address })
     }
 
     /// Where it listens.
@@ -358,18 +354,25 @@ impl Server {
     /// Accepts nothing more; who has connected has `settle` left to send a request. Then lets long polls and followers
     /// go, and gives answers under way at most `grace`.
     pub fn stop(self, settle: Duration, grace: Duration) {
+        let [accepting, _] = &self.runtimes;
         drop(self.door);
-        self.runtime.block_on(async { tokio::time::sleep(settle).await });
+        accepting.block_on(async { tokio::time::sleep(settle).await });
         self.shared.feed.close();
         drop(self.stop);
-        let ended = self.runtime.block_on(async { tokio::time::timeout(grace, self.serving).await });
+        let ended = accepting.block_on(async { tokio::time::timeout(grace, self.serving).await });
         match ended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the server's task panicked"),
             Err(_) => tracing::warn!("open connections are cut off"),
         }
-        self.runtime.shutdown_background();
+        self.runtimes.into_iter().for_each(Runtime::shutdown_background);
     }
+}
+
+/// One that may block for a moment (`block_in_place`): another one takes its place.
+fn thread() -> io::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).thread_name("http").enable_all().build()
 }
 
 #[cfg(test)]
