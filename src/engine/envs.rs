@@ -86,6 +86,9 @@ impl Envs {
     }
 
     pub(super) fn remove(&mut self, entry: &Entry) {
+        if entry.queue.is_none() && !entry.outstanding() {
+            return;
+        }
         let place = (entry.home.org.clone(), entry.home.env.clone());
         let Some(env) = self.0.get_mut(&place) else { return };
         env.outstanding -= u64::from(entry.outstanding());

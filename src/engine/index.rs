@@ -11,12 +11,12 @@ pub(super) use lane::{Diverted, Lane};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use self::entry::{Home, Homes};
+use self::entry::Homes;
 use super::answer::Counts;
 use super::envs::Envs;
 use super::groups::{Groups, Member};
 use super::hold::Narrow;
-use super::letters::{Letter, Letters};
+use super::letters::Letters;
 use super::parked::Parked;
 use super::queues::Queues;
 use super::settings::Settings;
@@ -31,8 +31,9 @@ fn by_model(settings: &Settings) -> BTreeSet<Name> {
 /// Everything derived.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    /// Boxed, because the leaves of a tree that grows at its end stay half empty.
-    entries: BTreeMap<RecordId, Box<Entry>>,
+    /// Boxed, because the leaves of a tree that grows at its end stay half empty. `None` only while [`Index`] itself has the
+    /// entry in its hands.
+    entries: BTreeMap<RecordId, Option<Box<Entry>>>,
     homes: Homes,
     deadlines: BTreeSet<(Time, RecordId)>,
     lanes: BTreeMap<Name, Lane>,
@@ -61,7 +62,7 @@ impl Index {
         for runtime in before.symmetric_difference(&after) {
             let Some(lane) = self.lanes.get_mut(runtime) else { continue };
             for id in std::mem::take(&mut lane.limited).into_values().flatten() {
-                let model = self.entries.get(&id).and_then(|entry| entry.home.model.as_ref());
+                let model = self.entries.get(&id).and_then(|entry| entry.as_ref()?.home.model.as_ref());
                 let window = model.filter(|_| after.contains(runtime)).unwrap_or(runtime);
                 lane.limited.entry(window.clone()).or_default().insert(id);
             }
@@ -75,7 +76,7 @@ impl Index {
 
     /// Makes the indexes say what `record` says; a finished record leaves them.
     pub(super) fn set(&mut self, record: &Record) {
-        let left = self.remove(record.id);
+        let left = self.lift(record.id);
         if !matches!(record.state.name(), StateName::Queued | StateName::Active | StateName::Draining)
             && let Some(lane) = self.lanes.get_mut(&record.runtime)
         {
@@ -85,12 +86,16 @@ impl Index {
         let was = left.as_ref().and_then(|left| left.member.as_ref());
         let changed = member.as_ref().or(was).map(|member| member.key.clone());
         if record.state.finished_at().is_none() {
-            let (home, kept) = match left {
-                Some(left) => (left.home, left.kept),
-                None => (self.homes.of(record), Kept::Row(Box::default())),
+            let entry = match left {
+                Some(mut left) => {
+                    left.follow(record, member);
+                    left
+                }
+                None => Box::new(Entry::of(record, member, self.homes.of(record), Kept::Row(Box::default()))),
             };
-            self.insert(record, member, home, kept);
+            self.set_down(record, entry);
         } else if let Some(left) = left {
+            self.entries.remove(&record.id);
             self.homes.leave(&left.home);
         }
         if let Some(group) = changed {
@@ -102,7 +107,7 @@ impl Index {
     pub(super) fn found(&mut self, record: &Arc<Record>, row: &[u8]) {
         let (member, home) = (Member::of(record), self.homes.of(record));
         let group = member.as_ref().map(|member| member.key.clone());
-        self.insert(record, member, home, Kept::of(record, row));
+        self.set_down(record, Box::new(Entry::of(record, member, home, Kept::of(record, row))));
         if let Some(group) = group {
             self.wake(&group);
         }
@@ -110,23 +115,13 @@ impl Index {
 
     /// Keeps a live record as it is committed, in this row.
     pub(super) fn keep(&mut self, record: &Arc<Record>, row: &[u8]) {
-        if let Some(entry) = self.entries.get_mut(&record.id) {
+        if let Some(Some(entry)) = self.entries.get_mut(&record.id) {
             entry.kept = Kept::of(record, row);
         }
     }
 
-    fn insert(&mut self, record: &Record, member: Option<Box<Member>>, home: Arc<Home>, kept: Kept) {
-        let mut entry = Box::new(Entry {
-            home,
-            kept,
-            state: record.state.name(),
-            queue: record.state.lane(),
-            parked: None,
-            order: record.order,
-            member,
-            deadline: record.deadline(),
-            letter: Letter::of(record).map(Box::new),
-        });
+    /// Puts an entry, which stands nowhere, where it says.
+    fn set_down(&mut self, record: &Record, mut entry: Box<Entry>) {
         if let Some((key, at)) = entry.group() {
             self.letters.insert(key, (at, record.id));
         }
@@ -154,12 +149,12 @@ impl Index {
         self.envs.insert(&entry, record);
         self.queues.count(&entry);
         self.place(record.id, &mut entry);
-        self.entries.insert(record.id, entry);
+        self.entries.insert(record.id, Some(entry));
     }
 
-    /// Answers what it was.
-    fn remove(&mut self, id: RecordId) -> Option<Box<Entry>> {
-        let mut entry = self.entries.remove(&id)?;
+    /// Takes an entry from everywhere it stands; its slot stays.
+    fn lift(&mut self, id: RecordId) -> Option<Box<Entry>> {
+        let mut entry = self.entries.get_mut(&id)?.take()?;
         self.displace(&mut entry);
         self.groups.remove(id, &entry);
         self.envs.remove(&entry);
@@ -262,7 +257,7 @@ impl Index {
 
     /// A live record.
     pub(super) fn entry(&self, id: RecordId) -> Option<&Entry> {
-        self.entries.get(&id).map(|entry| &**entry)
+        self.entries.get(&id)?.as_deref()
     }
 
     /// How many are queued in an env, in both lanes.
@@ -272,7 +267,10 @@ impl Index {
 
     /// Live records up to and without `before`, newest first.
     pub(super) fn newest(&self, low: RecordId, before: RecordId) -> impl Iterator<Item = (RecordId, &Entry)> {
-        self.entries.range(low..before.max(low)).rev().map(|(id, entry)| (*id, &**entry))
+        self.entries
+            .range(low..before.max(low))
+            .rev()
+            .filter_map(|(id, entry)| Some((*id, entry.as_deref()?)))
     }
 
     /// Live ids from `low` to `high`, both included.

@@ -79,9 +79,9 @@ impl Index {
 
     /// Changes where a live record stands.
     fn with(&mut self, id: RecordId, change: impl FnOnce(&mut Index, RecordId, &mut Entry)) {
-        if let Some(mut entry) = self.entries.remove(&id) {
+        if let Some(mut entry) = self.entries.get_mut(&id).and_then(Option::take) {
             change(self, id, &mut entry);
-            self.entries.insert(id, entry);
+            self.entries.insert(id, Some(entry));
         }
     }
 
@@ -100,8 +100,7 @@ impl Index {
             index.displace(entry);
             index.set_aside(id, entry, narrow);
         });
-        if let Some(group) = self.entries.get(&id).and_then(|entry| Some(entry.member.as_ref()?.key.clone()))
-        {
+        if let Some(group) = self.entry(id).and_then(|entry| Some(entry.member.as_ref()?.key.clone())) {
             self.wake(&group);
         }
     }
