@@ -237,9 +237,11 @@ fn a_list_that_is_cut_says_how_much_more_there_is() {
 
 /// Runs the binary on a terminal of so many columns, for as long as `lines` says, and answers what that shows.
 fn on_a_terminal(dwell: &Place, columns: usize, args: &[&str], env: &[(&str, &str)]) -> String {
-    let script = "import fcntl, os, pty, struct, sys, termios
+    let script = "import fcntl, os, pty, signal, struct, sys, termios
 pid, fd = pty.fork()
 if pid == 0:
+    # Whoever runs the tests in the background may have it ignored.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.stdin.readline()
     os.execv(sys.argv[2], sys.argv[2:])
 fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack('HHHH', 24, int(sys.argv[1]), 0, 0))
