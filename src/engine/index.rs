@@ -86,14 +86,11 @@ impl Index {
         let was = left.as_ref().and_then(|left| left.member.as_ref());
         let changed = member.as_ref().or(was).map(|member| member.key.clone());
         if record.state.finished_at().is_none() {
-            let entry = match left {
-                Some(mut left) => {
-                    left.follow(record, member);
-                    left
-                }
-                None => Box::new(Entry::of(record, member, self.homes.of(record), Kept::Row(Box::default()))),
+            let (home, kept) = match left {
+                Some(left) => (left.home, left.kept),
+                None => (self.homes.of(record), Kept::Row(Box::default())),
             };
-            self.set_down(record, entry);
+            self.set_down(record, Entry::of(record, member, home, kept));
         } else if let Some(left) = left {
             self.entries.remove(&record.id);
             self.homes.leave(&left.home);
@@ -107,7 +104,7 @@ impl Index {
     pub(super) fn found(&mut self, record: &Arc<Record>, row: &[u8]) {
         let (member, home) = (Member::of(record), self.homes.of(record));
         let group = member.as_ref().map(|member| member.key.clone());
-        self.set_down(record, Box::new(Entry::of(record, member, home, Kept::of(record, row))));
+        self.set_down(record, Entry::of(record, member, home, Kept::of(record, row)));
         if let Some(group) = group {
             self.wake(&group);
         }
@@ -121,7 +118,7 @@ impl Index {
     }
 
     /// Puts an entry, which stands nowhere, where it says.
-    fn set_down(&mut self, record: &Record, mut entry: Box<Entry>) {
+    fn set_down(&mut self, record: &Record, mut entry: Entry) {
         if let Some((key, at)) = entry.group() {
             self.letters.insert(key, (at, record.id));
         }
@@ -149,7 +146,7 @@ impl Index {
         self.envs.insert(&entry, record);
         self.queues.count(&entry);
         self.place(record.id, &mut entry);
-        self.entries.insert(record.id, Some(entry));
+        self.entries.insert(record.id, Some(Box::new(entry)));
     }
 
     /// Takes an entry from everywhere it stands; its slot stays.

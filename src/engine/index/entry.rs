@@ -105,16 +105,6 @@ impl Entry {
         }
     }
 
-    /// Says what its record says now; where it belongs and what was committed of it stay.
-    pub(super) fn follow(&mut self, record: &Record, member: Option<Box<Member>>) {
-        self.state = record.state.name();
-        self.queue = record.state.lane();
-        self.order = record.order;
-        self.member = member;
-        self.deadline = record.deadline();
-        self.letter = Letter::of(record).map(Box::new);
-    }
-
     /// Where a dead letter stands among the others.
     pub(super) fn group(&self) -> Option<(GroupKey, Time)> {
         let letter = self.letter.as_ref()?;
