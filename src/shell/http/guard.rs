@@ -18,14 +18,16 @@ pub(super) fn admit(shared: &Shared, request: &Request) -> Result<(), Problem> {
         let detail = "no server runs on this store: another store's listens at its address";
         return Err(Problem::new(421, "other_store", detail));
     }
-    if !request.uri().path().starts_with("/hooks/") && !shared.keyring.in_force() {
-        let headers = request.headers();
-        for (name, local) in [("Host", host(headers)), ("Origin", origin(headers))] {
-            if !local {
-                let detail = format!("{name} is not this machine: only loopback names are served");
-                return Err(Problem::new(403, "not_local", detail));
-            }
-        }
+    let headers = request.headers();
+    let foreign =
+        [("Host", host(headers)), ("Origin", origin(headers))].into_iter().find(|(_, local)| !local);
+    // The token file is looked at last: most requests are local.
+    if let Some((name, _)) = foreign
+        && !request.uri().path().starts_with("/hooks/")
+        && !shared.keyring.in_force()
+    {
+        let detail = format!("{name} is not this machine: only loopback names are served");
+        return Err(Problem::new(403, "not_local", detail));
     }
     Ok(())
 }
