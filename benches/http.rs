@@ -15,7 +15,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use common::{Connection, TURNS, Turn, lives, median, per_second, percentile, take};
-use serde_json::json;
 use tokio::task::LocalSet;
 
 /// Requests of a life.
@@ -34,7 +33,7 @@ async fn nothing(mut connection: Connection, turn: Turn) {
 async fn compare(dir: &Path, connections: usize, batch: u64, count: u64) {
     let server = common::server(dir);
     let open = async || Connection::several(&server, connections).await;
-    let lives = |connection, turn| lives(connection, turn, |n| json!({ "n": n }));
+    let lives = |connection, turn| lives(connection, turn, |n| format!(r#"{{"n":{n}}}"#));
     // The first lives warm up what there is to warm.
     take(open().await, Turn::new(count / 10 + batch, batch), lives).await;
     let (mut rates, mut bare, mut rounds) = (Vec::new(), Vec::new(), Vec::new());

@@ -248,7 +248,7 @@ impl Peer {
 
     async fn turn(&mut self, connections: usize, count: u64) -> (Duration, Vec<Duration>) {
         let turn = Turn::new(count, 1);
-        let payload = |_| serde_json::from_str(PAYLOAD).unwrap();
+        let payload = |_| PAYLOAD.to_owned();
         match self {
             Peer::Dwell(server) => {
                 let open = Connection::several(server, connections).await;

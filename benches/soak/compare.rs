@@ -17,7 +17,7 @@ pub async fn compare(connection: &mut Connection, ledger: &RefCell<Ledger>) {
     let creates: Vec<u64> = ledger.borrow().creates.iter().copied().collect();
     ledger.borrow_mut().verdict.unanswered += creates.len() as u64;
     for number in creates {
-        let made = connection.json("/v1/sessions", &load::session(number)).await;
+        let made: Value = connection.read("/v1/sessions", &load::session(number).to_string()).await;
         ledger.borrow_mut().created(number, made["id"].as_str().unwrap());
     }
     let found = listed(connection).await;
