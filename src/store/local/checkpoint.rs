@@ -2,7 +2,6 @@
 //! releases the segments nobody needs for recovery. Done by halves it is simply done again: replay writes whole
 //! values in order.
 
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -17,7 +16,7 @@ use super::now;
 use super::overlay::Changes;
 use super::reserve::Reserve;
 use super::retention::Retention;
-use super::table::Table;
+use super::table::{Table, Verification};
 use crate::store::{StoreError, crash_point};
 
 /// sled's memory follows the size of its batches: 300,000 records in batches of 8,192 left 1.8 GB resident, in
@@ -34,7 +33,7 @@ const REST_MAX: Duration = Duration::from_millis(20);
 
 /// What the thread is asked for.
 enum Request {
-    /// To read all of the table and compare it with what was written.
+    /// To read all of the table and compare it with what was written, while there is nothing else to do.
     Verify,
     /// To bring a frozen overlay into the table.
     Checkpoint {
@@ -73,23 +72,29 @@ impl Checkpointer {
         reserve: Arc<Reserve>,
     ) -> Result<Checkpointer, StoreError> {
         let (requests, inbox) = bounded::<Request>(2);
-        let (outbox, answers) = bounded(1);
+        // An answer to what was asked, and the failure that is the last one.
+        let (outbox, answers) = bounded(2);
         let (closing, hurried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let verified = Arc::new(OnceLock::new());
-        let thread = Thread {
+        let mut thread = Thread {
             dir: dir.to_owned(),
-            done: Cell::new(checkpoint),
+            done: checkpoint,
             table,
             retention,
             reserve,
             closing: Arc::clone(&closing),
             hurried: Arc::clone(&hurried),
+            verification: None,
             verified: Arc::clone(&verified),
         };
         let run = move || {
             thread.keep_reserve();
-            while let Ok(request) = inbox.recv() {
-                if let Some(answer) = thread.carry_out(request)
+            while let Some(request) = thread.next(&inbox) {
+                let answer = match request {
+                    Ok(request) => thread.carry_out(request),
+                    Err(failure) => Some(Err(failure)),
+                };
+                if let Some(answer) = answer
                     && outbox.send(answer).is_err()
                 {
                     break;
@@ -109,10 +114,19 @@ impl Checkpointer {
         self.under_way
     }
 
-    /// Starts verifying the table, the first time it is asked; that counts as a checkpoint under way. Whoever opens a store
-    /// reads all of it once, and is not to share the disk with this.
+    /// Starts verifying the table, the first time it is asked. Whoever opens a store reads all of it once, and is not to share
+    /// the disk with this.
     pub(super) fn verify(&mut self) -> Result<(), StoreError> {
-        if std::mem::take(&mut self.unverified) { self.ask(Request::Verify) } else { Ok(()) }
+        if std::mem::take(&mut self.unverified) { self.send(Request::Verify) } else { Ok(()) }
+    }
+
+    /// Waits until the table is verified, which was begun.
+    pub(super) fn whole(&self) -> Result<(), StoreError> {
+        if *self.verified.wait() {
+            return Ok(());
+        }
+        // It may come behind an answer.
+        self.answers.iter().find_map(Result::err).map_or(Ok(()), Err)
     }
 
     /// Starts bringing `changes` into the table; only while none is under way.
@@ -194,20 +208,49 @@ impl Drop for Checkpointer {
 struct Thread {
     dir: PathBuf,
     /// What the mark says.
-    done: Cell<u64>,
+    done: u64,
     table: Arc<Table>,
     retention: Retention,
     reserve: Arc<Reserve>,
     closing: Arc<AtomicBool>,
     hurried: Arc<AtomicBool>,
+    /// How far the table is verified; `None` before it is begun and once it is done.
+    verification: Option<Verification>,
     verified: Arc<OnceLock<bool>>,
 }
 
 impl Thread {
+    /// What is asked next, or what was found while nothing was. `None`: nothing ever will be.
+    fn next(&mut self, inbox: &Receiver<Request>) -> Option<Result<Request, StoreError>> {
+        loop {
+            let Some(verification) = &mut self.verification else { return inbox.recv().ok().map(Ok) };
+            match inbox.try_recv() {
+                Ok(request) => return Some(Ok(request)),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {}
+            }
+            match self.table.verify(verification) {
+                Ok(false) => continue,
+                Ok(true) => self.verified.get_or_init(|| true),
+                Err(error) => {
+                    tracing::error!(%error, "the table is damaged");
+                    self.verified.get_or_init(|| false);
+                    self.verification = None;
+                    return Some(Err(error));
+                }
+            };
+            self.verification = None;
+            self.make_room();
+        }
+    }
+
     /// The answer, if somebody waits for one.
-    fn carry_out(&self, request: Request) -> Option<Result<(), StoreError>> {
+    fn carry_out(&mut self, request: Request) -> Option<Result<(), StoreError>> {
         match request {
-            Request::Verify => Some(self.verify()),
+            Request::Verify => {
+                self.verification = Some(self.table.verification());
+                None
+            }
             Request::Checkpoint { sequence, changes } => {
                 Some(self.checkpoint(sequence, &changes).inspect(|()| self.make_room()))
             }
@@ -222,16 +265,7 @@ impl Thread {
         }
     }
 
-    fn verify(&self) -> Result<(), StoreError> {
-        let verified = self.table.verify(&self.closing);
-        if let Err(error @ StoreError::Table { .. }) = &verified {
-            tracing::error!(%error, "the table is damaged");
-        }
-        self.verified.get_or_init(|| verified.is_ok());
-        verified
-    }
-
-    fn checkpoint(&self, sequence: u64, changes: &Changes) -> Result<(), StoreError> {
+    fn checkpoint(&mut self, sequence: u64, changes: &Changes) -> Result<(), StoreError> {
         let mut changes = changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).peekable();
         while changes.peek().is_some() {
             if self.closing.load(Ordering::Relaxed) {
@@ -241,7 +275,7 @@ impl Thread {
             let is_hurried = self.hurried.load(Ordering::Relaxed);
             let writes = if is_hurried { WRITES_PER_BATCH_MAX } else { WRITES_AT_REST };
             let batch: Vec<_> = changes.by_ref().take(writes).collect();
-            self.table.write(&batch)?;
+            self.table.write(&batch, self.verification.as_mut())?;
             if changes.peek().is_some() && !is_hurried {
                 std::thread::park_timeout((begun.elapsed() * REST).min(REST_MAX));
             }
@@ -250,13 +284,16 @@ impl Thread {
         crash_point("checkpoint.after_table");
         write_mark(&self.dir, sequence)?;
         crash_point("checkpoint.after_file");
-        self.done.set(sequence);
+        self.done = sequence;
         Ok(())
     }
 
-    /// Nothing is owed to old history: what cannot be removed now is tried again next time.
+    /// Nothing is owed to old history: what cannot be removed now is tried again next time. As long as nobody knows whether the
+    /// table is whole, all of it stays: it may be made again from that.
     fn make_room(&self) {
-        if let Err(error) = self.retention.release(self.done.get()) {
+        if self.verification.is_none()
+            && let Err(error) = self.retention.release(self.done)
+        {
             tracing::warn!("old history stays: {error}");
         }
         self.keep_reserve();

@@ -198,7 +198,8 @@ impl Local {
     /// # Errors
     /// [`StoreError::Table`] if rows are missing or old.
     pub fn verified(&mut self) -> Result<(), StoreError> {
-        let settled = self.checkpointer.verify().and_then(|()| self.settle());
+        let verified = self.checkpointer.verify().and_then(|()| self.checkpointer.whole());
+        let settled = verified.and_then(|()| self.settle());
         self.noted(settled)
     }
 

@@ -100,7 +100,7 @@ impl Restoring {
         let changes = self.pending.freeze();
         let changes: Vec<_> = changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).collect();
         for batch in changes.chunks(WRITES_PER_BATCH_MAX) {
-            self.table.write(batch)?;
+            self.table.write(batch, None)?;
         }
         drop(self.pending.thaw());
         Ok(())

@@ -10,7 +10,6 @@ use std::fs::{self, File};
 use std::ops::{Bound, RangeBounds};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 
 use super::files::{failed, make_dir, sync_tree, write_through};
@@ -24,6 +23,9 @@ pub(super) type Row = (Vec<u8>, Vec<u8>);
 
 /// What the operating system calls a full disk, for everybody or for this user.
 const NO_ROOM: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
+
+/// A portion of a verification: what waits for its end waits for a millisecond or two.
+const ROWS_VERIFIED_AT_ONCE: usize = 512;
 
 /// The key, in sled's own default tree, of the [`Contents`].
 const CONTENTS: &str = "contents";
@@ -44,6 +46,26 @@ impl Tree {
     ) -> impl DoubleEndedIterator<Item = sled::Result<(sled::IVec, sled::IVec)>> + use<'a, R> {
         let seal_key = seal_key(self.kind);
         self.sled.range(range).filter(move |row| row.as_ref().map_or(true, |(key, _)| *key != seal_key))
+    }
+}
+
+/// How far all rows were read: a few at a time, for they may be many, and the table is written to meanwhile.
+#[derive(Default)]
+pub(super) struct Verification {
+    /// The kinds that are left; the last one is being read.
+    kinds: Vec<u8>,
+    /// Its last key that was read.
+    last: Option<Vec<u8>>,
+    /// What was read of it, as it now is.
+    found: Seal,
+}
+
+impl Verification {
+    /// Takes in what a change does to a row that was read.
+    fn change(&mut self, kind: u8, change: Change<'_>, old: Option<&[u8]>) {
+        if self.kinds.last() == Some(&kind) && self.last.as_deref().is_some_and(|last| change.0 <= last) {
+            self.found.change(change, old);
+        }
     }
 }
 
@@ -102,27 +124,39 @@ impl Table {
         std::mem::forget((self.db.clone(), self.trees().clone()));
     }
 
-    /// Reads all rows and compares them with what was written, before anything else is; until `closing`.
-    pub(super) fn verify(&self, closing: &AtomicBool) -> Result<(), StoreError> {
-        let trees = self.trees().clone();
-        for (kind, tree) in trees {
-            let mut found = Seal { batches: tree.seal.batches, ..Seal::default() };
-            let whole = guarded(&self.dir, || {
-                for row in tree.rows(..) {
-                    if closing.load(Ordering::Relaxed) {
-                        return Ok(true);
-                    }
-                    let (key, value) = row?;
-                    found.add(&key, &value);
-                }
-                Ok(found == tree.seal)
-            })?;
-            if !whole {
-                let reason = format!("rows of kind {:?} are missing from it or old", char::from(kind));
-                return Err(StoreError::Table { dir: self.dir.clone(), reason });
+    /// Begins to read all rows and to compare them with what was written.
+    pub(super) fn verification(&self) -> Verification {
+        Verification { kinds: self.trees().keys().copied().collect(), ..Verification::default() }
+    }
+
+    /// Reads the next rows. Answers whether those were the last ones; the table is whole then.
+    pub(super) fn verify(&self, verification: &mut Verification) -> Result<bool, StoreError> {
+        let Verification { kinds, last, found } = verification;
+        let Some(kind) = kinds.last().copied() else { return Ok(true) };
+        let Some(tree) = self.trees().get(&kind).cloned() else { return Ok(true) };
+        let from = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let read = guarded(&self.dir, || {
+            let (mut read, mut newest) = (0, None);
+            for row in tree.rows((from, Bound::Unbounded)).take(ROWS_VERIFIED_AT_ONCE) {
+                let (key, value) = row?;
+                found.add(&key, &value);
+                read += 1;
+                newest = Some(key);
             }
+            Ok((read, newest.map(|key| key.to_vec())))
+        });
+        let (read, newest) = read?;
+        if read == ROWS_VERIFIED_AT_ONCE {
+            *last = newest;
+            return Ok(false);
         }
-        Ok(())
+        if found.sum != tree.seal.sum {
+            let reason = format!("rows of kind {:?} are missing from it or old", char::from(kind));
+            return Err(StoreError::Table { dir: self.dir.clone(), reason });
+        }
+        kinds.pop();
+        (*last, *found) = (None, Seal::default());
+        Ok(kinds.is_empty())
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -173,8 +207,13 @@ impl Table {
         })
     }
 
-    /// Writes changes of any kinds; those of one kind should lie together. Only one thread may.
-    pub(super) fn write(&self, changes: &[Change<'_>]) -> Result<(), StoreError> {
+    /// Writes changes of any kinds; those of one kind should lie together. Only one thread may, which also carries on the
+    /// verification, if there is one.
+    pub(super) fn write(
+        &self,
+        changes: &[Change<'_>],
+        mut verification: Option<&mut Verification>,
+    ) -> Result<(), StoreError> {
         for changes in changes.chunk_by(|(a, _), (b, _)| kind(a) == kind(b)) {
             let Some((first, _)) = changes.first() else { continue };
             let kind = kind(first);
@@ -186,7 +225,11 @@ impl Table {
                 };
                 let mut batch = sled::Batch::default();
                 for (key, value) in changes {
-                    tree.seal.change((key, *value), tree.sled.get(key)?.as_deref());
+                    let old = tree.sled.get(key)?;
+                    tree.seal.change((key, *value), old.as_deref());
+                    if let Some(verification) = &mut verification {
+                        verification.change(kind, (key, *value), old.as_deref());
+                    }
                     match value {
                         Some(value) => batch.insert(*key, *value),
                         None => batch.remove(*key),
@@ -312,11 +355,48 @@ mod tests {
         for n in 1..=3_u64 {
             let table = Table::open(dir.path().join("table"), 1 << 20, n - 1).unwrap();
             assert_eq!(table.sequence(), n - 1);
-            table.write(&[(b"p", Some(b"x")), (b"ra", Some(b"x")), (b"rb", None)]).unwrap();
+            table.write(&[(b"p", Some(b"x")), (b"ra", Some(b"x")), (b"rb", None)], None).unwrap();
             table.sync(n).unwrap();
             let batches: Vec<u64> = table.trees().values().map(|tree| tree.seal.batches).collect();
             assert_eq!(batches, [n, n]);
         }
         assert_ne!(seal_key(b'p'), seal_key(b'r'));
+    }
+
+    /// Writes in every place relative to how far it is: what was read, what is not yet, other kinds, and a new one.
+    #[test]
+    fn a_verification_goes_on_over_what_is_written_meanwhile_and_finds_what_is_missing() {
+        let rows = u32::try_from(ROWS_VERIFIED_AT_ONCE * 3).unwrap();
+        let key = |kind: u8, n: u32| [&[kind][..], &n.to_be_bytes()].concat();
+        for damaged in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let table = Table::open(dir.path().join("table"), 1 << 20, 0).unwrap();
+            for kind in [b'p', b'r'] {
+                let keys: Vec<_> = (0..rows).map(|n| key(kind, n)).collect();
+                let changes: Vec<Change<'_>> = keys.iter().map(|key| (&key[..], Some(&b"old"[..]))).collect();
+                table.write(&changes, None).unwrap();
+            }
+            if damaged {
+                table.trees().get(&b'p').unwrap().sled.remove(key(b'p', 7)).unwrap();
+            }
+            let mut verification = table.verification();
+            let (mut portions, mut verified) = (0, table.verify(&mut verification));
+            while let Ok(false) = verified {
+                portions += 1;
+                for (kind, n) in
+                    [(b'p', portions), (b'r', portions), (b'r', rows - portions), (b'x', portions)]
+                {
+                    let (changed, gone, fresh) = (key(kind, n), key(kind, n + 100), key(kind, rows + n));
+                    let changes: [Change<'_>; 3] =
+                        [(&changed, Some(b"new")), (&gone, None), (&fresh, Some(b"fresh"))];
+                    table.write(&changes, Some(&mut verification)).unwrap();
+                }
+                verified = table.verify(&mut verification);
+            }
+            assert!(portions > 4, "it is done in portions");
+            let missing =
+                verified.is_err_and(|error| error.to_string().contains("rows of kind 'p' are missing"));
+            assert_eq!(missing, damaged);
+        }
     }
 }

@@ -187,8 +187,12 @@ impl Checked {
             self.table_bytes = copy_tree(&dir, copy.path())?;
         }
         watch.progress("table: reading it");
-        let opened = Table::open(copy.path().to_owned(), TABLE_CACHE_BYTES, self.mark.sequence())
-            .and_then(|table| table.verify(&false.into()).map(|()| table));
+        let opened = Table::open(copy.path().to_owned(), TABLE_CACHE_BYTES, self.mark.sequence());
+        let opened = opened.and_then(|table| {
+            let mut verification = table.verification();
+            while !table.verify(&mut verification)? {}
+            Ok(table)
+        });
         match opened {
             Ok(table) => {
                 self.table = Some(table.sequence());

@@ -266,7 +266,7 @@ fn write_all(table: &Table, changes: &Changes) -> Result<(), StoreError> {
     let mut changes = changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).peekable();
     while changes.peek().is_some() {
         let batch: Vec<_> = changes.by_ref().take(WRITES_PER_BATCH_MAX).collect();
-        table.write(&batch)?;
+        table.write(&batch, None)?;
     }
     Ok(())
 }
