@@ -7,7 +7,8 @@
 //! - [`machine`] L1 the rule, pure: `admit`, `step`, one file per family of events
 //! - [`flow`]    L1 flow files: parse, validate, match, expand; pure
 //! - [`pace`]    L1 who goes next: fair rotation, the burst gate, the ramp after a pause; pure
-//! - [`store`]   L1 bytes and durability: backend, batch, codec, keys, `Durable`, the journal, sled, memory
+//! - [`store`]   L1 bytes and durability: backend, batch, codec, keys, `Durable`, the journal, sled, memory,
+//!   PostgreSQL
 //! - [`engine`]  L2 one thread: open, tick, inbox, indexes, dispatch; a file for each thing it decides (`hold` is what
 //!   keeps a record waiting, and `why` says it)
 //! - [`exec`]    L3 carries attempts out: child processes, agents' streams, http requests, captured logs

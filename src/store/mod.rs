@@ -13,6 +13,7 @@ pub mod finding;
 pub mod keys;
 pub mod local;
 pub mod memory;
+pub mod postgres;
 mod writer;
 
 pub use backend::{Backend, Batch, Direction, History, Pair};
@@ -128,6 +129,34 @@ pub enum StoreError {
         /// What it said.
         reason: String,
     },
+    /// What should say where PostgreSQL is does not.
+    #[error("store.url: {reason}")]
+    Address {
+        /// Why; never with the password.
+        reason: String,
+    },
+    /// PostgreSQL failed, or says no.
+    #[error("cannot {doing} the store in PostgreSQL: {reason}")]
+    Postgres {
+        /// What was being done.
+        doing: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// The store in PostgreSQL was written by a newer build.
+    #[error("the store in PostgreSQL has format {found}: this build reads up to {newest}")]
+    Schema {
+        /// Its format.
+        found: i64,
+        /// The newest format there is.
+        newest: i64,
+    },
+    /// This process owns the shard no more: nothing is written, and nothing may be answered.
+    #[error("shard {shard} is another's, or was out of reach for as long as its lease")]
+    Fenced {
+        /// Which.
+        shard: u32,
+    },
     /// The checkpoint thread is gone, and said no more than that.
     #[error("the checkpoint thread ended unexpectedly")]
     CheckpointLost,
@@ -171,6 +200,10 @@ impl StoreError {
             | StoreError::Format { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Table { .. }
+            | StoreError::Address { .. }
+            | StoreError::Postgres { .. }
+            | StoreError::Schema { .. }
+            | StoreError::Fenced { .. }
             | StoreError::CheckpointLost
             | StoreError::JournalLost
             | StoreError::Closed

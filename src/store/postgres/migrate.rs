@@ -1,0 +1,90 @@
+//! The schema: which files there are, bringing a database up to the newest, and refusing one that is newer.
+
+use std::time::Instant;
+
+use tokio_postgres::Row;
+
+use super::connection::{Connection, Failure, Server};
+use super::{ANSWER_WITHIN, FORMAT_OF, failed, now};
+use crate::store::StoreError;
+
+/// The files, each with the number that it leaves.
+const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("../../../schema/postgres/0001_store.sql"))];
+
+/// The newest there is.
+pub const FORMAT: i64 = 1;
+
+/// Of a table that is not there, and of a schema (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+const NO_STORE: &str = "the database holds no dwell store; `dwell migrate` makes one";
+
+/// Brings the database up to this build's schema, or makes a store of so many shards in it. Answers from which format on
+/// (0: there was none) and how many shards it has.
+///
+/// # Errors
+/// [`StoreError::Schema`] if it is newer than this build, [`StoreError::Postgres`] if the server says no: then nothing was
+/// changed.
+pub fn migrate(server: &Server, shards: u32) -> Result<(i64, u32), StoreError> {
+    let mut connection = Connection::to(server)?;
+    let deadline = now() + ANSWER_WITHIN;
+    let (found, kept) = match asked(connection.ask(FORMAT_OF, &[], deadline)) {
+        Ok(rows) => rows
+            .first()
+            .map_or((0, shards), |row| (row.get(0), u32::try_from(row.get::<_, i64>(1)).unwrap_or_default())),
+        Err(StoreError::Postgres { reason, .. }) if reason == NO_STORE => (0, shards),
+        Err(error) => return Err(error),
+    };
+    readable_or_older(found)?;
+    for (format, script) in MIGRATIONS.iter().filter(|(format, _)| *format > found) {
+        let shards = if *format == 1 { made(shards) } else { String::new() };
+        let script = format!(
+            "begin; {script} {shards} delete from dwell_meta; insert into dwell_meta values ({format}, {kept}); commit;"
+        );
+        connection.script(&script, deadline).map_err(failed("migrate"))?;
+    }
+    Ok((found, kept))
+}
+
+/// The rows of the shards, which nobody owns yet.
+fn made(shards: u32) -> String {
+    let rows: Vec<String> = (0..shards).map(|shard| format!("({shard}, 0, 0, 1, '', '', 0)")).collect();
+    format!("insert into dwell_shard values {};", rows.join(", "))
+}
+
+/// What the server says of a store that is not there, in our words.
+pub(super) fn asked(answer: Result<Vec<Row>, Failure>) -> Result<Vec<Row>, StoreError> {
+    answer.map_err(|failure| match failure {
+        Failure::Refused(reason) if reason.contains("dwell_meta") => missing(),
+        Failure::Refused(_) | Failure::Again(_) | Failure::Lost(_) => failed("read the schema of")(failure),
+    })
+}
+
+pub(super) fn missing() -> StoreError {
+    StoreError::Postgres { doing: "read the schema of", reason: NO_STORE.to_owned() }
+}
+
+fn readable_or_older(found: i64) -> Result<(), StoreError> {
+    if found > FORMAT { Err(StoreError::Schema { found, newest: FORMAT }) } else { Ok(()) }
+}
+
+/// Refuses what this build does not read.
+pub(super) fn readable(found: i64) -> Result<(), StoreError> {
+    readable_or_older(found)?;
+    if found < FORMAT {
+        let reason = format!("its schema has format {found}; `dwell migrate` brings it to {FORMAT}");
+        return Err(StoreError::Postgres { doing: "read the schema of", reason });
+    }
+    Ok(())
+}
+
+const IS_DURABLE: &str =
+    "select name, setting from pg_settings where name in ('fsync', 'full_page_writes') and setting = 'off'";
+
+/// Warns of a server that may lose what it says is safe.
+pub(super) fn durable(connection: &mut Connection, deadline: Instant) -> Result<(), StoreError> {
+    let off = connection.ask(IS_DURABLE, &[], deadline).map_err(failed("connect to"))?;
+    for row in off {
+        let setting: &str = row.get(0);
+        tracing::warn!("PostgreSQL runs with {setting} = off: a power cut loses what was acknowledged");
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! The store on PostgreSQL: one database holds the shards of a store, and each shard is a [`Backend`](super::Backend) of
+//! whoever owns it.
+//!
+//! Owns: the statements, the migrations (`schema/postgres/`), leases and fencing. A commit is one statement, and so one
+//! transaction: it moves the shard's row on from the commit before it, under the owner's epoch, and writes nothing where
+//! that row says something else. Absent on purpose: consensus, which is PostgreSQL's, and a cache, since an engine holds
+//! what is alive.
+
+mod commit;
+mod connection;
+mod history;
+mod lease;
+mod migrate;
+mod shard;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use self::connection::Server;
+use self::connection::{Connection, Failure, Params};
+pub use self::lease::OnLost;
+use self::lease::{Keeper, Lease};
+pub use self::migrate::{FORMAT, migrate};
+pub use self::shard::Shard;
+use super::StoreError;
+
+/// How long a statement may take that no lease bounds.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// A process that owns shards.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// What it is called.
+    pub name: String,
+    /// Where the others reach it.
+    pub address: String,
+    /// How long a shard stays its own without a word from it.
+    pub lease: Duration,
+    /// How long the events of a commit are kept.
+    pub history_age_max: Duration,
+}
+
+/// The way to a store's shards. Dropping it ends the leases that are left, in their time.
+pub struct Shards {
+    server: Server,
+    member: Member,
+    count: u32,
+    connection: Mutex<Connection>,
+    keeper: Arc<Keeper>,
+}
+
+const FORMAT_OF: &str = "select format, shards from dwell_meta order by format desc limit 1";
+
+const TAKE: &str = "update dwell_shard \
+    set epoch = epoch + 1, node = $2, address = $3, \
+        expires_at = (extract(epoch from clock_timestamp()) * 1000)::int8 + $4::int8 \
+    where shard = $1 and expires_at <= (extract(epoch from clock_timestamp()) * 1000)::int8 \
+    returning epoch, sequence";
+
+impl Shards {
+    /// Connects, and looks whether this build reads what is there. `lost` is told, on a thread of its own, of each shard
+    /// that this process can answer for no more.
+    ///
+    /// # Errors
+    /// [`StoreError::Postgres`] if the server cannot be reached or holds no store, [`StoreError::Schema`] if that is of
+    /// another version.
+    pub fn open(server: Server, member: Member, lost: OnLost) -> Result<Shards, StoreError> {
+        let mut connection = Connection::to(&server)?;
+        let deadline = now() + ANSWER_WITHIN;
+        migrate::durable(&mut connection, deadline)?;
+        let rows = migrate::asked(connection.ask(FORMAT_OF, &[], deadline))?;
+        let Some(row) = rows.first() else { return Err(migrate::missing()) };
+        let (format, count): (i64, i64) = (row.get(0), row.get(1));
+        migrate::readable(format)?;
+        let count = u32::try_from(count).map_err(|_| migrate::missing())?;
+        let keeper = Keeper::start(Connection::to(&server)?, member.lease, lost)
+            .map_err(|error| failed("start a thread for leases")(Failure::Refused(error.to_string())))?;
+        Ok(Shards { server, member, count, connection: Mutex::new(connection), keeper: Arc::new(keeper) })
+    }
+
+    /// How many there are.
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Takes a shard that nobody owns; `None` if somebody does.
+    pub fn take(&self, shard: u32) -> Result<Option<Shard>, StoreError> {
+        let (number, asked) = (i64::from(shard), lease::uptime());
+        let length = i64::try_from(self.member.lease.as_millis()).unwrap_or(i64::MAX);
+        let (name, address) = (&self.member.name, &self.member.address);
+        let params: Params<'_> = &[&number, name, address, &length];
+        let taken = {
+            let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            // Asked twice it finds the shard taken, by nobody who knows: it is free again after the lease.
+            connection.ask(TAKE, params, now() + ANSWER_WITHIN).map_err(failed("take a shard"))?
+        };
+        let Some(row) = taken.first() else { return Ok(None) };
+        let lease = Arc::new(Lease::of(number, row.get(0), asked, self.member.lease));
+        self.keeper.keep(Arc::clone(&lease));
+        let (sequence, age_max) = (row.get::<_, i64>(1).cast_unsigned(), self.member.history_age_max);
+        Shard::open(&self.server, lease, Arc::clone(&self.keeper), sequence, age_max).map(Some)
+    }
+}
+
+fn failed(doing: &'static str) -> impl FnOnce(Failure) -> StoreError {
+    move |failure| StoreError::Postgres { doing, reason: failure.into_words() }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long an answer may take is not the engine's time")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,157 @@
+//! One shard, as its owner has it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Row;
+
+use super::commit::{commit, over};
+use super::connection::{Connection, Failure, Params, Server};
+use super::failed;
+use super::history::{Reader, trim};
+use super::lease::{Keeper, Lease};
+use crate::model::Space;
+use crate::store::{Backend, Batch, Direction, History, Pair, StoreError};
+
+/// Old history goes once in so many commits.
+const TRIM_EVERY: u64 = 256;
+
+/// A shard that this process owns, as long as its lease lasts. Dropping it gives it back.
+pub struct Shard {
+    connection: Mutex<Connection>,
+    lease: Arc<Lease>,
+    keeper: Arc<Keeper>,
+    newest: Arc<AtomicU64>,
+    history: Arc<Reader>,
+    history_age_max: Duration,
+    /// Set by the first failure: nothing is written after it.
+    failed: bool,
+}
+
+const GET: &str = "select value from dwell_kv where shard = $1 and key = $2";
+
+const SCAN_UP: &str = "select key, value from dwell_kv \
+    where shard = $1 and key >= $2 and key < $3 order by key limit $4";
+
+const SCAN_DOWN: &str = "select key, value from dwell_kv \
+    where shard = $1 and key >= $2 and key < $3 order by key desc limit $4";
+
+const GIVE_BACK: &str = "update dwell_shard set expires_at = 0 where shard = $1 and epoch = $2";
+
+impl Shard {
+    /// Of a shard that was taken when `sequence` was its latest commit.
+    pub(super) fn open(
+        server: &Server,
+        lease: Arc<Lease>,
+        keeper: Arc<Keeper>,
+        sequence: u64,
+        history_age_max: Duration,
+    ) -> Result<Shard, StoreError> {
+        let newest = Arc::new(AtomicU64::new(sequence));
+        let reader = Connection::to(server)?;
+        let history =
+            Reader { shard: lease.shard, newest: Arc::clone(&newest), connection: Mutex::new(reader) };
+        Ok(Shard {
+            connection: Mutex::new(Connection::to(server)?),
+            lease,
+            keeper,
+            newest,
+            history: Arc::new(history),
+            history_age_max,
+            failed: false,
+        })
+    }
+
+    /// Its epoch: each owner has a higher one than the one before.
+    pub fn epoch(&self) -> u64 {
+        self.lease.epoch.cast_unsigned()
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deadline(&self) -> Result<Instant, StoreError> {
+        self.lease.deadline().ok_or_else(|| over(&self.lease))
+    }
+
+    fn ask(&self, statement: &'static str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
+        let asked = self.connection().ask(statement, params, self.deadline()?);
+        asked.map_err(|failure| match failure {
+            // It was asked until the lease was over.
+            Failure::Lost(_) | Failure::Again(_) => over(&self.lease),
+            refused @ Failure::Refused(_) => failed("read")(refused),
+        })
+    }
+}
+
+impl Backend for Shard {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let rows = self.ask(GET, &[&self.lease.shard, &key])?;
+        Ok(rows.first().map(|row| row.get(0)))
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError> {
+        let statement = match direction {
+            Direction::Ascending => SCAN_UP,
+            Direction::Descending => SCAN_DOWN,
+        };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.ask(statement, &[&self.lease.shard, &from, &to, &limit])?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::Poisoned);
+        }
+        let next = self.newest.load(Ordering::Acquire) + 1;
+        let committed = commit(&mut self.connection(), &self.lease, next, batch);
+        match &committed {
+            Ok(()) => {
+                self.newest.store(next, Ordering::Release);
+                if next.is_multiple_of(TRIM_EVERY) {
+                    trim(&mut self.connection(), &self.lease, self.history_age_max);
+                }
+            }
+            Err(_) => self.failed = true,
+        }
+        committed
+    }
+
+    /// Also of an answer that needed no commit: what it says may be old by the time another owns the shard.
+    fn landed(&mut self, _left: usize) -> Result<(), StoreError> {
+        self.deadline().map(drop)
+    }
+
+    fn look(&mut self) -> Result<Option<Space>, StoreError> {
+        self.deadline().map(|_| None)
+    }
+
+    fn history(&self) -> Arc<dyn History> {
+        Arc::clone(&self.history) as Arc<dyn History>
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.keeper.let_go(&self.lease);
+        let Some(deadline) = self.lease.deadline() else { return };
+        let given = self.connection().once(GIVE_BACK, &[&self.lease.shard, &self.lease.epoch], deadline);
+        self.lease.lose();
+        if let Err(failure) = given {
+            let reason = failure.into_words();
+            tracing::warn!(
+                shard = self.lease.shard,
+                "the shard is free only when its lease is over: {reason}"
+            );
+        }
+    }
+}
