@@ -110,8 +110,12 @@ impl History for Reader {
         for segment in segments.iter().skip(start).take_while(|segment| segment.first <= synced) {
             let file = match File::open(&segment.path) {
                 Ok(file) => file,
-                // Retention was faster; what it removed is not history any more.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                // Retention was faster; what it removed is not history any more, nor is what came before that.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    found.clear();
+                    reached = None;
+                    continue;
+                }
                 Err(error) => return Err(failed("open", &segment.path)(error)),
             };
             if reached.is_some_and(|reached: Place| reached.sequence != segment.first) {
