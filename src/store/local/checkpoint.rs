@@ -94,9 +94,10 @@ impl Checkpointer {
                     Ok(request) => thread.carry_out(request),
                     Err(failure) => Some(Err(failure)),
                 };
-                if let Some(answer) = answer
-                    && outbox.send(answer).is_err()
-                {
+                let Some(answer) = answer else { continue };
+                // Nothing is written after a failure, nor let go.
+                let failed = answer.is_err();
+                if outbox.send(answer).is_err() || failed {
                     break;
                 }
             }
@@ -125,8 +126,8 @@ impl Checkpointer {
         if *self.verified.wait() {
             return Ok(());
         }
-        // It may come behind an answer.
-        self.answers.iter().find_map(Result::err).map_or(Ok(()), Err)
+        // It may come behind an answer, and the thread has ended with it.
+        Err(self.answers.iter().find_map(Result::err).unwrap_or(StoreError::CheckpointLost))
     }
 
     /// Starts bringing `changes` into the table; only while none is under way.
@@ -152,7 +153,8 @@ impl Checkpointer {
 
     fn send(&self, request: Request) -> Result<(), StoreError> {
         let requests = self.requests.as_ref().ok_or(StoreError::CheckpointLost)?;
-        requests.send(request).map_err(|_| StoreError::CheckpointLost)
+        let failure = || self.answers.try_iter().find_map(Result::err);
+        requests.send(request).map_err(|_| failure().unwrap_or(StoreError::CheckpointLost))
     }
 
     /// Has the one under way, if there is one, not rest any more.
@@ -222,26 +224,32 @@ struct Thread {
 impl Thread {
     /// What is asked next, or what was found while nothing was. `None`: nothing ever will be.
     fn next(&mut self, inbox: &Receiver<Request>) -> Option<Result<Request, StoreError>> {
-        loop {
-            let Some(verification) = &mut self.verification else { return inbox.recv().ok().map(Ok) };
+        while self.verification.is_some() {
             match inbox.try_recv() {
                 Ok(request) => return Some(Ok(request)),
                 Err(TryRecvError::Disconnected) => return None,
                 Err(TryRecvError::Empty) => {}
             }
-            match self.table.verify(verification) {
-                Ok(false) => continue,
-                Ok(true) => self.verified.get_or_init(|| true),
-                Err(error) => {
-                    tracing::error!(%error, "the table is damaged");
-                    self.verified.get_or_init(|| false);
-                    self.verification = None;
-                    return Some(Err(error));
-                }
-            };
-            self.verification = None;
-            self.make_room();
+            match self.verify() {
+                Ok(false) => {}
+                Ok(true) => self.make_room(),
+                Err(error) => return Some(Err(error)),
+            }
         }
+        inbox.recv().ok().map(Ok)
+    }
+
+    /// Reads the next rows of the verification, if one is under way. Answers whether they were the last ones.
+    fn verify(&mut self) -> Result<bool, StoreError> {
+        let Some(verification) = &mut self.verification else { return Ok(false) };
+        let verified = self.table.verify(verification);
+        match &verified {
+            Ok(false) => return Ok(false),
+            Ok(true) => self.verification = None,
+            Err(error) => tracing::error!(%error, "the table is damaged"),
+        }
+        self.verified.get_or_init(|| verified.is_ok());
+        verified
     }
 
     /// The answer, if somebody waits for one.
@@ -276,7 +284,10 @@ impl Thread {
             let writes = if is_hurried { WRITES_PER_BATCH_MAX } else { WRITES_AT_REST };
             let batch: Vec<_> = changes.by_ref().take(writes).collect();
             self.table.write(&batch, self.verification.as_mut())?;
-            if changes.peek().is_some() && !is_hurried {
+            if self.verification.is_some() {
+                // It comes to its end also where there is always something to write.
+                self.verify()?;
+            } else if changes.peek().is_some() && !is_hurried {
                 std::thread::park_timeout((begun.elapsed() * REST).min(REST_MAX));
             }
         }

@@ -384,6 +384,22 @@ fn history_is_kept_up_to_its_bound_and_recovery_keeps_what_it_needs() {
 }
 
 #[test]
+fn history_that_goes_while_it_is_read_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Local::open(dir.path(), tiny()).unwrap();
+    for n in 1..=60 {
+        put(&mut store, n);
+    }
+    let segments = segments::list(&dir.path().join("journal")).unwrap();
+    // Found, and not there any more when it is opened. The ones before it were removed as well, but after they were read.
+    let gone = &segments[2].path;
+    fs::remove_file(gone).unwrap();
+    std::os::unix::fs::symlink("nowhere", gone).unwrap();
+    let left: Vec<_> = (segments[3].first..=60).map(|n| (n, value(n))).collect();
+    assert_eq!(store.history().read(0, usize::MAX).unwrap(), left);
+}
+
+#[test]
 fn damaged_history_is_refused_with_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let ends = three_commits(dir.path());
