@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::connection::{Connection, Failure, first_pause};
+use super::failed;
 use super::lease::Lease;
-use super::{failed, now};
 use crate::store::{Batch, StoreError};
 
 /// The row of the shard comes first: who cannot move it on from the commit before changes nothing else. A key stands once in
@@ -50,17 +50,26 @@ pub(super) fn commit(
     let events = super::history::encode(&batch.events)?;
     let number = sequence.cast_signed();
     let mut pause = first_pause();
+    // What does not succeed within a lease will not in a longer one, which goes on being renewed meanwhile.
+    let Some(deadline) = lease.deadline() else { return Err(over(lease)) };
+    let mut why = "it changed nothing".to_owned();
     loop {
-        let Some(deadline) = lease.deadline() else { return Err(over(lease)) };
+        if lease.deadline().is_none() {
+            return Err(over(lease));
+        }
         let params: super::Params<'_> =
             &[&lease.shard, &lease.epoch, &number, &keys, &values, &gone, &events];
         let landed = match connection.once(COMMIT, params, deadline) {
             Ok(rows) if rows.first().is_some_and(|row| row.get::<_, i64>(0) == 1) => return Ok(()),
             // Somebody else's, or this one has landed before and nobody could say so.
             Ok(_) => look(connection, lease, number, deadline)?,
-            Err(Failure::Again(_)) => false,
+            Err(Failure::Again(reason)) => {
+                why = reason;
+                false
+            }
             Err(Failure::Lost(reason)) => {
                 tracing::warn!(shard = lease.shard, "a commit is asked again: {reason}");
+                why = reason;
                 look(connection, lease, number, deadline)?
             }
             Err(refused @ Failure::Refused(_)) => return Err(failed("commit to")(refused)),
@@ -69,7 +78,8 @@ pub(super) fn commit(
             return Ok(());
         }
         if !connection.pause(&mut pause, deadline) {
-            return Err(over(lease));
+            lease.lose();
+            return Err(failed("commit to")(Failure::Lost(why)));
         }
     }
 }
@@ -84,7 +94,8 @@ fn look(
 ) -> Result<bool, StoreError> {
     let rows = connection.ask(LOOK, &[&lease.shard], deadline);
     let rows = match rows {
-        Err(Failure::Lost(_)) if now() >= deadline || lease.deadline().is_none() => return Err(over(lease)),
+        // Nobody knows what became of it, and others may by now.
+        Err(Failure::Lost(_) | Failure::Again(_)) => return Err(over(lease)),
         rows => rows.map_err(failed("look at a commit of"))?,
     };
     let found: Option<(i64, i64)> = rows.first().map(|row| (row.get(0), row.get(1)));

@@ -15,6 +15,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Runtime;
+use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row, Statement};
@@ -29,6 +30,9 @@ pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// The first pause before a statement, or a connection, is tried again; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How long what was sent may stay without a sign that it arrived: then another connection may do better.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
 
 /// What holds for every statement of a connection: none outlives the lease that it is asked under, and a commit is on stable
 /// storage when it is answered, whatever the server does for others. (One that waits for its replicas goes on doing so.)
@@ -54,6 +58,9 @@ impl Server {
         password: Option<&str>,
         authorities: Option<&PathBuf>,
     ) -> Result<Server, StoreError> {
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(StoreError::Address { reason: "it does not begin with postgres://".to_owned() });
+        }
         let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
             // It names the parameter, never its value.
             StoreError::Address { reason: told(&error) }
@@ -65,6 +72,12 @@ impl Server {
             return Err(StoreError::Address { reason: "it names no database".to_owned() });
         }
         config.application_name("dwell");
+        // What another server has may be older than what the shard's row says.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        config.tcp_user_timeout(SILENCE_MAX);
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(SILENCE_MAX);
+        }
         let roots = match authorities {
             None => webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(),
             Some(path) => read_authorities(path)?,
@@ -128,10 +141,11 @@ fn is_of_the_way(error: &tokio_postgres::Error) -> bool {
 }
 
 /// Whether what a server says so will pass
-/// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>: classes 08, 53 and 57P0x, and a cancelled statement).
+/// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>: classes 08, 53 and 57P0x, a cancelled statement, a commit
+/// of which nobody knows, and a server that only reads, where another one writes by now).
 fn is_passing(code: &SqlState) -> bool {
     let code = code.code();
-    code.starts_with("08") || code.starts_with("53") || code.starts_with("57P0") || code == "57014"
+    ["08", "53", "57P0", "57014", "40003", "25006"].iter().any(|class| code.starts_with(class))
 }
 
 /// The server's own words where it has some; the library's say only which step failed.
@@ -152,8 +166,19 @@ fn told(error: &tokio_postgres::Error) -> String {
 
 pub(super) struct Connection {
     server: Server,
-    runtime: Runtime,
+    /// `None` only while it is dropped.
+    runtime: Option<Runtime>,
     open: Option<Open>,
+}
+
+impl Drop for Connection {
+    /// Where it is dropped nobody may be able to wait.
+    fn drop(&mut self) {
+        self.open = None;
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 struct Open {
@@ -167,7 +192,7 @@ impl Connection {
     pub(super) fn to(server: &Server) -> Result<Connection, StoreError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| StoreError::Address { reason: error.to_string() })?;
-        Ok(Connection { server: server.clone(), runtime, open: None })
+        Ok(Connection { server: server.clone(), runtime: Some(runtime), open: None })
     }
 
     /// One statement, asked once, until `deadline`.
@@ -179,7 +204,7 @@ impl Connection {
     ) -> Result<Vec<Row>, Failure> {
         let asked = {
             let Connection { server, runtime, open } = self;
-            within(runtime, deadline, async {
+            within(runtime.as_ref(), deadline, async {
                 let Open { client, statements } = connected(server, open).await?;
                 let prepared = match statements.get(statement) {
                     Some(prepared) => prepared.clone(),
@@ -196,7 +221,7 @@ impl Connection {
     pub(super) fn script(&mut self, script: &str, deadline: Instant) -> Result<(), Failure> {
         let asked = {
             let Connection { server, runtime, open } = self;
-            within(runtime, deadline, async {
+            within(runtime.as_ref(), deadline, async {
                 connected(server, open).await?.client.batch_execute(script).await
             })
         };
@@ -229,13 +254,16 @@ impl Connection {
             return false;
         }
         let length = *pause;
-        self.runtime.block_on(async move { tokio::time::sleep(length).await });
+        if let Some(runtime) = &self.runtime {
+            runtime.block_on(async move { tokio::time::sleep(length).await });
+        }
         *pause = (*pause * 2).min(PAUSE_MAX);
         true
     }
 
+    /// Another connection may do better, also where the server said no: what was prepared on this one may be of no use any more.
     fn let_go(&mut self, failure: &Failure) {
-        if matches!(failure, Failure::Lost(_)) {
+        if matches!(failure, Failure::Lost(_) | Failure::Refused(_)) {
             self.open = None;
         }
     }
@@ -246,14 +274,15 @@ pub(super) const fn first_pause() -> Duration {
     PAUSE
 }
 
+/// An attempt has half of what is left, so that there is time for another.
 fn within<T>(
-    runtime: &Runtime,
+    runtime: Option<&Runtime>,
     deadline: Instant,
     asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> Result<T, Failure> {
-    let left = deadline.saturating_duration_since(now());
-    let answer = runtime.block_on(async { tokio::time::timeout(left, asked).await });
-    match answer {
+    let left = deadline.saturating_duration_since(now()) / 2;
+    let Some(runtime) = runtime else { return Err(Failure::Lost("it is closed".to_owned())) };
+    match runtime.block_on(async { tokio::time::timeout(left, asked).await }) {
         Ok(answer) => answer.map_err(|error| Failure::of(&error)),
         Err(_) => Err(Failure::Lost("it does not answer in time".to_owned())),
     }

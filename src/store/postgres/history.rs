@@ -43,6 +43,9 @@ const READ: &str = "select sequence, events from dwell_history \
 
 const OLDEST: &str = "select oldest from dwell_shard where shard = $1";
 
+/// A commit may have a thousand events.
+const COMMITS_AT_ONCE: i64 = 32;
+
 /// The oldest commits that are kept, a bounded number of them, as far as they are older than that many milliseconds.
 const TRIM: &str = "with old as ( \
         select max(first.sequence) as last \
@@ -80,22 +83,26 @@ impl Reader {
 impl History for Reader {
     fn read(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
         let number = |sequence| i64::try_from(sequence).unwrap_or(i64::MAX);
-        // Each commit that is kept has one event at least.
-        let most = i64::try_from(limit.max(1)).unwrap_or(i64::MAX);
-        let (after, newest) = (number(after), number(self.newest()));
+        let (mut after, newest) = (number(after), number(self.newest()));
         let mut found = Vec::new();
-        for row in self.ask(READ, &[&self.shard, &after, &newest, &most])? {
-            if found.len() >= limit.max(1) {
-                break;
+        loop {
+            let rows = self.ask(READ, &[&self.shard, &after, &newest, &COMMITS_AT_ONCE])?;
+            for row in &rows {
+                let (sequence, events): (i64, &[u8]) = (row.get(0), row.get(1));
+                let events = decode(events).ok_or_else(|| StoreError::Value {
+                    what: "events of a commit",
+                    reason: format!("commit {sequence} of shard {} is not as it was written", self.shard),
+                })?;
+                found.extend(events.into_iter().map(|event| (sequence.cast_unsigned(), event)));
+                if found.len() >= limit {
+                    return Ok(found);
+                }
+                after = sequence;
             }
-            let (sequence, events): (i64, &[u8]) = (row.get(0), row.get(1));
-            let events = decode(events).ok_or_else(|| StoreError::Value {
-                what: "events of a commit",
-                reason: format!("commit {sequence} of shard {} is not as it was written", self.shard),
-            })?;
-            found.extend(events.into_iter().map(|event| (sequence.cast_unsigned(), event)));
+            if rows.is_empty() {
+                return Ok(found);
+            }
         }
-        Ok(found)
     }
 
     fn oldest(&self) -> Result<u64, StoreError> {

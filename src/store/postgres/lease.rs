@@ -124,7 +124,7 @@ struct Run {
 const RENEW: &str = "update dwell_shard as s \
     set expires_at = (extract(epoch from clock_timestamp()) * 1000)::int8 + $1::int8 \
     from unnest($2::int8[], $3::int8[]) as mine (shard, epoch) \
-    where s.shard = mine.shard and s.epoch = mine.epoch \
+    where s.shard = mine.shard and s.epoch = mine.epoch and s.expires_at > 0 \
     returning s.shard";
 
 impl Run {
@@ -169,9 +169,14 @@ impl Run {
 
     fn drop_lost(&self) {
         let lost: Vec<Arc<Lease>> = {
-            let mut leases = lock(&self.leases);
-            let lost = leases.values().filter(|lease| lease.deadline().is_none()).map(Arc::clone).collect();
-            leases.retain(|_, lease| lease.deadline().is_some());
+            let mut lost = Vec::new();
+            lock(&self.leases).retain(|_, lease| {
+                let is_kept = lease.deadline().is_some();
+                if !is_kept {
+                    lost.push(Arc::clone(lease));
+                }
+                is_kept
+            });
             lost
         };
         for lease in lost {

@@ -98,9 +98,11 @@ impl Shards {
         };
         let Some(row) = taken.first() else { return Ok(None) };
         let lease = Arc::new(Lease::of(number, row.get(0), asked, self.member.lease));
-        self.keeper.keep(Arc::clone(&lease));
         let (sequence, age_max) = (row.get::<_, i64>(1).cast_unsigned(), self.member.history_age_max);
-        Shard::open(&self.server, lease, Arc::clone(&self.keeper), sequence, age_max).map(Some)
+        let shard =
+            Shard::open(&self.server, Arc::clone(&lease), Arc::clone(&self.keeper), sequence, age_max)?;
+        self.keeper.keep(lease);
+        Ok(Some(shard))
     }
 }
 

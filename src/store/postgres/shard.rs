@@ -79,9 +79,8 @@ impl Shard {
     fn ask(&self, statement: &'static str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
         let asked = self.connection().ask(statement, params, self.deadline()?);
         asked.map_err(|failure| match failure {
-            // It was asked until the lease was over.
-            Failure::Lost(_) | Failure::Again(_) => over(&self.lease),
-            refused @ Failure::Refused(_) => failed("read")(refused),
+            Failure::Lost(_) | Failure::Again(_) if self.lease.deadline().is_none() => over(&self.lease),
+            failure @ (Failure::Lost(_) | Failure::Again(_) | Failure::Refused(_)) => failed("read")(failure),
         })
     }
 }
