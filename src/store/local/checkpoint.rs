@@ -230,26 +230,29 @@ impl Thread {
                 Err(TryRecvError::Disconnected) => return None,
                 Err(TryRecvError::Empty) => {}
             }
-            match self.verify() {
-                Ok(false) => {}
-                Ok(true) => self.make_room(),
-                Err(error) => return Some(Err(error)),
+            if let Err(error) = self.verify() {
+                return Some(Err(error));
             }
         }
         inbox.recv().ok().map(Ok)
     }
 
-    /// Reads the next rows of the verification, if one is under way. Answers whether they were the last ones.
-    fn verify(&mut self) -> Result<bool, StoreError> {
-        let Some(verification) = &mut self.verification else { return Ok(false) };
-        let verified = self.table.verify(verification);
-        match &verified {
-            Ok(false) => return Ok(false),
-            Ok(true) => self.verification = None,
-            Err(error) => tracing::error!(%error, "the table is damaged"),
+    /// Reads the next rows of the verification, if one is under way. What it held back goes with the next checkpoint.
+    fn verify(&mut self) -> Result<(), StoreError> {
+        let Some(verification) = &mut self.verification else { return Ok(()) };
+        match self.table.verify(verification) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.verification = None;
+                self.verified.get_or_init(|| true);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the table is damaged");
+                self.verified.get_or_init(|| false);
+                return Err(error);
+            }
         }
-        self.verified.get_or_init(|| verified.is_ok());
-        verified
+        Ok(())
     }
 
     /// The answer, if somebody waits for one.
