@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::connection::{Connection, Params};
 use super::lease::Lease;
-use super::{ANSWER_WITHIN, failed, now};
+use super::{ANSWER_WITHIN, failed, millis, now};
 use crate::store::{History, StoreError};
 
 /// The events of one commit as they are kept: each behind its length in four bytes.
@@ -62,7 +62,7 @@ const TRIM: &str = "with old as ( \
 /// Lets go of history that is older than `age_max`.
 pub(super) fn trim(connection: &mut Connection, lease: &Lease, age_max: Duration) {
     let Some(deadline) = lease.deadline() else { return };
-    let age_max = i64::try_from(age_max.as_millis()).unwrap_or(i64::MAX);
+    let age_max = millis(age_max);
     // Nothing is owed to old history: what stays now goes the next time.
     if let Err(failure) = connection.once(TRIM, &[&lease.shard, &lease.epoch, &age_max], deadline) {
         tracing::warn!(shard = lease.shard, "old history stays: {}", failure.into_words());

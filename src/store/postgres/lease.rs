@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::connection::Connection;
-use super::now;
+use super::{millis, now};
 
 /// How much sooner a lease is over here than there: what is under way has to come to its end.
 const MARGIN: u32 = 5;
@@ -150,7 +150,7 @@ impl Run {
         let (shards, epochs): (Vec<i64>, Vec<i64>) =
             kept.iter().map(|lease| (lease.shard, lease.epoch)).unzip();
         let asked = uptime();
-        let length = i64::try_from(self.length.as_millis()).unwrap_or(i64::MAX);
+        let length = millis(self.length);
         match self.connection.ask(RENEW, &[&length, &shards, &epochs], deadline) {
             Ok(rows) => {
                 let renewed: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();

@@ -2,10 +2,8 @@
 
 use std::time::Instant;
 
-use tokio_postgres::Row;
-
 use super::connection::{Connection, Failure, Server};
-use super::{ANSWER_WITHIN, FORMAT_OF, failed, now};
+use super::{ANSWER_WITHIN, failed, now};
 use crate::store::StoreError;
 
 /// The files, each with the number that it leaves.
@@ -14,8 +12,7 @@ const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("../../../schema/postgres
 /// The newest there is.
 pub const FORMAT: i64 = 1;
 
-/// Of a table that is not there, and of a schema (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
-const NO_STORE: &str = "the database holds no dwell store; `dwell migrate` makes one";
+const FORMAT_OF: &str = "select format, shards from dwell_meta order by format desc limit 1";
 
 /// Brings the database up to this build's schema, or makes a store of so many shards in it. Answers from which format on
 /// (0: there was none) and how many shards it has.
@@ -26,13 +23,7 @@ const NO_STORE: &str = "the database holds no dwell store; `dwell migrate` makes
 pub fn migrate(server: &Server, shards: u32) -> Result<(i64, u32), StoreError> {
     let mut connection = Connection::to(server)?;
     let deadline = now() + ANSWER_WITHIN;
-    let (found, kept) = match asked(connection.ask(FORMAT_OF, &[], deadline)) {
-        Ok(rows) => rows
-            .first()
-            .map_or((0, shards), |row| (row.get(0), u32::try_from(row.get::<_, i64>(1)).unwrap_or_default())),
-        Err(StoreError::Postgres { reason, .. }) if reason == NO_STORE => (0, shards),
-        Err(error) => return Err(error),
-    };
+    let (found, kept) = stored(&mut connection, deadline)?.unwrap_or((0, shards));
     readable_or_older(found)?;
     for (format, script) in MIGRATIONS.iter().filter(|(format, _)| *format > found) {
         let shards = if *format == 1 { made(shards) } else { String::new() };
@@ -50,30 +41,35 @@ fn made(shards: u32) -> String {
     format!("insert into dwell_shard values {};", rows.join(", "))
 }
 
-/// What the server says of a store that is not there, in our words.
-pub(super) fn asked(answer: Result<Vec<Row>, Failure>) -> Result<Vec<Row>, StoreError> {
-    answer.map_err(|failure| match failure {
-        Failure::Refused(reason) if reason.contains("dwell_meta") => missing(),
-        Failure::Refused(_) | Failure::Again(_) | Failure::Lost(_) => failed("read the schema of")(failure),
-    })
+/// The format of the store that is there and the number of its shards; `None` if there is none.
+fn stored(connection: &mut Connection, deadline: Instant) -> Result<Option<(i64, u32)>, StoreError> {
+    match connection.ask(FORMAT_OF, &[], deadline) {
+        Ok(rows) => {
+            Ok(rows.first().map(|row| (row.get(0), u32::try_from(row.get::<_, i64>(1)).unwrap_or_default())))
+        }
+        Err(Failure::Refused(reason)) if reason.contains("dwell_meta") => Ok(None),
+        Err(failure) => Err(unreadable(failure.into_words())),
+    }
 }
 
-pub(super) fn missing() -> StoreError {
-    StoreError::Postgres { doing: "read the schema of", reason: NO_STORE.to_owned() }
+fn unreadable(reason: String) -> StoreError {
+    StoreError::Postgres { doing: "read the schema of", reason }
 }
 
 fn readable_or_older(found: i64) -> Result<(), StoreError> {
     if found > FORMAT { Err(StoreError::Schema { found, newest: FORMAT }) } else { Ok(()) }
 }
 
-/// Refuses what this build does not read.
-pub(super) fn readable(found: i64) -> Result<(), StoreError> {
+/// The number of shards of the store that is there, if this build reads it.
+pub(super) fn shards(connection: &mut Connection, deadline: Instant) -> Result<u32, StoreError> {
+    let Some((found, shards)) = stored(connection, deadline)? else {
+        return Err(unreadable("the database holds no dwell store; `dwell migrate` makes one".to_owned()));
+    };
     readable_or_older(found)?;
     if found < FORMAT {
-        let reason = format!("its schema has format {found}; `dwell migrate` brings it to {FORMAT}");
-        return Err(StoreError::Postgres { doing: "read the schema of", reason });
+        return Err(unreadable(format!("it has format {found}; `dwell migrate` brings it to {FORMAT}")));
     }
-    Ok(())
+    Ok(shards)
 }
 
 const IS_DURABLE: &str =

@@ -51,8 +51,6 @@ pub struct Shards {
     keeper: Arc<Keeper>,
 }
 
-const FORMAT_OF: &str = "select format, shards from dwell_meta order by format desc limit 1";
-
 const TAKE: &str = "update dwell_shard \
     set epoch = epoch + 1, node = $2, address = $3, \
         expires_at = (extract(epoch from clock_timestamp()) * 1000)::int8 + $4::int8 \
@@ -70,11 +68,7 @@ impl Shards {
         let mut connection = Connection::to(&server)?;
         let deadline = now() + ANSWER_WITHIN;
         migrate::durable(&mut connection, deadline)?;
-        let rows = migrate::asked(connection.ask(FORMAT_OF, &[], deadline))?;
-        let Some(row) = rows.first() else { return Err(migrate::missing()) };
-        let (format, count): (i64, i64) = (row.get(0), row.get(1));
-        migrate::readable(format)?;
-        let count = u32::try_from(count).map_err(|_| migrate::missing())?;
+        let count = migrate::shards(&mut connection, deadline)?;
         let keeper = Keeper::start(Connection::to(&server)?, member.lease, lost)
             .map_err(|error| failed("start a thread for leases")(Failure::Refused(error.to_string())))?;
         Ok(Shards { server, member, count, connection: Mutex::new(connection), keeper: Arc::new(keeper) })
@@ -88,7 +82,7 @@ impl Shards {
     /// Takes a shard that nobody owns; `None` if somebody does.
     pub fn take(&self, shard: u32) -> Result<Option<Shard>, StoreError> {
         let (number, asked) = (i64::from(shard), lease::uptime());
-        let length = i64::try_from(self.member.lease.as_millis()).unwrap_or(i64::MAX);
+        let length = millis(self.member.lease);
         let (name, address) = (&self.member.name, &self.member.address);
         let params: Params<'_> = &[&number, name, address, &length];
         let taken = {
@@ -104,6 +98,11 @@ impl Shards {
         self.keeper.keep(lease);
         Ok(Some(shard))
     }
+}
+
+/// A span of time as the statements have it.
+fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn failed(doing: &'static str) -> impl FnOnce(Failure) -> StoreError {
