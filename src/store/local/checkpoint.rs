@@ -16,7 +16,8 @@ use super::now;
 use super::overlay::Changes;
 use super::reserve::Reserve;
 use super::retention::Retention;
-use super::table::{Table, Verification};
+use super::seal::Verification;
+use super::table::Table;
 use crate::store::{StoreError, crash_point};
 
 /// sled's memory follows the size of its batches: 300,000 records in batches of 8,192 left 1.8 GB resident, in

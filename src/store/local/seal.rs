@@ -49,6 +49,26 @@ impl Seal {
     }
 }
 
+/// How far all rows were read: a few at a time, for they may be many, and the table is written to meanwhile.
+#[derive(Default)]
+pub(super) struct Verification {
+    /// The kinds that are left; the last one is being read.
+    pub(super) kinds: Vec<u8>,
+    /// Its last key that was read.
+    pub(super) last: Option<Vec<u8>>,
+    /// What was read of it, as it now is.
+    pub(super) found: Seal,
+}
+
+impl Verification {
+    /// Takes in what a change does to a row that was read.
+    pub(super) fn change(&mut self, kind: u8, change: Change<'_>, old: Option<&[u8]>) {
+        if self.kinds.last() == Some(&kind) && self.last.as_deref().is_some_and(|last| change.0 <= last) {
+            self.found.change(change, old);
+        }
+    }
+}
+
 /// What a checkpoint says of the table: the last commit in it, and the batches of each tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Contents {

@@ -15,7 +15,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use super::files::{failed, make_dir, sync_tree, write_through};
 use super::lock;
 use super::overlay::Change;
-use super::seal::{Contents, Seal};
+use super::seal::{Contents, Seal, Verification};
 use crate::store::{Direction, StoreError};
 
 /// Keys and values as the table hands them out.
@@ -46,26 +46,6 @@ impl Tree {
     ) -> impl DoubleEndedIterator<Item = sled::Result<(sled::IVec, sled::IVec)>> + use<'a, R> {
         let seal_key = seal_key(self.kind);
         self.sled.range(range).filter(move |row| row.as_ref().map_or(true, |(key, _)| *key != seal_key))
-    }
-}
-
-/// How far all rows were read: a few at a time, for they may be many, and the table is written to meanwhile.
-#[derive(Default)]
-pub(super) struct Verification {
-    /// The kinds that are left; the last one is being read.
-    kinds: Vec<u8>,
-    /// Its last key that was read.
-    last: Option<Vec<u8>>,
-    /// What was read of it, as it now is.
-    found: Seal,
-}
-
-impl Verification {
-    /// Takes in what a change does to a row that was read.
-    fn change(&mut self, kind: u8, change: Change<'_>, old: Option<&[u8]>) {
-        if self.kinds.last() == Some(&kind) && self.last.as_deref().is_some_and(|last| change.0 <= last) {
-            self.found.change(change, old);
-        }
     }
 }
 
