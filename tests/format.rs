@@ -28,9 +28,8 @@ const LATER: Time = Time::from_millis(1_790_000_090_456);
 const SESSION: RecordId = RecordId::session(0x019a_0000_0000_1111_2222_3333_4444_5555);
 const TRIGGER: TriggerId = TriggerId(0x019a_0000_0001_aaaa_bbbb_cccc_dddd_eeee);
 
-fn run() -> RecordId {
-    RecordId::run_of(TRIGGER, 0)
-}
+const RUN: RecordId = RecordId { kind: Kind::Run, ulid: 0x019a_0000_0001_48e2_3575_4c17_59f3_e28b };
+const NEXT_RUN: RecordId = RecordId { kind: Kind::Run, ulid: 0x019a_0000_0001_e719_af2e_cb61_d609_d628 };
 
 /// An older version of a value: read as what it meant.
 fn check_old<T: Stored + PartialEq + Debug>(seen: &mut BTreeSet<String>, file: &str, value: &T) {
@@ -73,7 +72,7 @@ fn states() -> Vec<State> {
 /// A record with every field of version 1 in use.
 fn old(state: State) -> Record {
     Record {
-        id: run(),
+        id: RUN,
         org: "acme".into(),
         env: "prod".into(),
         key: Some("pr-17".into()),
@@ -170,8 +169,7 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
     check_old(&mut seen, "work-http.1.hex", &work);
     check(&mut seen, "work-worker.2.hex", &Work::of(Action::Worker { queue: "reviews".into() }));
 
-    let pause =
-        Pause { limit: Limit { until: LATER, source: Source::Estimated }, since: AT, by: Some(run()) };
+    let pause = Pause { limit: Limit { until: LATER, source: Source::Estimated }, since: AT, by: Some(RUN) };
     let runtime =
         Runtime { limited: Some(pause), paused_until: Some(Time::MAX), ..Runtime::open("claude".into()) };
     check_old(&mut seen, "runtime-held.1.hex", &runtime);
@@ -194,7 +192,7 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
         env: "prod".into(),
         payload: b"{}".to_vec(),
         replay_of: None,
-        runs: vec![run(), RecordId::run_of(TRIGGER, 1)],
+        runs: vec![RUN, NEXT_RUN],
     };
     check_old(&mut seen, "trigger.1.hex", &trigger);
     check(&mut seen, "trigger.2.hex", &Trigger { replay_of: Some(TriggerId(7)), ..trigger });
@@ -219,7 +217,7 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
         mode: Mode::Live,
         since: AT,
         matched: Some((LATER, TRIGGER)),
-        started: Some((LATER, run())),
+        started: Some((LATER, RUN)),
     };
     check(&mut seen, "standing.1.hex", &standing);
     let new = Standing { named: None, mode: Mode::Shadow, since: AT, matched: None, started: None };
@@ -238,7 +236,7 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
         matched: 300,
         uncounted: true,
         redriven: 70_000,
-        cursor: Some((AT, run())),
+        cursor: Some((AT, RUN)),
         from: LATER,
         done: 17,
     };
@@ -250,12 +248,12 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
         subject: "claude".into(),
         next_at: LATER,
         pending: 300,
-        about: Some(run()),
+        about: Some(RUN),
         detail: Some("off -> live".into()),
     };
     check(&mut seen, "notice.1.hex", &notice);
 
-    check(&mut seen, "record-id.1.hex", &run());
+    check(&mut seen, "record-id.1.hex", &RUN);
     check(&mut seen, "trigger-id.1.hex", &TRIGGER);
     check(&mut seen, "time.1.hex", &AT);
     let tally = Tally {
@@ -275,7 +273,7 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
     let schedule = ScheduleRow { flow: "nightly".into(), expression, next_at: Some(LATER) };
     check(&mut seen, "schedule.1.hex", &schedule);
     let (flow, key) = ("deploy".into(), "main".into());
-    let debounced = Debounced { flow, key, first_at: AT, due_at: LATER, run: run(), trigger: Some(TRIGGER) };
+    let debounced = Debounced { flow, key, first_at: AT, due_at: LATER, run: RUN, trigger: Some(TRIGGER) };
     check(&mut seen, "debounced.1.hex", &debounced);
 
     let there =
@@ -288,8 +286,8 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
 fn keys_are_written_as_frozen() {
     let all = [
         keys::live(SESSION),
-        keys::finished(AT, run()),
-        keys::pointer(run()),
+        keys::finished(AT, RUN),
+        keys::pointer(RUN),
         keys::work(SESSION),
         keys::name("acme", "prod", "pr-17"),
         keys::delivery("forge", "72d3162e"),

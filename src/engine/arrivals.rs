@@ -39,6 +39,7 @@ pub(super) fn answer(draft: &mut Draft<'_>, request: Request) -> Result<Answer, 
             let now = draft.now;
             set_runtime(draft, &name, model, |row| row.resumed(now))
         }
+        Request::Learn(row) => learn(draft, &row),
         Request::Get { id } => Ok(Answer::Detail(Box::new(detail(draft, id)?))),
         Request::Resolve { range, limit } => Ok(Answer::Ids(list::resolve(draft, range, limit)?)),
         Request::List(filter) => Ok(Answer::Page(list::page(draft, &filter)?)),
@@ -285,6 +286,13 @@ fn set_runtime(
         draft.set_runtime(changed);
     }
     Ok(Answer::Runtime(view(draft, name)))
+}
+
+/// Of another shard's row, whose runtime or model need not be known here.
+fn learn(draft: &mut Draft<'_>, row: &Runtime) -> Result<Answer, Fail> {
+    let (runtime, model) = Runtime::model_of(&row.name).unzip();
+    let (runtime, model) = (runtime.map_or_else(|| row.name.clone(), Name::from), model.map(Name::from));
+    set_runtime(draft, &runtime, model, |own| own.learned(row))
 }
 
 fn view(draft: &Draft<'_>, name: &Name) -> RuntimeView {

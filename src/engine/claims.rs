@@ -271,6 +271,9 @@ fn take(
     let (mut claimed, mut bytes) = (Vec::new(), 0);
     let mut turn = Some(runtime);
     while let Some(runtime) = turn {
+        if !draft.core.take_place(&runtime) {
+            break;
+        }
         let Core { index, settings, .. } = &mut *draft.core;
         let Some(id) = index.take_claimable(&claim.queue, &runtime, settings) else { break };
         let work = draft.work(id)?;

@@ -8,6 +8,7 @@ use super::gate::Gate;
 use super::index::{Index, Lane};
 use super::modes::Modes;
 use super::notices::Notices;
+use super::pool;
 use super::purge::Oldest;
 use super::schedule::Schedules;
 use super::settings::Settings;
@@ -63,6 +64,8 @@ pub(super) struct Core {
     pub(super) debounces: Debounces,
     /// Room on the store's disk, if it is known.
     pub(super) space: Option<Space>,
+    /// The places it shares with the engines of other shards.
+    pub(super) pool: Option<pool::Member>,
     /// A pass reached its limit; the rest is done next tick.
     pub(super) more: bool,
     pub(super) ticks: u64,
@@ -78,6 +81,12 @@ impl Core {
     /// Whether something would start on a runtime if nothing held it: what waits for a claim only if one waits for it.
     pub(super) fn startable(&self, lane: &Lane) -> bool {
         !lane.queue.is_empty() || lane.claimable > 0 && self.claims.any()
+    }
+
+    /// Takes a place on a runtime that has one, unless another shard was first.
+    pub(super) fn take_place(&self, runtime: &Name) -> bool {
+        let concurrency = self.settings.runtimes.get(runtime).copied().unwrap_or(0);
+        self.pool.as_ref().is_none_or(|pool| pool.take(runtime, concurrency))
     }
 
     /// How many more finished records are there than are kept.

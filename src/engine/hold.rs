@@ -153,7 +153,11 @@ pub(super) fn full(core: &Core, runtime: &Name) -> Option<Hold> {
     let concurrency = core.settings.runtimes.get(runtime).copied().unwrap_or(0);
     let outstanding = core.index.lane(runtime).map_or(0, |lane| lane.outstanding.len());
     let outstanding = u32::try_from(outstanding).unwrap_or(u32::MAX);
-    (outstanding >= concurrency).then_some(Hold::Full { outstanding, concurrency })
+    let outstanding = match &core.pool {
+        None => Some(outstanding).filter(|outstanding| *outstanding >= concurrency),
+        Some(pool) => pool.full(runtime, concurrency),
+    };
+    outstanding.map(|outstanding| Hold::Full { outstanding, concurrency })
 }
 
 /// Whether a runtime has used up what its ramp lets it start now.

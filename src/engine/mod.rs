@@ -35,6 +35,7 @@ mod open;
 mod paced;
 mod parked;
 mod payload;
+mod pool;
 mod purge;
 mod queues;
 mod ramp;
@@ -65,6 +66,7 @@ pub use inbox::{Advanced, Closed, Handle, Inbox, channel};
 pub use moment::{Moment, census};
 pub use notices::{NOTIFY, Notify};
 pub use open::{Opening, Survivor};
+pub use pool::Pool;
 pub use request::{Arrival, Filter, Flip, Once, Redrives, Reply, Request, Target, Tell};
 pub use run::{Clock, run};
 pub use schedule::Timetable;
@@ -74,7 +76,7 @@ pub use settings::{
     DEBOUNCED_PER_TICK_MAX, DISPATCHES_PER_TICK_MAX, Flow, LETTERS_COUNTED_MAX,
     LETTERS_LOOKED_AT_PER_TICK_MAX, Org, PARKS_PER_TICK_MAX, PURGES_PER_TICK_MAX, Pacing, QUEUED_MAX,
     READS_PER_PAGE_MAX, RECORDS_PER_SCAN, REDRIVES_MAX, REDRIVES_PER_TICK_MAX, SCHEDULES_PER_TICK_MAX,
-    Settings, VISITS_PER_PAGE_MAX,
+    Settings, Shard, VISITS_PER_PAGE_MAX,
 };
 pub use step::{Step, Wait};
 pub use tick::{Decided, Engine, Released, UnderWay};

@@ -97,7 +97,8 @@ pub(super) fn tell(draft: &mut Draft<'_>) -> Result<(), EngineError> {
         }
     }
     runtimes(draft, &mut heard);
-    for (flow, from, to) in std::mem::take(&mut draft.core.notices.modes) {
+    let modes = std::mem::take(&mut draft.core.notices.modes);
+    for (flow, from, to) in modes.into_iter().filter(|_| draft.core.settings.shard.tells()) {
         let once = Heard { count: 1, about: None, detail: Some(format!("{from} -> {to}")) };
         hear(draft.core, &mut heard, NoticeEvent::ModeChanged, &flow, &once);
     }
@@ -198,6 +199,9 @@ fn runtimes(draft: &mut Draft<'_>, heard: &mut BTreeMap<Key, Heard>) {
         core.runtimes.values().filter(|row| row.held_until(core.now).is_some() && &*row.name != NOTIFY);
     let held: BTreeSet<Name> = held.map(|row| row.name.clone()).collect();
     let before = std::mem::replace(&mut core.notices.held, held.clone());
+    if !core.settings.shard.tells() {
+        return;
+    }
     let paused = held.difference(&before).map(|name| (NoticeEvent::RuntimePaused, name));
     let resumed = before.difference(&held).map(|name| (NoticeEvent::RuntimeResumed, name));
     for (event, name) in paused.chain(resumed) {
@@ -306,8 +310,9 @@ fn send(
     let task = Some(about.map_or(event.to_owned(), |record| format!("{event} {}", record.id)));
     let payload = Json::Object(said).to_string().into_bytes();
     let work = Work { payload, task, labels, ..Work::of(Action::Http(request)) };
-    // As many as were ever admitted: a number no other record of this store has.
-    let id = RecordId::of_notice(draft.now, draft.core.tally.admitted);
+    let slot = about.map_or(draft.core.settings.shard.own_slot(), |record| record.id.slot());
+    // As many as were ever admitted: a number no other record of this shard has.
+    let id = RecordId::of_notice(draft.now, draft.core.tally.admitted, slot);
     let notice =
         Submission { about: about.map(|record| record.id), ..Submission::of(id, NOTIFY.into(), work) };
     let notice = match about {

@@ -110,6 +110,7 @@ impl Engine {
         let core = Core {
             notices: Notices::new(notices.into_iter(), held, stalls.seen(&runtimes, now)),
             gate: Gate::new(&settings),
+            pool: settings.pool.as_ref().map(|pool| pool.member(settings.shard.number)),
             modes: Modes::read(&*backend)?,
             settings,
             index,

@@ -9,7 +9,7 @@ use super::settings::{RERUN_BYTES, Settings};
 use super::why::Asked;
 use crate::model::{
     Action, Cause, Command, Fingerprint, IdRange, Kind, Measure, Missing, Mode, Name, Pace, RecordId,
-    RedriveId, Rejected, Report, Scope, StateName, Submission, Time, Trigger, TriggerId,
+    RedriveId, Rejected, Report, Runtime, Scope, StateName, Submission, Time, Trigger, TriggerId,
 };
 use crate::store::Durable;
 
@@ -65,6 +65,8 @@ pub enum Request {
     },
     /// Go on with other settings -> [`Answer::Modes`], as they are then.
     Reload(Box<Settings>),
+    /// What another shard knows of a window -> [`Answer::Runtime`] as it is then.
+    Learn(Box<Runtime>),
     /// Give a record more of what its budget bounds -> [`Answer::Record`].
     TopUp {
         /// Whose.
@@ -262,6 +264,7 @@ impl Request {
             | Request::Pace { .. }
             | Request::Redrives
             | Request::Reload(_)
+            | Request::Learn(_)
             | Request::StopRedrive { .. }
             | Request::Claim(_)
             | Request::Queues

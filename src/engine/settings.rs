@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::notices::Notify;
+use super::pool::Pool;
 use super::schedule::Timetable;
-use crate::model::{Mode, Name, Policy};
+use crate::model::{Mode, Name, Policy, Slot};
 use crate::pace::{Rate, Switches};
 
 /// Numbers and names the engine works with.
@@ -42,6 +43,42 @@ pub struct Settings {
     pub min_shadow: Duration,
     /// What starts by itself, by flow.
     pub schedules: BTreeMap<Name, Arc<dyn Timetable>>,
+    /// Which part of a store this is.
+    pub shard: Shard,
+    /// What it shares with the engines of the other parts in this process, for good.
+    pub pool: Option<Pool>,
+}
+
+/// Which shard of a store an engine has; by default all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// From 0 on.
+    pub number: u32,
+    /// So many there are.
+    pub count: u32,
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Shard { number: 0, count: 1 }
+    }
+}
+
+impl Shard {
+    /// Whether what has this slot lives here.
+    pub fn has(self, slot: Slot) -> bool {
+        slot.shard(self.count) == self.number
+    }
+
+    /// The slot of what is of no org; it is in this shard.
+    pub fn own_slot(self) -> Slot {
+        Slot(u16::try_from(self.number).unwrap_or_default())
+    }
+
+    /// Whether what happens to all shards alike is told of here.
+    pub const fn tells(self) -> bool {
+        self.number == 0
+    }
 }
 
 /// What the engine knows of a flow.
@@ -140,6 +177,8 @@ impl Default for Settings {
             stalled_after: Duration::from_secs(15 * 60),
             min_shadow: Duration::ZERO,
             schedules: BTreeMap::new(),
+            shard: Shard::default(),
+            pool: None,
         }
     }
 }

@@ -9,7 +9,8 @@ use super::settings::{
 };
 use super::step::Step;
 use super::{
-    arrivals, burst, claims, debounce, hold, modes, notices, paced, purge, ramp, schedule, space, windows,
+    arrivals, burst, claims, debounce, hold, modes, notices, paced, pool, purge, ramp, schedule, space,
+    windows,
 };
 use crate::model::{Effect, Event, Name, RecordId, Runtime, Time, Transition};
 use crate::store::{Batch, Begun, Durable, Writer};
@@ -137,8 +138,10 @@ impl Engine {
         paced::advance(&mut draft)?;
         burst::drain(&mut draft)?;
         notices::tell(&mut draft)?;
+        pool::give_back(draft.core);
         dispatch(&mut draft)?;
         claims::serve(&mut draft, &mut replies)?;
+        pool::line_up(draft.core);
         notices::end(&mut draft)?;
         let (batch, owed) = draft.finish()?;
         core.commits += u64::from(!batch.is_empty());
@@ -237,6 +240,9 @@ fn dispatch(draft: &mut Draft<'_>) -> Result<(), EngineError> {
                 draft.core.index.park(id, narrow);
                 parks -= 1;
                 continue;
+            }
+            if !draft.core.take_place(&runtime) {
+                break;
             }
             let Core { index, settings, .. } = &mut *draft.core;
             let Some(id) = index.take(&runtime, settings) else { break };

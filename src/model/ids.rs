@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use sha2::{Digest as _, Sha256};
 use ulid::{ULID_LEN, Ulid};
 
 /// Which of the two kinds a record is; the id carries it.
@@ -91,27 +92,79 @@ impl TriggerId {
 
 /// The random part of a ULID.
 const RANDOM: u128 = (1 << 80) - 1;
-/// An odd number of that width, so that its multiples do not meet.
-const STRIDE: u128 = 0x9E37_79B9_7F4A_7C15_F39D;
+/// The last bits of it, which are the slot.
+const SLOT: u128 = 0xFFFF;
+/// An odd number of the width of the random part without the slot, so that its multiples do not meet.
+const STRIDE: u128 = 0x9E37_79B9_7F4A_7C15;
+
+/// Where an org's records live in a store of several shards. It is the last 16 bits of their ids, so an id says where its
+/// record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u16);
+
+impl Slot {
+    /// An org's: the first two bytes of its name's SHA-256. Stored ids have it, so it stays as it is.
+    pub fn of(org: &str) -> Slot {
+        let [first, second, ..]: [u8; 32] = Sha256::digest(org).into();
+        Slot(u16::from_be_bytes([first, second]))
+    }
+
+    /// Which of so many shards that is.
+    pub fn shard(self, shards: u32) -> u32 {
+        u32::from(self.0) % shards.max(1)
+    }
+
+    const fn in_ulid(self, ulid: u128) -> u128 {
+        ulid & !SLOT | self.0 as u128
+    }
+
+    const fn of_ulid(ulid: u128) -> Slot {
+        Slot((ulid & SLOT) as u16)
+    }
+}
+
+impl TriggerId {
+    /// With this slot.
+    #[must_use]
+    pub const fn in_slot(self, slot: Slot) -> TriggerId {
+        TriggerId(slot.in_ulid(self.0))
+    }
+
+    /// Where its trigger is.
+    pub const fn slot(self) -> Slot {
+        Slot::of_ulid(self.0)
+    }
+}
 
 impl RecordId {
+    /// With this slot.
+    #[must_use]
+    pub const fn in_slot(self, slot: Slot) -> RecordId {
+        RecordId { kind: self.kind, ulid: slot.in_ulid(self.ulid) }
+    }
+
+    /// Where its record is, unless that came from a store that gave its ids no slots.
+    pub const fn slot(self) -> Slot {
+        Slot::of_ulid(self.ulid)
+    }
+
     /// A session's id from its ULID.
     pub const fn session(ulid: u128) -> RecordId {
         RecordId { kind: Kind::Session, ulid }
     }
 
-    /// The id of the `n`th run of `trigger`: its time, and its random part moved on by a fixed odd stride, so two
-    /// triggers' runs meet only if their random parts do.
+    /// The id of the `n`th run of `trigger`: its time and slot, and the rest of its random part moved on by a fixed odd
+    /// stride, so two triggers' runs meet only if their random parts do.
     pub const fn run_of(trigger: TriggerId, n: u32) -> RecordId {
-        let step = STRIDE.wrapping_mul(n as u128 + 1);
+        let step = STRIDE.wrapping_mul(n as u128 + 1) << SLOT.count_ones();
         let ulid = (trigger.0 & !RANDOM) | (trigger.0.wrapping_add(step) & RANDOM);
         RecordId { kind: Kind::Run, ulid }
     }
 
-    /// The id of a record that tells of something at `now`; `number` is its alone.
-    pub const fn of_notice(now: super::Time, number: u64) -> RecordId {
-        let random = STRIDE.wrapping_mul(number as u128 + 1) & RANDOM;
-        RecordId { kind: Kind::Session, ulid: ((now.millis() as u128) << 80) | random }
+    /// The id of a record that tells of something at `now`; `number` is its alone in its slot.
+    pub const fn of_notice(now: super::Time, number: u64, slot: Slot) -> RecordId {
+        let random = (STRIDE.wrapping_mul(number as u128 + 1) << SLOT.count_ones()) & RANDOM;
+        RecordId { kind: Kind::Session, ulid: slot.in_ulid(((now.millis() as u128) << 80) | random) }
     }
 
     /// The ids that begin with `prefix` (`ses_01J..`, at least the kind).
@@ -210,11 +263,26 @@ mod tests {
     }
 
     #[test]
+    fn an_org_keeps_its_slot_and_an_id_has_it() {
+        let (acme, other) = (Slot::of("acme"), Slot::of("default"));
+        assert_eq!((acme, other), (Slot(0x822b), Slot(0x37a8)), "stored ids have it");
+        let id = RecordId::session(u128::MAX >> 1).in_slot(acme);
+        assert_eq!((id.slot(), id.ulid >> 16), (acme, u128::MAX >> 17));
+        assert_eq!(RecordId::of_notice(super::super::Time::ZERO, 7, other).slot(), other);
+        let shards = |count| (0..1000).map(move |n| Slot::of(&n.to_string()).shard(count));
+        assert!(shards(1).all(|shard| shard == 0));
+        let mut found = [0_u32; 16];
+        shards(16).for_each(|shard| found[shard as usize] += 1);
+        assert!(found.iter().all(|count| (30..=100).contains(count)), "{found:?}");
+    }
+
+    #[test]
     fn runs_of_one_trigger_differ_and_keep_its_time() {
         let trigger = TriggerId(u128::MAX >> 1);
         let (a, b) = (RecordId::run_of(trigger, 0), RecordId::run_of(trigger, 1));
         assert_ne!(a, b);
         assert_eq!(a.ulid >> 80, trigger.0 >> 80);
+        assert_eq!((a.slot(), b.slot()), (trigger.slot(), trigger.slot()));
         assert_eq!(RecordId::run_of(trigger, 0), a);
     }
 }

@@ -27,7 +27,7 @@ mod usage;
 pub use effect::Effect;
 pub use event::{Command, Event, Rejected};
 pub use fingerprint::{Fingerprint, masked};
-pub use ids::{IdError, IdRange, Kind, RecordId, RedriveId, TriggerId};
+pub use ids::{IdError, IdRange, Kind, RecordId, RedriveId, Slot, TriggerId};
 pub use limit::{Limit, LimitReport, Overage, Pause, Reset, Source};
 pub use mode::{Early, Missing, Mode, Origin, Standing};
 pub use notice::{Notice, NoticeEvent};

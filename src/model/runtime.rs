@@ -65,6 +65,18 @@ impl Runtime {
         Runtime { limited: None, paused_until: None, reopened_at: Some(now), ..self }
     }
 
+    /// With what another shard's row knows of the same window: the later end of a limit, unless that was told before
+    /// somebody opened the window; and that it was opened, if the limit was told before that. Rows that learn of each
+    /// other say the same in the end, in whichever order. An operator's pause is told to every shard by itself.
+    #[must_use]
+    pub fn learned(self, other: &Runtime) -> Runtime {
+        let reopened_at = self.reopened_at.max(other.reopened_at);
+        let counts = |pause: &Pause| reopened_at.is_none_or(|at| pause.since >= at);
+        let until = |pause: &Pause| (pause.limit.until, pause.since);
+        let limited = [self.limited, other.limited].into_iter().flatten().filter(counts).max_by_key(until);
+        Runtime { limited, reopened_at, ..self }
+    }
+
     /// Until when nothing may start on it, if that is after `now`.
     pub fn held_until(&self, now: Time) -> Option<Time> {
         let limited = self.limited.map(|pause| pause.limit.until);
@@ -121,6 +133,29 @@ mod tests {
         assert_eq!((cleared.held_until(at(9)), cleared.opened_at(at(9))), (Some(at(30)), Some(at(9))));
         let resumed = held(Some(20), Some(30)).resumed(at(9));
         assert_eq!((resumed.held_until(at(9)), resumed.opened_at(at(9))), (None, Some(at(9))));
+    }
+
+    #[test]
+    fn rows_that_learn_of_each_other_say_the_same() {
+        let opened = |millis| Runtime { reopened_at: Some(at(millis)), ..held(None, None) };
+        let told = |until, since| {
+            let mut row = held(Some(until), None);
+            row.limited = row.limited.map(|pause| Pause { since: at(since), ..pause });
+            row
+        };
+        for (a, b, expected) in [
+            (held(Some(20), None), held(Some(30), None), Some(at(30))),
+            (held(Some(20), None), held(None, None), Some(at(20))),
+            (held(Some(20), None), opened(5), None),
+            (told(20, 7), opened(5), Some(at(20))),
+            (told(20, 7), told(20, 8), Some(at(20))),
+        ] {
+            let (there, back) = (a.clone().learned(&b), b.clone().learned(&a));
+            assert_eq!(there, back);
+            assert_eq!((there.held_until(at(9)), there.clone().learned(&back)), (expected, there));
+        }
+        let paused = held(None, Some(30));
+        assert_eq!(held(None, None).learned(&paused), held(None, None), "it is the operator's");
     }
 
     #[test]

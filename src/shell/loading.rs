@@ -38,9 +38,10 @@ impl<'c> Loading<'c> {
         self.flows.len()
     }
 
-    /// For the engine.
-    pub fn settings(&self) -> engine::Settings {
+    /// For the engine of a shard.
+    pub fn settings(&self, shard: engine::Shard) -> engine::Settings {
         let Loading { config, flows, sources: _, notify } = self;
+        let scheduled = if shard.has(timetable::slot()) { flows.as_slice() } else { &[] };
         let runtimes = config.runtimes.iter().map(|(name, runtime)| (name.clone(), runtime.concurrency));
         let pacing = config.runtimes.iter().map(|(name, runtime)| (name.clone(), runtime.pacing));
         let modes = flows.iter().map(|flow| (flow.name().clone(), engine::Flow { mode: flow.mode() }));
@@ -59,7 +60,9 @@ impl<'c> Loading<'c> {
             min_shadow: config.min_shadow,
             notify: notify.clone(),
             stalled_after: config.stalled_after,
-            schedules: timetable::of(flows, &config.policy),
+            schedules: timetable::of(scheduled, &config.policy),
+            shard,
+            pool: None,
         }
     }
 

@@ -13,7 +13,7 @@ use super::config::{Config, ConfigError, keys};
 use super::http::{Reload, Shared};
 use super::loading::Loading;
 use super::{log, serve, service};
-use crate::engine::{Answer, ModesView, Reply, Request};
+use crate::engine::{self, Answer, ModesView, Reply, Request};
 use crate::exec::Exec;
 
 /// Reads the configuration anew, from where it was read at the start.
@@ -119,7 +119,7 @@ impl Reloader {
     /// Between two ticks: the engine has the new settings, and before any effect of its next decision is carried out,
     /// executor and HTTP have theirs.
     fn put_in_force(&self, loading: Loading<'_>) -> anyhow::Result<ModesView> {
-        let (settings, setup) = (loading.settings(), loading.setup());
+        let (settings, setup) = (loading.settings(engine::Shard::default()), loading.setup());
         let loaded = loading.loaded();
         let (exec, shared) = (Arc::clone(&self.exec), Arc::clone(&self.shared));
         let (tell, told) = bounded(1);

@@ -215,7 +215,8 @@ impl Running {
         let (handle, inbox) = engine::channel(crate::store::Backend::history(&backend));
 
         let backend = Box::new(Timed::new(backend, Arc::clone(&metrics)));
-        let (opening, survivors) = Engine::open(backend, loading.settings(), clock.now())?;
+        let (opening, survivors) =
+            Engine::open(backend, loading.settings(engine::Shard::default()), clock.now())?;
         let mark = data.display().to_string();
         let known: Vec<_> = survivors.into_inner().iter().filter_map(|survivor| survivor.child).collect();
         let reaped = exec::reap(&mark, &known, config.kill_after);

@@ -10,7 +10,10 @@ use sha2::{Digest, Sha256};
 use super::{flows, time};
 use crate::engine::Timetable;
 use crate::flow::{Flow, SCHEDULE_EVENT, SCHEDULE_SOURCE};
-use crate::model::{Name, Policy, Submission, Time, Trigger, TriggerId};
+use crate::model::{Name, Policy, Slot, Submission, Time, Trigger, TriggerId};
+
+/// Whose the triggers of schedules are.
+const ORG: &str = "default";
 
 /// The timetables of those flows that have one, by name.
 pub fn of(flows: &[Flow], policy: &Policy) -> BTreeMap<Name, Arc<dyn Timetable>> {
@@ -19,6 +22,11 @@ pub fn of(flows: &[Flow], policy: &Policy) -> BTreeMap<Name, Arc<dyn Timetable>>
         (flow.name().clone(), Arc::new(Scheduled { flow: flow.clone(), policy: policy.clone() }))
     };
     scheduled.map(table).collect()
+}
+
+/// Where triggers of schedules live.
+pub fn slot() -> Slot {
+    Slot::of(ORG)
 }
 
 #[derive(Debug)]
@@ -46,7 +54,7 @@ impl Timetable for Scheduled {
             event: SCHEDULE_EVENT.to_owned(),
             action: Some(self.flow.name().to_string()),
             dedup: Some(dedup),
-            org: "default".into(),
+            org: ORG.into(),
             env: "default".into(),
             payload: json!({ "scheduled_for": time::format(due) }).to_string().into_bytes(),
             replay_of: None,
@@ -61,7 +69,7 @@ impl Timetable for Scheduled {
 fn id(now: Time, of: &str) -> TriggerId {
     let digest: [u8; 32] = Sha256::digest(of).into();
     let random = digest.iter().take(10).fold(0, |random, byte| random << 8 | u128::from(*byte));
-    TriggerId(u128::from(now.millis()) << 80 | random)
+    TriggerId(u128::from(now.millis()) << 80 | random).in_slot(slot())
 }
 
 #[cfg(test)]

@@ -26,11 +26,7 @@ pub(super) async fn sessions(
     State(shared): State<Arc<Shared>>,
     Call { fields, once }: Call,
 ) -> Result<Response, Problem> {
-    let now = shared.clock.now();
-    let read = |fields| {
-        let submission = submission(shared.ids.session(now), fields, None)?;
-        Ok(Request::Submit(Box::new(submission)))
-    };
+    let read = |fields| Ok(Request::Submit(Box::new(submission(&shared, fields, None)?)));
     let read = list(fields, "sessions")?.into_iter().map(read).collect();
     let show = |answer| {
         let Answer::Admitted { detail, duplicate } = answer else { return None };

@@ -15,7 +15,7 @@ use super::ask::{Input, Part, answer, ask, bytes, get, unexpected};
 use super::once::idempotency_key;
 use super::records::longest_wait;
 use crate::engine::{Answer, Detail, Request, Triggered};
-use crate::model::{self, Action, Group, Name, RecordId, Submission, Trigger, Work};
+use crate::model::{self, Action, Group, Name, RecordId, Slot, Submission, Trigger, Work};
 use crate::shell::budgets;
 use crate::shell::fields::Fields;
 use crate::shell::hook::{self, HookRefusal};
@@ -25,14 +25,16 @@ use crate::shell::view::{self, Document};
 /// The most labels of a session; their texts are bounded by the body.
 const LABELS_MAX: usize = 64;
 
+/// Whose triggers webhooks are.
+const ORG: &str = "default";
+
 /// `POST /v1/sessions`.
 pub(super) async fn session(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
     Input(fields): Input,
 ) -> Result<Response, Problem> {
-    let id = shared.ids.session(shared.clock.now());
-    let submission = submission(id, fields, idempotency_key(&headers)?)?;
+    let submission = submission(&shared, fields, idempotency_key(&headers)?)?;
     let asked = Request::Submit(Box::new(submission));
     let Answer::Admitted { detail, duplicate } = ask(&shared, asked).await? else { return Err(unexpected()) };
     let status = if duplicate { StatusCode::OK } else { StatusCode::CREATED };
@@ -45,31 +47,13 @@ pub(super) async fn trigger(
     headers: HeaderMap,
     Input(mut fields): Input,
 ) -> Result<Response, Problem> {
-    let source = Name::from(required_name(&mut fields, "source")?);
-    let loaded = shared.loaded.get();
-    let at = shared.clock.now();
-    let trigger = Trigger {
-        id: shared.ids.trigger(at),
-        at,
-        kind: loaded.sources.get(&source).map_or_else(|| source.clone(), |source| source.name.clone()),
-        source,
-        event: required_name(&mut fields, "event")?,
-        action: fields.name("action")?,
-        dedup: fields.name("id")?.or(idempotency_key(&headers)?),
-        org: fields.scope("org")?,
-        env: fields.scope("env")?,
-        payload: fields
-            .any("payload")
-            .map_or_else(|| b"{}".to_vec(), |payload| payload.to_string().into_bytes()),
-        replay_of: None,
-        runs: Vec::new(),
-    };
+    let trigger = read_trigger(&shared, &headers, &mut fields)?;
     let wait = fields.span("wait")?.unwrap_or_default();
     fields.finish()?;
     if wait.is_zero() {
         return admit(&shared, trigger, false).await;
     }
-    let mut runs = block_in_place(|| (loaded.expand)(&trigger));
+    let (trigger, mut runs) = expand(&shared, trigger);
     for run in &mut runs {
         run.awaited = true;
     }
@@ -77,6 +61,50 @@ pub(super) async fn trigger(
     let triggered = admitted(&shared, trigger, runs, false).await?;
     let records = ended(&shared, &triggered.runs, wait.min(longest_wait(&shared))).await?;
     Ok(answer(status(&triggered), view::triggered(&triggered, Some(records))))
+}
+
+/// A trigger as it is asked for.
+pub(super) fn read_trigger(
+    shared: &Shared,
+    headers: &HeaderMap,
+    fields: &mut Fields,
+) -> Result<Trigger, Problem> {
+    let source = Name::from(required_name(fields, "source")?);
+    let loaded = shared.loaded.get();
+    let (at, org) = (shared.clock.now(), fields.scope("org")?);
+    Ok(Trigger {
+        id: shared.ids.trigger(at, Slot::of(&org)),
+        at,
+        kind: loaded.sources.get(&source).map_or_else(|| source.clone(), |source| source.name.clone()),
+        source,
+        event: required_name(fields, "event")?,
+        action: fields.name("action")?,
+        dedup: fields.name("id")?.or(idempotency_key(headers)?),
+        org,
+        env: fields.scope("env")?,
+        payload: fields
+            .any("payload")
+            .map_or_else(|| b"{}".to_vec(), |payload| payload.to_string().into_bytes()),
+        replay_of: None,
+        runs: Vec::new(),
+    })
+}
+
+/// A trigger with the runs that today's flows make of it. They live where their org does, if they have one in common, and
+/// else where the trigger's does.
+pub(super) fn expand(shared: &Shared, mut trigger: Trigger) -> (Trigger, Vec<Submission>) {
+    let mut runs = block_in_place(|| (shared.loaded.get().expand)(&trigger));
+    if let Some((first, rest)) = runs.split_first()
+        && first.org != trigger.org
+        && rest.iter().all(|run| run.org == first.org)
+    {
+        let slot = Slot::of(&first.org);
+        trigger.id = trigger.id.in_slot(slot);
+        for run in &mut runs {
+            (run.id, run.trigger) = (run.id.in_slot(slot), Some(trigger.id));
+        }
+    }
+    (trigger, runs)
 }
 
 /// The runs as they are once all have come to their end, or when the wait is over.
@@ -110,15 +138,26 @@ pub(super) async fn hook(
     Part(name): Part,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
+    let headers = request.headers().clone();
+    let body = bytes(request, &()).await?;
+    // A forge never retries what it was refused, or gives the hook up.
+    admit(&shared, read_hook(&shared, name, &headers, &body)?, true).await
+}
+
+/// The trigger that a webhook is, once it is proven.
+pub(super) fn read_hook(
+    shared: &Shared,
+    name: String,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Trigger, Problem> {
     let name = Name::from(name);
     let loaded = shared.loaded.get();
     let source = loaded.sources.get(&name);
     let source = source.ok_or_else(|| Problem::not_found(format!("source {name} is not configured")))?;
-    let headers = request.headers().clone();
-    let body = bytes(request, &()).await?;
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let at = shared.clock.now();
-    let read = block_in_place(|| hook::read(source.kind, &source.secrets, &header, &body, at));
+    let read = block_in_place(|| hook::read(source.kind, &source.secrets, &header, body, at));
     let hook = read.map_err(|refusal| {
         tracing::warn!(source = %name, %refusal, "webhook refused");
         if matches!(refusal, HookRefusal::Signature(_)) {
@@ -127,26 +166,24 @@ pub(super) async fn hook(
             Problem::field("body", refusal)
         }
     })?;
-    let trigger = Trigger {
-        id: shared.ids.trigger(at),
+    Ok(Trigger {
+        id: shared.ids.trigger(at, Slot::of(ORG)),
         at,
         source: name,
         kind: source.name.clone(),
         event: hook.event,
         action: hook.action,
         dedup: hook.dedup,
-        org: "default".into(),
+        org: ORG.into(),
         env: "default".into(),
         payload: hook.payload,
         replay_of: None,
         runs: Vec::new(),
-    };
-    // A forge never retries what it was refused, or gives the hook up.
-    admit(&shared, trigger, true).await
+    })
 }
 
 async fn admit(shared: &Shared, trigger: Trigger, spool: bool) -> Result<Response, Problem> {
-    let runs = block_in_place(|| (shared.loaded.get().expand)(&trigger));
+    let (trigger, runs) = expand(shared, trigger);
     let triggered = admitted(shared, trigger, runs, spool).await?;
     Ok(answer(status(&triggered), view::triggered(&triggered, None)))
 }
@@ -168,7 +205,15 @@ const fn status(triggered: &Triggered) -> StatusCode {
 
 /// A session as it is asked for; `key` is its name unless the body has one.
 pub(super) fn submission(
-    id: RecordId,
+    shared: &Shared,
+    fields: Fields,
+    key: Option<String>,
+) -> Result<Submission, Problem> {
+    read(|org| shared.ids.session(shared.clock.now(), Slot::of(org)), fields, key)
+}
+
+fn read(
+    id: impl FnOnce(&str) -> RecordId,
     mut fields: Fields,
     key: Option<String>,
 ) -> Result<Submission, Problem> {
@@ -184,16 +229,17 @@ pub(super) fn submission(
         on_dead_letter: on_dead_letter(&mut fields)?,
         ..Work::of(action(&mut fields)?)
     };
+    let org = fields.scope("org")?;
     let submission = Submission {
-        org: fields.scope("org")?,
         env: fields.scope("env")?,
         key: fields.name("key")?.or(key),
         budget: budgets::read(&mut fields)?,
         expires: fields.span("expires")?,
         group: group(&mut fields)?,
         model: fields.model("model")?,
-        ..Submission::of(id, runtime, work)
+        ..Submission::of(id(&org), runtime, work)
     };
+    let submission = Submission { org, ..submission };
     fields.finish()?;
     Ok(submission)
 }
@@ -279,7 +325,8 @@ mod tests {
 
     fn read(json: &str) -> Result<Submission, String> {
         let fields = Fields::parse(json.as_bytes()).unwrap();
-        submission(RecordId::session(1), fields, Some("header".to_owned())).map_err(|problem| problem.detail)
+        let id = |_: &str| RecordId::session(1);
+        super::read(id, fields, Some("header".to_owned())).map_err(|problem| problem.detail)
     }
 
     #[test]

@@ -6,10 +6,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
-use tokio::task::block_in_place;
 
 use super::Shared;
 use super::ask::{Params, Part, answer, ask, unexpected};
+use super::intake::expand;
 use super::once::Call;
 use super::records::{limit, word};
 use crate::engine::{Answer, Filter, Outcome, Request, Triggered};
@@ -63,14 +63,14 @@ pub(super) async fn replay(
     }
     let at = shared.clock.now();
     let trigger = Trigger {
-        id: shared.ids.trigger(at),
+        id: shared.ids.trigger(at, first.id.slot()),
         at,
         dedup: None,
         replay_of: Some(first.id),
         runs: Vec::new(),
         ..first
     };
-    let runs = block_in_place(|| (shared.loaded.get().expand)(&trigger));
+    let (trigger, runs) = expand(&shared, trigger);
     let asked = Request::Trigger { trigger: Box::new(trigger), runs, spool: false };
     once.carry_out(&shared, asked, show_triggered).await
 }
