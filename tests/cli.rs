@@ -68,7 +68,7 @@ fn served() -> Place {
         ids: Ids::default(),
         feed: Feed::default(),
         observed: Observed::default(),
-        backups: Backups::of(Arc::new(store.clone())),
+        backups: Some(Backups::of(Arc::new(store.clone()))),
         logs: dir.path().join("logs"),
         loaded: Current::new(Loaded {
             sources: BTreeMap::new(),
@@ -78,8 +78,8 @@ fn served() -> Place {
             prompts: Prompts { limit_reset: String::new(), go_on: String::new() },
         }),
         decode: |bytes| Transition::decode(bytes).ok(),
-        token_ok: Box::new(|_, _, token| token == "right"),
-        keyring: dwell::shell::keyring::Keyring::default(),
+        token_ok: Arc::new(|_, _, token| token == "right"),
+        keyring: Arc::default(),
         limits: dwell::shell::http::Limits::default(),
         token: Box::new(|_, _| "right".to_owned()),
     });

@@ -137,7 +137,7 @@ fn every_problem_is_reported_on_its_own_line() {
             "[server]\n\n[store]\nurl = \"postgres://db\"\n[retry]\nattempts = 0\nbackoff = \"soon\"\nfactor = 0.5\njitter = true\n"
         ),
         [
-            "dwell.toml:4: store.url: a postgres store is not supported yet: expected file:DIR",
+            "dwell.toml:4: store.url: it names no database",
             "dwell.toml:6: retry.attempts: \"0\" is not a whole number of at least 1",
             "dwell.toml:7: retry.backoff: \"soon\" is not a duration: expected something like 90s, 1h 30m or 8d, or whole seconds",
             "dwell.toml:8: retry.factor: \"0.5\" is not a growth factor: expected 1 to 100, with at most two decimals",

@@ -288,6 +288,57 @@ pub struct Status {
     pub burst: BurstStatus,
 }
 
+impl Status {
+    /// Of this and another shard together.
+    #[must_use]
+    pub fn joined(mut self, other: Status) -> Status {
+        let add = |known: &mut Counts, more: Counts| {
+            for (state, count) in more {
+                *known.entry(state).or_default() += count;
+            }
+        };
+        add(&mut self.counts, other.counts);
+        for (decision, count) in other.burst.decisions {
+            *self.burst.decisions.entry(decision).or_default() += count;
+        }
+        let new = |drain: &Drain| !self.drains.iter().any(|known| known.scope == drain.scope);
+        let drains: Vec<Drain> = other.drains.into_iter().filter(new).collect();
+        self.drains.extend(drains);
+        let earlier = [self.next_deadline, other.next_deadline].into_iter().flatten().min();
+        Status {
+            now: self.now.max(other.now),
+            admitted: self.admitted + other.admitted,
+            attempts_started: self.attempts_started + other.attempts_started,
+            attempts_ended: self.attempts_ended + other.attempts_ended,
+            outstanding: self.outstanding + other.outstanding,
+            next_deadline: earlier,
+            draining_until: self.draining_until.max(other.draining_until),
+            ticks: self.ticks + other.ticks,
+            commits: self.commits + other.commits,
+            burst: BurstStatus {
+                queued: self.burst.queued + other.burst.queued,
+                released: self.burst.released + other.burst.released,
+                tripped: self.burst.tripped + other.burst.tripped,
+                ..self.burst
+            },
+            ..self
+        }
+    }
+}
+
+impl RuntimeView {
+    /// Of this and another shard together.
+    pub fn join(&mut self, other: RuntimeView) {
+        self.runtime = self.runtime.clone().learned(&other.runtime);
+        self.runtime.paused_until = self.runtime.paused_until.max(other.runtime.paused_until);
+        self.outstanding += other.outstanding;
+        self.queued += other.queued;
+        let new = |model: &Runtime| !self.models.iter().any(|known| known.name == model.name);
+        let models: Vec<Runtime> = other.models.into_iter().filter(new).collect();
+        self.models.extend(models);
+    }
+}
+
 /// The burst gate and its drainer.
 #[derive(Clone, Debug, Default)]
 pub struct BurstStatus {

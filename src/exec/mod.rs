@@ -36,7 +36,7 @@ pub use attempt::HEARTBEAT_EVERY;
 use attempt::{Attempt, Control};
 pub use held::{NotRun, hold};
 pub use lines::LINE_BYTES_MAX;
-pub use reap::{Reaped, reap};
+pub use reap::{Reaped, reap, reap_all};
 
 /// The environment variable that marks every process of a store's attempts, and is inherited by what they start.
 pub const MARK_VAR: &str = "DWELL_HELD_BY";

@@ -32,14 +32,21 @@ pub struct Reaped {
 /// still the same processes, their groups, and whatever carries the mark. SIGTERM, SIGKILL after `kill_after`, and
 /// returns when they are gone. Never this process or its ancestors, and never a process that only has the pid.
 pub fn reap(mark: &str, known: &[Child], kill_after: Duration) -> Reaped {
-    end(&Search { marks: vec![format!("{MARK_VAR}={mark}")], known, spared: own_line() }, kill_after)
+    let marks = vec![format!("{MARK_VAR}={mark}")];
+    end(&Search { marks, whole: true, known, spared: own_line() }, kill_after)
+}
+
+/// Stops whatever carries a mark that begins so, with SIGKILL at once.
+pub fn reap_all(beginning: &str) -> Reaped {
+    let marks = vec![format!("{MARK_VAR}={beginning}")];
+    end(&Search { marks, whole: false, known: &[], spared: own_line() }, Duration::ZERO)
 }
 
 /// Stops whatever earlier attempts of a record left outside their process groups. To be called while no attempt of it
 /// is spawned.
 pub(super) fn reap_record(mark: &str, id: RecordId, kill_after: Duration) -> Reaped {
     let marks = vec![format!("{MARK_VAR}={mark}"), format!("{ID_VAR}={id}")];
-    end(&Search { marks, known: &[], spared: own_line() }, kill_after)
+    end(&Search { marks, whole: true, known: &[], spared: own_line() }, kill_after)
 }
 
 fn end(search: &Search<'_>, kill_after: Duration) -> Reaped {
@@ -71,6 +78,8 @@ fn stop(found: &BTreeMap<u32, u64>, signal: Signal, within: Duration) {
 struct Search<'a> {
     /// All of them in one environment.
     marks: Vec<String>,
+    /// Else they may go on.
+    whole: bool,
     known: &'a [Child],
     spared: BTreeSet<u32>,
 }
@@ -112,7 +121,9 @@ impl Search<'_> {
     fn is_marked(&self, pid: u32) -> bool {
         // Another user's environment cannot be read, and its processes are none of ours.
         let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return false };
-        let has = |mark: &String| environment.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes());
+        let is = |entry: &[u8], mark: &[u8]| if self.whole { entry == mark } else { entry.starts_with(mark) };
+        let has =
+            |mark: &String| environment.split(|byte| *byte == 0).any(|entry| is(entry, mark.as_bytes()));
         self.marks.iter().all(has)
     }
 }

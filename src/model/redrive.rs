@@ -19,6 +19,23 @@ impl Pace {
     /// The most in one period.
     pub const COUNT_MAX: u32 = 1_000_000;
 
+    /// What each of so many may take for all of them to keep to it, as far as that can be said: rounded down, and at least
+    /// one in the longest period there is.
+    #[must_use]
+    pub fn part_of(self, parts: u32) -> Pace {
+        let whole = self.period.as_secs().max(1) * u64::from(parts.max(1));
+        let of = |seconds: u64| Some((u32::try_from(u64::from(self.count) * seconds / whole).ok()?, seconds));
+        let accepted = |(count, _): &(u32, u64)| *count <= Pace::COUNT_MAX;
+        // Of a longer period less is lost by rounding.
+        let longest = PERIODS
+            .iter()
+            .filter_map(|(_, seconds)| of(*seconds))
+            .filter(accepted)
+            .max_by_key(|(_, seconds)| *seconds);
+        let (count, seconds) = longest.unwrap_or((self.count, self.period.as_secs()));
+        Pace { count: count.max(1), period: Duration::from_secs(seconds) }
+    }
+
     /// When the `nth` after the first is due, if the first is due at `from`. Rounded up, so that nothing is early.
     pub fn due(self, from: Time, nth: u64) -> Time {
         let millis = (u128::from(nth) * self.period.as_millis()).div_ceil(u128::from(self.count.max(1)));

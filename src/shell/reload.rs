@@ -6,14 +6,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use super::clock::Clock;
 use super::config::{Config, ConfigError, keys};
-use super::http::{Reload, Shared};
+use super::http::{Current, Loaded, Reload};
 use super::loading::Loading;
 use super::{log, serve, service};
-use crate::engine::{self, Answer, ModesView, Reply, Request};
+use crate::engine::{self, Answer, Handle, ModesView, Pool, Reply, Request};
 use crate::exec::Exec;
 
 /// Reads the configuration anew, from where it was read at the start.
@@ -41,8 +42,22 @@ pub struct Reloader {
     pub read: Read,
     /// What is in force.
     pub config: InForce,
-    /// Where flows and sources are, and the way to the engine.
-    pub shared: Arc<Shared>,
+    /// Where flows and sources are.
+    pub loaded: Current,
+    /// What time it is.
+    pub clock: Clock,
+    /// Every engine there is at that moment.
+    pub engines: Box<dyn Fn() -> Vec<Target> + Send>,
+}
+
+/// An engine that is to go on with what was read, and what works beside it.
+pub struct Target {
+    /// Which part of the store it has.
+    pub shard: engine::Shard,
+    /// What it shares with others.
+    pub pool: Option<Pool>,
+    /// The way to it.
+    pub handle: Handle,
     /// Where runtimes are.
     pub exec: Arc<Exec>,
 }
@@ -90,7 +105,7 @@ impl Reloader {
                 (format!("not reloaded: {}", why.lines().next().unwrap_or_default()), Some(why))
             }
         };
-        self.shared.loaded.tell(Reload { at: self.shared.clock.now(), refused });
+        self.loaded.tell(Reload { at: self.clock.now(), refused });
         service::tell_ready(&status);
     }
 
@@ -112,27 +127,48 @@ impl Reloader {
             tracing::warn!("{warning}");
         }
         *self.config.get() = fresh;
-        serve::tell_blocked(&modes, &self.shared);
+        if let Some(modes) = modes {
+            serve::tell_blocked(&modes, &self.loaded);
+        }
         Ok(done)
     }
 
-    /// Between two ticks: the engine has the new settings, and before any effect of its next decision is carried out,
-    /// executor and HTTP have theirs.
-    fn put_in_force(&self, loading: Loading<'_>) -> anyhow::Result<ModesView> {
-        let (settings, setup) = (loading.settings(engine::Shard::default()), loading.setup());
-        let loaded = loading.loaded();
-        let (exec, shared) = (Arc::clone(&self.exec), Arc::clone(&self.shared));
-        let (tell, told) = bounded(1);
-        let reply: Reply = Box::new(move |answer| {
-            exec.change(setup);
-            shared.loaded.replace(loaded);
-            tell.send(answer.into_inner()).ok();
-        });
-        self.shared.handle.deliver(Request::Reload(Box::new(settings)), reply)?;
-        match told.recv() {
-            Ok(Ok(Answer::Modes(modes))) => Ok(modes),
-            Ok(_) => Err(anyhow!("the engine answered something else than the modes")),
-            Err(_) => Err(anyhow!("the engine has stopped")),
+    /// Between two ticks of each engine: it has the new settings, and before any effect of its next decision is carried out,
+    /// executor and HTTP have theirs. The modes are as one of them has them then.
+    fn put_in_force(&self, loading: Loading<'_>) -> anyhow::Result<Option<ModesView>> {
+        let engines = (self.engines)();
+        let asked: Vec<_> = (engines.into_iter())
+            .map(|target| {
+                let settings =
+                    engine::Settings { pool: target.pool.clone(), ..loading.settings(target.shard) };
+                (target, settings, loading.setup())
+            })
+            .collect();
+        let fresh = Arc::new(Mutex::new(Some(loading.loaded())));
+        let replace = |current: &Current, fresh: &Mutex<Option<Loaded>>| {
+            if let Some(fresh) = fresh.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                current.replace(fresh);
+            }
+        };
+        let mut modes = None;
+        for (target, settings, setup) in asked {
+            let (tell, told) = bounded(1);
+            let (exec, current, fresh) = (target.exec, self.loaded.clone(), Arc::clone(&fresh));
+            let reply: Reply = Box::new(move |answer| {
+                exec.change(setup);
+                replace(&current, &fresh);
+                tell.send(answer.into_inner()).ok();
+            });
+            target.handle.deliver(Request::Reload(Box::new(settings)), reply)?;
+            match told.recv() {
+                Ok(Ok(Answer::Modes(view))) => modes = Some(view),
+                Ok(_) => bail!("the engine answered something else than the modes"),
+                // Another process has it by then, and has read its own.
+                Err(_) if target.shard.count > 1 => {}
+                Err(_) => bail!("the engine has stopped"),
+            }
         }
+        replace(&self.loaded, &fresh);
+        Ok(modes)
     }
 }

@@ -1,54 +1,45 @@
 //! `dwell serve`: puts store, engine, executor and HTTP together, in the order that leaves nothing half-started, and
 //! takes them apart again.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{fs, io};
 
 use anyhow::{Context as _, anyhow, bail};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 
 use super::address;
 use super::cli::exit::{self, Failure};
 use super::cli::out;
-use super::clock::{Alarm, Clock};
+use super::clock::Clock;
+use super::cluster;
 use super::config::{self, Config};
-use super::http::{self, Current, Feed, Shared};
-use super::ids::Ids;
+use super::http::{self, Current};
 use super::keyring::{Keyring, TokenFileError};
 use super::lines;
-use super::loading::{self, Loading};
-use super::metrics::{self, Metrics, Timed};
+use super::loading::Loading;
+use super::metrics::Metrics;
 use super::reload::{self, InForce};
 use super::service::{self, Watchdog};
+use super::shard::{self, News, Opened, Shard};
 use super::signals::{self, Asked};
 use super::tokens::Tokens;
-use super::traces::{self, Span, Traces};
-use crate::engine::{self, Answer, Engine, EngineError, Handle, Inbox, ModesView, Released, Request};
-use crate::exec::{self, Exec};
-use crate::model::{Missing, Scope, Time, Transition};
-use crate::store::{Stored as _, crash_point, local};
+use super::traces::Traces;
+use crate::engine::{self, Answer, Engine, Handle, ModesView, Request};
+use crate::model::{Missing, Scope, Time};
+use crate::store::{crash_point, local};
 
 /// How long answers under way may take once the engine has stopped.
-const HTTP_GRACE: Duration = Duration::from_secs(2);
+pub const HTTP_GRACE: Duration = Duration::from_secs(2);
 
 /// How long who connected through a passed socket has to send a request as the server stops: the next server will not
 /// see that connection.
 const HTTP_SETTLE: Duration = Duration::from_millis(250);
-
-/// How long an agent may go on after its result, and how long a result may take after a rejection.
-const RESULT_GRACE: Duration = Duration::from_secs(30);
-
-const ENGINE_THREAD: &str = "engine";
 
 /// What only the command line says.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,6 +54,9 @@ pub struct Options {
 /// `dwell serve`: until a signal stops it.
 pub fn run(read: reload::Read, options: &Options) -> anyhow::Result<ExitCode> {
     let config = read()?;
+    if let config::Store::Postgres(postgres) = &config.store {
+        return cluster::run(read, &config, postgres, options);
+    }
     let passed = service::passed_listener(config.listen)?;
     super::log::start(&config.log)?;
     for warning in &config.warnings {
@@ -79,14 +73,21 @@ pub fn run(read: reload::Read, options: &Options) -> anyhow::Result<ExitCode> {
     };
     let listen = passed.map_or(Listen::At(config.listen), Listen::Passed);
     let running = Running::start(&config, listen, &clock, options.paused, signals)?;
-    let (shared, exec) = (Arc::clone(&running.shared), Arc::clone(&running.exec));
-    reload::Reloader { read, config: running.config.clone(), shared, exec }.start(asked)?;
+    let (shared, exec) = (Arc::clone(&running.shard.shared), Arc::clone(&running.shard.exec));
+    let loaded = shared.loaded.clone();
+    let handle = shared.handle.clone();
+    let engines = Box::new(move || {
+        let (handle, exec) = (handle.clone(), Arc::clone(&exec));
+        vec![reload::Target { shard: engine::Shard::default(), pool: None, handle, exec }]
+    });
+    reload::Reloader { read, config: running.config.clone(), loaded, clock: clock.clone(), engines }
+        .start(asked)?;
     // Somebody waits for this server, not for its words: a closed stdout stops nothing.
     if let Err(error) = out::offer(&welcome(&running, &config, &clock)) {
         tracing::warn!("stdout: {error}; listening on http://{} all the same", running.address());
     }
     service::tell_ready(&format!("listening on http://{}", running.address()));
-    let watchdog = |every| Watchdog::start(running.handle.clone(), every, Watchdog::beat);
+    let watchdog = |every| Watchdog::start(running.shard.shared.handle.clone(), every, Watchdog::beat);
     let watchdog = service::watchdog_every().map(watchdog).transpose()?;
     running.wait()?;
     drop(watchdog);
@@ -134,51 +135,40 @@ pub enum Listen {
     Passed(TcpListener),
 }
 
+impl Listen {
+    /// Where.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        match self {
+            Listen::At(at) => Ok(*at),
+            Listen::Passed(listener) => listener.local_addr(),
+        }
+    }
+
+    /// Listens, and how long who has connected has to send a request as the server stops.
+    pub fn bind(self) -> anyhow::Result<(TcpListener, Duration)> {
+        match self {
+            Listen::At(at) => {
+                let listener = TcpListener::bind(at).with_context(|| format!("cannot listen on {at}"))?;
+                Ok((listener, Duration::ZERO))
+            }
+            Listen::Passed(listener) => Ok((listener, HTTP_SETTLE)),
+        }
+    }
+}
+
 /// A server with everything it runs on.
 pub struct Running {
     address: SocketAddr,
     /// Accepted by this server alone.
     token: String,
-    handle: Handle,
     data: PathBuf,
     config: InForce,
-    shared: Arc<Shared>,
+    shard: Shard,
     settle: Duration,
     stop: Asked,
-    engine: JoinHandle<Result<Engine, EngineError>>,
     drained: Receiver<()>,
-    exec: Arc<Exec>,
     /// Set once the first tick is done.
     http: Option<http::Server>,
-}
-
-/// Time as the engine's loop needs it.
-struct Ticking {
-    clock: Clock,
-    alarm: Alarm,
-    /// When the ticks began that nothing is released of yet.
-    begun: Rc<RefCell<VecDeque<Instant>>>,
-}
-
-impl engine::Clock for Ticking {
-    fn now(&self) -> Time {
-        self.clock.now()
-    }
-
-    fn tick(&self) -> Time {
-        self.begun.borrow_mut().push_back(metrics::now());
-        self.clock.now()
-    }
-
-    fn arm(&self, at: Option<Time>) {
-        if let Err(error) = self.alarm.set(at) {
-            tracing::error!(%error, "the alarm cannot be set; deadlines wait for the next request");
-        }
-    }
-
-    fn advance_to(&self, at: Time) {
-        self.clock.advance_to(at);
-    }
 }
 
 impl Running {
@@ -191,94 +181,55 @@ impl Running {
         paused: bool,
         signals: impl FnOnce(Asked) -> io::Result<()>,
     ) -> anyhow::Result<Running> {
-        let at = match &listen {
-            Listen::At(at) => *at,
-            Listen::Passed(listener) => listener.local_addr()?,
-        };
+        let at = listen.address()?;
         let (keyring, token) = keyring(config, at)?;
         let loading = Loading::read(config)?;
         let backend = local::Local::open(&config.data, store_options(config))?;
         let (base, metrics) = (backend.base(), Arc::new(Metrics::default()));
-        let backups = http::Backups::of(Arc::new(base.clone()));
-        let observed =
-            http::Observed { metrics: Arc::clone(&metrics), figures: Box::new(move || base.figures().ok()) };
+        let backups = Some(http::Backups::of(Arc::new(base.clone())));
         let data = fs::canonicalize(&config.data)?;
         warn_of_others(&data)?;
-        let (listener, settle) = match listen {
-            Listen::At(at) => {
-                (TcpListener::bind(at).with_context(|| format!("cannot listen on {at}"))?, Duration::ZERO)
-            }
-            Listen::Passed(listener) => (listener, HTTP_SETTLE),
-        };
+        let (listener, settle) = listen.bind()?;
         let address = listener.local_addr()?;
         let tokens = Tokens::open(&data).context("cannot open the attempt key")?;
-        let (handle, inbox) = engine::channel(crate::store::Backend::history(&backend));
+        let traces =
+            config.otlp.as_deref().map(|otlp| Traces::start(otlp, Arc::clone(&metrics))).transpose()?;
 
-        let backend = Box::new(Timed::new(backend, Arc::clone(&metrics)));
-        let (opening, survivors) =
-            Engine::open(backend, loading.settings(engine::Shard::default()), clock.now())?;
-        let mark = data.display().to_string();
-        let known: Vec<_> = survivors.into_inner().iter().filter_map(|survivor| survivor.child).collect();
-        let reaped = exec::reap(&mark, &known, config.kill_after);
-        if !reaped.surviving.is_empty() {
-            bail!(
-                "processes {:?} of an earlier run cannot be stopped; end them, then start dwell",
-                reaped.surviving
-            );
-        }
-        if !reaped.stopped.is_empty() {
-            tracing::warn!(pids = ?reaped.stopped, "stopped what an earlier process left running");
-        }
-        let engine = opening.survivors_stopped();
-        // A test clock goes on where the store's time was: every `now` is the same one, and `advance` moves all of it.
-        clock.advance_to(engine.now());
-
-        let traces = config.otlp.as_deref().map(|otlp| Traces::start(otlp, metrics)).transpose()?;
-        let exec = Arc::new(executor(config, &data, mark, address, &tokens, &handle, clock));
-        let shared = Arc::new(Shared {
-            handle: handle.clone(),
-            store: address::store_header(&data),
-            clock: clock.clone(),
-            ids: Ids::default(),
-            feed: Feed::of(limits(config).connections),
-            observed,
-            backups,
-            logs: logs(&data),
+        let settings = loading.settings(engine::Shard::default());
+        let common = shard::Common {
+            config: InForce::new(config.clone()),
+            data: data.clone(),
+            address,
+            tokens,
+            metrics,
             loaded: Current::new(loading.loaded()),
-            decode: |bytes| Transition::decode(bytes).ok(),
-            token_ok: Box::new({
-                let tokens = tokens.clone();
-                move |id, attempt, token| tokens.is(id, attempt, token)
-            }),
-            keyring,
+            keyring: Arc::new(keyring),
             limits: limits(config),
-            token: Box::new(move |id, attempt| tokens.token(id, attempt)),
-        });
-        let config = InForce::new(config.clone());
-        let stop = stopper(&handle, clock, &config);
+            traces: traces.map(Arc::new),
+        };
+        let own = shard::Own {
+            store: address::store_header(&data),
+            mark: data.display().to_string(),
+            clock: clock.clone(),
+            figures: Box::new(move || base.figures().ok()),
+            backups,
+        };
+        let opened = Opened::open(&common, own, backend, settings)?;
+        let config = common.config;
+        let stop = stopper(opened.handle(), clock, &config);
         signals(Arc::clone(&stop))?;
         let (tell_drained, drained) = bounded(1);
         if paused {
             // In the inbox before the engine's thread is there, so the first tick finds it.
-            handle.deliver(Request::DrainScope { scope: Scope::All, timeout: None }, Box::new(drop))?;
+            let all = Request::DrainScope { scope: Scope::All, timeout: None };
+            opened.handle().deliver(all, Box::new(drop))?;
         }
-        let thread = Thread { exec: Arc::clone(&exec), shared: Arc::clone(&shared), traces, tell_drained };
-        let engine = thread.start(engine, inbox)?;
-        let http = None;
-        let mut running = Running {
-            address,
-            token,
-            handle,
-            data,
-            config,
-            shared,
-            settle,
-            stop,
-            engine,
-            drained,
-            exec,
-            http,
-        };
+        let shard = opened.start(Box::new(move |news| match news {
+            // Told once is enough.
+            News::Drained => drop(tell_drained.try_send(())),
+            News::Window(_) => {}
+        }))?;
+        let mut running = Running { address, token, data, config, shard, settle, stop, drained, http: None };
         match running.accept(listener) {
             Ok(()) => Ok(running),
             // What the engine died of says more than that it is gone.
@@ -289,11 +240,12 @@ impl Running {
     /// Accepts requests, once the first tick is done.
     fn accept(&mut self, listener: TcpListener) -> anyhow::Result<()> {
         // Answered by the first tick.
-        let Answer::Modes(modes) = self.handle.call(Request::Modes)?? else {
+        let shared = &self.shard.shared;
+        let Answer::Modes(modes) = shared.handle.call(Request::Modes)?? else {
             bail!("the engine answered something else than the modes")
         };
-        tell_blocked(&modes, &self.shared);
-        self.http = Some(http::Server::start(listener, Arc::clone(&self.shared))?);
+        tell_blocked(&modes, &shared.loaded);
+        self.http = Some(http::Server::start(listener, Arc::clone(shared))?);
         address::write(&self.data, &format!("http://{}", self.address))
             .context("cannot write the address file")
     }
@@ -318,9 +270,7 @@ impl Running {
         }
         crash_point("stop.after_http");
         let kill_after = self.config.get().kill_after;
-        self.exec.shutdown(kill_after);
-        self.handle.close();
-        let ended = self.engine.join().map_err(|_| anyhow!("the engine panicked; see the log"))?;
+        let ended = self.shard.stop(kill_after);
         crash_point("stop.after_close");
         let removed = address::remove(&self.data);
         // Why the engine ended says more than what its end left behind.
@@ -344,14 +294,14 @@ pub fn keyring(config: &Config, listen: SocketAddr) -> anyhow::Result<(Keyring, 
 }
 
 /// As configured; at most half of the files that the process may open are connections.
-fn limits(config: &Config) -> http::Limits {
+pub fn limits(config: &Config) -> http::Limits {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     let files = usize::try_from(files).unwrap_or(usize::MAX);
     http::Limits { connections: config.limits.connections.min(files / 2), ..config.limits }
 }
 
 /// A directory that was there before, or was opened up: payloads and prompts stand in it as they are.
-fn warn_of_others(data: &Path) -> anyhow::Result<()> {
+pub fn warn_of_others(data: &Path) -> anyhow::Result<()> {
     let mode = fs::metadata(data)?.mode() & 0o777;
     if mode & 0o077 != 0 {
         let shown = data.display();
@@ -372,64 +322,10 @@ fn stopper(handle: &Handle, clock: &Clock, config: &InForce) -> Asked {
     })
 }
 
-/// The engine's thread: ticks, and hands out what each commit releases.
-struct Thread {
-    exec: Arc<Exec>,
-    shared: Arc<Shared>,
-    traces: Option<Traces>,
-    tell_drained: Sender<()>,
-}
-
-impl Thread {
-    fn start(self, engine: Engine, inbox: Inbox) -> anyhow::Result<JoinHandle<Result<Engine, EngineError>>> {
-        let (wake, clock) = (self.shared.handle.clone(), self.shared.clock.clone());
-        let alarm = Alarm::start(&clock, move || wake.wake())?;
-        let named = std::thread::Builder::new().name(ENGINE_THREAD.to_owned());
-        Ok(named.spawn(move || {
-            let begun = Rc::<RefCell<VecDeque<Instant>>>::default();
-            let ticking = Ticking { clock, alarm, begun: Rc::clone(&begun) };
-            let mut drained = || self.tell_drained.send(()).unwrap_or_default();
-            let mut release = |released| {
-                if let Some(began) = begun.borrow_mut().pop_front() {
-                    self.shared.observed.metrics.ticked(began.elapsed());
-                }
-                self.release(released);
-            };
-            engine::run(engine, &inbox, &ticking, &mut release, &mut drained)
-        })?)
-    }
-
-    fn release(&self, released: Released) {
-        for pair in released.replies.each() {
-            let (reply, answer) = pair.split();
-            if let Ok(Answer::Flipped(flipped)) = answer.get() {
-                lines::flipped(flipped);
-            }
-            reply.into_inner()(answer);
-        }
-        crash_point("release.after_replies");
-        for effect in released.effects.each() {
-            self.exec.carry_out(effect);
-        }
-        let (transitions, steps) = (released.transitions.get(), released.steps.get());
-        self.shared.observed.metrics.released(transitions, steps);
-        for (transition, step) in transitions.iter().zip(steps) {
-            lines::moved(transition, step);
-            if let (Some(traces), Some(span)) = (&self.traces, Span::of(transition, step)) {
-                traces.tell(span);
-            }
-            self.shared.feed.publish(transition);
-        }
-        for window in released.windows.get() {
-            lines::window(window, self.shared.clock.now());
-        }
-    }
-}
-
 /// What is not as it should be, told when it begins: a live flow that cannot act. Its triggers are taken and its runs
 /// wait, or become dead letters.
-pub fn tell_blocked(modes: &ModesView, shared: &Shared) {
-    for Missing { flow, need, why } in modes.blocked((shared.loaded.get().missing)()) {
+pub fn tell_blocked(modes: &ModesView, loaded: &Current) {
+    for Missing { flow, need, why } in modes.blocked((loaded.get().missing)()) {
         tracing::error!(%flow, need, dispatcher = "blocked", "flow {flow} is live and blocked: {why}");
     }
 }
@@ -448,50 +344,4 @@ pub fn store_options(config: &Config) -> local::Options {
         min_free: config.min_free,
         ..defaults
     }
-}
-
-/// Where the output of attempts is kept.
-pub fn logs(data: &Path) -> PathBuf {
-    data.join("logs")
-}
-
-fn executor(
-    config: &Config,
-    data: &Path,
-    mark: String,
-    address: SocketAddr,
-    tokens: &Tokens,
-    handle: &Handle,
-    clock: &Clock,
-) -> Exec {
-    let (tokens, handle, clock) = (tokens.clone(), handle.clone(), clock.clone());
-    let setup = exec::Setup {
-        runtimes: loading::runtimes(config),
-        logs: logs(data),
-        hold: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("dwell")),
-        mark,
-        withheld: config.secret_variables(),
-        server: Some(format!("http://{address}")),
-        token: Arc::new(move |id, attempt| tokens.token(id, attempt)),
-        traceparent: config.otlp.is_some().then_some(traces::traceparent),
-        limit_prompt: config.resume_prompt.clone(),
-        continue_prompt: config.continue_prompt.clone(),
-        now: Arc::new(move || clock.now()),
-        answer_within: config.answer_within,
-        kill_after: config.kill_after,
-        result_grace: RESULT_GRACE,
-    };
-    Exec::new(
-        setup,
-        Arc::new(move |id, attempt, report, done| {
-            let reply: engine::Reply = Box::new(move |answer| done(answer.into_inner().is_ok()));
-            let request = Request::Report { id, attempt, report };
-            // The engine's own thread (no thread could be made for an attempt) must not wait for itself.
-            let on_engine = std::thread::current().name() == Some(ENGINE_THREAD);
-            let told = if on_engine { handle.send(request, reply) } else { handle.deliver(request, reply) };
-            if let Err(closed) = told {
-                tracing::error!(record = %id, attempt, "a report is lost: {closed}");
-            }
-        }),
-    )
 }

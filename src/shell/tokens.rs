@@ -47,18 +47,35 @@ impl Tokens {
             let message = format!("{} holds {} bytes, not {KEY_BYTES}", path.display(), key.len());
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
-        let keyed = Hmac::new_from_slice(&key).map_err(|error| io::Error::other(error.to_string()))?;
+        Tokens::of_key(&key)
+    }
+
+    /// With a key that stands elsewhere, so that several processes believe each other's.
+    pub fn of_key(key: &[u8]) -> io::Result<Tokens> {
+        let keyed = Hmac::new_from_slice(key).map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Tokens { keyed })
+    }
+
+    /// What a process shows to others with this key to be taken for one of them.
+    pub fn node(&self) -> String {
+        hex(&self.of_node().finalize().into_bytes())
+    }
+
+    /// Whether this is what such a process shows.
+    pub fn is_node(&self, shown: &str) -> bool {
+        unhex(shown).is_some_and(|bytes| self.of_node().verify_slice(&bytes).is_ok())
+    }
+
+    fn of_node(&self) -> Hmac<Sha256> {
+        let mut mac = self.keyed.clone();
+        // No attempt is named like this.
+        mac.update(b"node");
+        mac
     }
 
     /// The token of one attempt: which it is, and the proof.
     pub fn token(&self, id: RecordId, attempt: u32) -> String {
-        let bytes = self.of(id, attempt).finalize().into_bytes();
-        let mut token = format!("{id}.{attempt}.");
-        for digit in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
-            token.extend(char::from_digit(u32::from(digit), 16));
-        }
-        token
+        format!("{id}.{attempt}.{}", hex(&self.of(id, attempt).finalize().into_bytes()))
     }
 
     /// Whether this is the token of that attempt; takes as long whether its proof is right or not.
@@ -67,10 +84,7 @@ impl Tokens {
         if named != format!("{id}.{attempt}") {
             return false;
         }
-        let digits =
-            proof.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
-        let bytes: Option<Vec<u8>> = digits.collect();
-        bytes.is_some_and(|bytes| self.of(id, attempt).verify_slice(&bytes).is_ok())
+        unhex(proof).is_some_and(|bytes| self.of(id, attempt).verify_slice(&bytes).is_ok())
     }
 
     fn of(&self, id: RecordId, attempt: u32) -> Hmac<Sha256> {
@@ -78,6 +92,14 @@ impl Tokens {
         mac.update(format!("{id}.{attempt}").as_bytes());
         mac
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 /// The attempt that a token names, proven or not.

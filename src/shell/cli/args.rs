@@ -190,6 +190,22 @@ restored. It holds payloads and prompts as they are; the output of attempts (DIR
 All of it is read and proven before anything is written. Start the restored store only where the one it was made
 from is gone: two servers would carry out the same work.")]
     Restore(Restore),
+    /// Make a store in PostgreSQL, or bring one up to this version
+    #[command(after_help = "Example:
+  DWELL_STORE_URL=postgres://dwell@db/dwell dwell migrate
+Cuts a new store into store.shards shards, for good. Refuses a store that a newer version has made; nodes refuse to start
+on one that is older than they are.")]
+    Migrate,
+    /// Show the nodes of a store in PostgreSQL, and which shards each owns
+    #[command(
+        after_help = "Example:\n  dwell nodes --server http://node1:7070\nThe node that answers is marked with *."
+    )]
+    Nodes(Listed),
+    /// Let every node give back the shards that are more than its share
+    #[command(after_help = "Example:\n  dwell rebalance
+For after a node has come back or was added. A shard that moves starts nothing more, waits for what runs (drain.timeout),
+and goes on with its next owner.")]
+    Rebalance,
     /// Say who may ask the server, and what
     #[command(subcommand)]
     Token(TokenCommand),
@@ -231,12 +247,22 @@ Reads every byte and writes none without --repair. The table is read in a copy: 
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         argv: Vec<String>,
     },
+    /// Stop a node's attempts when its leases are over
+    #[command(hide = true)]
+    Guard { mark: String },
     /// Wait for the gate on stdin, then become the program
     #[command(hide = true)]
     Hold {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         argv: Vec<std::ffi::OsString>,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct Listed {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

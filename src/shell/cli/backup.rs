@@ -12,6 +12,7 @@ use serde_json::json;
 use super::args::{Backup, Place, Restore};
 use super::client::Client;
 use super::exit::{Failure, USAGE};
+use super::nodes::files_only;
 use super::out;
 use crate::engine::{self, Moment};
 use crate::model::{StateName, Time};
@@ -86,6 +87,7 @@ fn copy(from: &mut dyn Read, to: &mut dyn Write) -> anyhow::Result<Contents> {
 
 /// No server runs, so this process has the store meanwhile.
 fn offline(config: &Config, to: &mut dyn Write) -> anyhow::Result<Contents> {
+    files_only(config, "back it up with what PostgreSQL has for that, like pg_dump")?;
     let dir = &config.data;
     if !dir.join("format").is_file() {
         return Err(Failure::failed(format!("{} is no store: nothing to back up", dir.display())).into());
@@ -110,6 +112,7 @@ fn offline(config: &Config, to: &mut dyn Write) -> anyhow::Result<Contents> {
 /// `dwell restore FILE --data DIR`: nothing is written before all of it is proven.
 pub fn restore(place: &Place, args: &Restore) -> anyhow::Result<()> {
     let config = super::load(place, Vec::new())?;
+    files_only(&config, "restore into a directory with --data DIR")?;
     let dir = &config.data;
     let until = args.until.as_deref().map(time::parse).transpose();
     let until = until.map_err(|error| Failure { exit: USAGE, message: format!("--until: {error}") })?;

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::args::{Check, Place};
 use super::exit::{FAILED, Failure, NOT_FOUND};
+use super::nodes::files_only;
 use super::out;
 use crate::engine::check::{self as meaning, Contents, Steps};
 use crate::model::{Policy, StateName};
@@ -20,6 +21,7 @@ const ROUNDS_MAX: usize = 100;
 /// Says what is wrong; answers with the exit code: 0 if nothing is.
 pub fn check(place: &Place, args: &Check) -> anyhow::Result<u8> {
     let config = super::load(place, Vec::new())?;
+    files_only(&config, "PostgreSQL verifies its own pages")?;
     let dir = &config.data;
     if !files::is_store(dir) {
         let message = format!("{} is no store: nothing to check", dir.display());

@@ -12,6 +12,7 @@ mod look;
 mod ls;
 mod modes;
 mod near;
+mod nodes;
 pub mod out;
 mod paced;
 mod pages;
@@ -29,7 +30,7 @@ use self::args::{Cli, Command, ConfigCommand, FlowCommand, Place, Serve};
 use self::client::Client;
 use self::exit::{Failure, USAGE};
 use crate::shell::config::{Config, ConfigError, FILE, Layers, keys};
-use crate::shell::{demo, demo_agent, serve, time};
+use crate::shell::{cluster, demo, demo_agent, serve, time};
 use crate::{exec, flow};
 
 /// Parses the arguments, does what they say, and answers with the exit code.
@@ -65,6 +66,10 @@ fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Demo => return demo::run(),
         Command::Check(args) => return Ok(ExitCode::from(check::check(place, args)?)),
         Command::DemoAgent { argv } => demo_agent::run(argv)?,
+        Command::Guard { mark } => cluster::guard(mark),
+        Command::Migrate => nodes::migrate(place)?,
+        Command::Nodes(args) => nodes::nodes(&client()?, args.json)?,
+        Command::Rebalance => nodes::rebalance(&client()?)?,
         Command::Hold { argv } => {
             let not_run = exec::hold(argv);
             out::note(&format!("dwell: {}", not_run.why));

@@ -9,6 +9,7 @@ use super::args::{Place, Run};
 use super::client::{Client, escaped};
 use super::exit::{FAILED, Failure, TRY_LATER, USAGE};
 use super::look::{held, text};
+use super::nodes::files_only;
 use super::out;
 use crate::shell::serve;
 use crate::shell::time;
@@ -27,6 +28,7 @@ pub fn run(place: &Place, args: &Run) -> anyhow::Result<u8> {
         return Err(Failure::failed("--detach needs a running server; start one with: dwell serve").into());
     }
     let config = super::load(place, Vec::new())?;
+    files_only(&config, "no node answers; start one with: dwell serve")?;
     out::note(&format!("no server for {}: one runs here until this ends", config.data.display()));
     serve::foreground_for_run(&config, &mut |url, token| {
         Ok(follow(&Client::to(url).with_token(Some(token.to_owned())), args)?)

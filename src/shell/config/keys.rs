@@ -23,8 +23,10 @@ pub struct Key {
 pub enum Kind {
     /// `ip:port`.
     Address,
-    /// `file:DIR`.
+    /// `file:DIR` or `postgres://..`.
     StoreUrl,
+    /// `file:PATH` or `env:NAME`; empty: none.
+    Secret,
     /// A path, relative to the working directory.
     Path,
     /// Any text.
@@ -83,7 +85,39 @@ pub const KEYS: &[Key] = &[
         "1000",
         "requests a second of one address other than loopback; then 429",
     ),
-    key("store.url", Kind::StoreUrl, "file:./dwell-data", "where records are kept: file:DIR"),
+    key(
+        "store.url",
+        Kind::StoreUrl,
+        "file:./dwell-data",
+        "where records are kept: file:DIR, or postgres://USER@HOST/DATABASE for several nodes",
+    ),
+    key("store.password", Kind::Secret, "", "the password for PostgreSQL: file:PATH or env:NAME"),
+    key(
+        "store.tls_ca",
+        Kind::Path,
+        "",
+        "the authorities that PostgreSQL's certificate may be of, a PEM file; empty: those that browsers trust",
+    ),
+    key(
+        "store.shards",
+        Kind::Number(1),
+        "16",
+        "into how many shards dwell migrate cuts a store in PostgreSQL, for good; at most 1024",
+    ),
+    key(
+        "node.dir",
+        Kind::Path,
+        "./dwell-data",
+        "with a store in PostgreSQL: where this node keeps logs, tokens and its address",
+    ),
+    key("node.name", Kind::Text, "", "what the node is called; empty: the machine's name and the port"),
+    key(
+        "node.address",
+        Kind::Text,
+        "",
+        "where other nodes reach this one: http://HOST:PORT; empty: where it listens",
+    ),
+    key("node.lease", Kind::Span, "10s", "how long a node that is silent keeps its shards; at least 3s"),
     key(
         "store.archive",
         Kind::Path,
@@ -357,7 +391,7 @@ fn section(prefix: &str) -> Map<String, Json> {
 fn key_schema(key: &Key) -> Json {
     let (doc, default) = (key.doc, key.default);
     match key.kind {
-        Kind::Address | Kind::StoreUrl | Kind::Path | Kind::Text => {
+        Kind::Address | Kind::StoreUrl | Kind::Secret | Kind::Path | Kind::Text => {
             json!({ "description": doc, "default": default, "type": "string" })
         }
         Kind::Choice(words) => json!({ "description": doc, "default": default, "enum": words }),

@@ -19,19 +19,26 @@ use serde_json::{Value as Json, json};
 
 pub use layers::{Layers, Origin, Problem, Setting, Settings};
 pub use secret::SecretRef;
-pub use value::Value;
+pub use value::{StoreUrl, Value};
 
 use crate::engine;
 use crate::exec::Adapter;
 use crate::model::{Curve, LimitPolicy, Mode, Name, NoticeEvent, Policy, Retry, Timeouts};
 use crate::shell::http::Limits;
 use crate::shell::keyring::TokenFile;
+use crate::store::postgres::Server;
 
 /// The file that is read when none is named and it is there.
 pub const FILE: &str = "dwell.toml";
 
 /// A stop needs this long besides the drain: to sync, and to close what listens.
 const STOP_MARGIN: Duration = Duration::from_secs(1);
+
+/// The most shards of a store: each has its own thread, and two connections.
+const SHARDS_MAX: u32 = 1024;
+
+/// Leases that leave time to renew them, and do not leave shards without an owner for long.
+const LEASES: std::ops::RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_mins(5);
 
 /// The adapter of a name that was checked when it was read.
 fn adapter(text: &str) -> Adapter {
@@ -91,6 +98,47 @@ pub struct Notify {
     pub every: Duration,
 }
 
+/// Where records are kept.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// In the directory [`Config::data`].
+    Files,
+    /// In PostgreSQL.
+    Postgres(Postgres),
+}
+
+/// A store in PostgreSQL, and this node of those that share it.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    /// Where.
+    pub url: StoreUrl,
+    /// If it does not stand in the URL.
+    pub password: Option<SecretRef>,
+    /// Whose certificates are good, if not those that browsers trust.
+    pub tls_ca: Option<PathBuf>,
+    /// How many are made of a new store.
+    pub shards: u32,
+    /// What the node is called, if somebody said so.
+    pub name: Option<String>,
+    /// Where others reach it, if not where it listens.
+    pub address: Option<String>,
+    /// How long it keeps its shards without a word.
+    pub lease: Duration,
+}
+
+impl Postgres {
+    /// Which server, which database and as whom; reads the password.
+    ///
+    /// # Errors
+    /// What is the matter with the address, or with where the password stands.
+    pub fn server(&self) -> anyhow::Result<Server> {
+        let password = self.password.as_ref().map(SecretRef::resolve).transpose();
+        let password = password.map_err(|error| anyhow::anyhow!("store.password: {error}"))?;
+        let StoreUrl::Postgres(url) = &self.url else { anyhow::bail!("the store is not in PostgreSQL") };
+        Ok(Server::of(url, password.as_deref(), self.tls_ca.as_ref())?)
+    }
+}
+
 /// How log lines look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -109,7 +157,9 @@ pub struct Config {
     pub token_file: Option<PathBuf>,
     /// How much is served at once.
     pub limits: Limits,
-    /// The store's directory.
+    /// Where records are kept.
+    pub store: Store,
+    /// The directory of a store in files, or of what a node keeps beside a store in PostgreSQL.
     pub data: PathBuf,
     /// New work is refused while the disk has less than this free.
     pub min_free: u64,
@@ -207,7 +257,11 @@ impl Config {
     pub fn secret_variables(&self) -> BTreeSet<String> {
         let sources = self.sources.values().flat_map(|source| source.secrets.iter().cloned());
         let headers = self.notify.values().flat_map(|notify| notify.headers.values());
-        let references = sources.chain(headers.filter_map(|value| value.parse().ok()));
+        let password = match &self.store {
+            Store::Postgres(postgres) => postgres.password.clone(),
+            Store::Files => None,
+        };
+        let references = sources.chain(password).chain(headers.filter_map(|value| value.parse().ok()));
         let variable = |secret| match secret {
             SecretRef::Env(name) => Some(name),
             SecretRef::File(_) | SecretRef::Plain(_) => None,
@@ -278,6 +332,7 @@ fn check(settings: &mut Settings) {
     {
         problems.push((origin, format!("flows.dir: {} is not a directory", dir.display())));
     }
+    postgres_problems(&found, &mut problems);
     for name in
         ["runtimes", "sources", "orgs", "notify"].into_iter().flat_map(|section| settings.names(section))
     {
@@ -303,6 +358,32 @@ fn check(settings: &mut Settings) {
     }
     for (origin, message) in problems {
         settings.problem(origin, message);
+    }
+}
+
+/// What only a store in PostgreSQL asks of its keys.
+fn postgres_problems(found: &dyn Fn(&str) -> Option<Setting>, problems: &mut Vec<(Origin, String)>) {
+    let Some(Setting { value: Value::Store(StoreUrl::Postgres(url)), origin }) = found("store.url") else {
+        return;
+    };
+    if let Err(error) = Server::of(&url, None, None) {
+        problems.push((origin, error.to_string()));
+    }
+    if let Some(Setting { value: Value::Number(shards), origin }) = found("store.shards")
+        && shards > SHARDS_MAX
+    {
+        problems.push((origin, format!("store.shards: {shards} is more than {SHARDS_MAX}")));
+    }
+    if let Some(Setting { value: Value::Span(Some(lease)), origin }) = found("node.lease")
+        && !LEASES.contains(&lease)
+    {
+        problems.push((origin, "node.lease: expected 3s to 5m".to_owned()));
+    }
+    if let Some(Setting { value: Value::Text(address), origin }) = found("node.address")
+        && !(address.is_empty() || address.starts_with("http://") && is_collector(&address))
+    {
+        problems
+            .push((origin, format!("node.address: {address:?} is not reached: expected http://HOST:PORT")));
     }
 }
 
@@ -377,6 +458,35 @@ impl<'a> Read<'a> {
     fn path(&self, path: &str) -> &'a Path {
         let Value::Path(found) = self.value(path) else { unreachable!("{path} is not a path") };
         found
+    }
+
+    fn maybe_path(&self, path: &str) -> Option<PathBuf> {
+        Some(self.path(path)).filter(|found| !found.as_os_str().is_empty()).map(Path::to_owned)
+    }
+
+    fn maybe_text(&self, path: &str) -> Option<String> {
+        Some(self.text(path)).filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    /// Where records are kept, and the directory beside it.
+    fn store(&self) -> (Store, PathBuf) {
+        let Value::Store(url) = self.value("store.url") else { unreachable!("store.url is not a store") };
+        if let StoreUrl::File(dir) = url {
+            return (Store::Files, dir.clone());
+        }
+        let Value::Secrets(password) = self.value("store.password") else {
+            unreachable!("store.password is not a secret")
+        };
+        let postgres = Postgres {
+            url: url.clone(),
+            password: password.first().cloned(),
+            tls_ca: self.maybe_path("store.tls_ca"),
+            shards: self.number("store.shards"),
+            name: self.maybe_text("node.name"),
+            address: self.maybe_text("node.address"),
+            lease: self.span("node.lease"),
+        };
+        (Store::Postgres(postgres), self.path("node.dir").to_owned())
     }
 
     fn texts(&self, path: &str) -> Vec<String> {
@@ -485,6 +595,7 @@ fn build(values: BTreeMap<String, Setting>) -> Config {
     let Value::Address(listen) = read.value("server.listen") else {
         unreachable!("server.listen is not an address")
     };
+    let (store, data) = read.store();
     let flows = Some(read.path("flows.dir")).filter(|dir| dir.is_dir()).map(Path::to_owned);
     let sources: BTreeMap<Name, Source> =
         settings.names("sources").into_iter().map(|name| (Name::from(name), read.source(name))).collect();
@@ -501,14 +612,13 @@ fn build(values: BTreeMap<String, Setting>) -> Config {
     }
     Config {
         listen: *listen,
-        token_file: Some(read.path("server.token_file"))
-            .filter(|file| !file.as_os_str().is_empty())
-            .map(Path::to_owned),
+        token_file: read.maybe_path("server.token_file"),
         limits: Limits {
             connections: usize::try_from(read.number("server.connections_max")).unwrap_or(usize::MAX),
             peer_rate: read.number("server.peer_rate"),
         },
-        data: read.path("store.url").to_owned(),
+        store,
+        data,
         min_free: read.size("store.min_free"),
         segment_bytes: read.size("store.segment"),
         flows,
@@ -521,9 +631,7 @@ fn build(values: BTreeMap<String, Setting>) -> Config {
         answer_within: read.span("timeouts.ack"),
         kill_after: read.span("drain.kill_after"),
         shutdown_timeout: read.span("shutdown.timeout"),
-        archive: Some(read.path("store.archive"))
-            .filter(|dir| !dir.as_os_str().is_empty())
-            .map(Path::to_owned),
+        archive: read.maybe_path("store.archive"),
         finished_for: read.span("retention.finished"),
         finished_max: read.number("retention.finished_max"),
         history_for: read.span("retention.history"),
@@ -541,7 +649,7 @@ fn build(values: BTreeMap<String, Setting>) -> Config {
             .map(|name| (Name::from(name), read.notify(name)))
             .collect(),
         stalled_after: read.span("timeouts.stalled"),
-        otlp: Some(read.text("telemetry.otlp")).filter(|otlp| !otlp.is_empty()).map(str::to_owned),
+        otlp: read.maybe_text("telemetry.otlp"),
         log: Log { json: read.text("log.format") == "json", level: read.text("log.level").to_owned() },
         warnings,
         settings: settings.values,

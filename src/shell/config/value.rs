@@ -18,7 +18,9 @@ use crate::shell::time;
 pub enum Value {
     /// Of `Address`.
     Address(SocketAddr),
-    /// Of `StoreUrl` and `Path`.
+    /// Of `StoreUrl`.
+    Store(StoreUrl),
+    /// Of `Path`.
     Path(PathBuf),
     /// Of `Text` and `Choice`.
     Text(String),
@@ -34,8 +36,51 @@ pub enum Value {
     Texts(Vec<String>),
     /// Of `Table`.
     Table(BTreeMap<String, String>),
-    /// Of `Secrets`.
+    /// Of `Secrets`, and of `Secret`, which is at most one.
     Secrets(Vec<SecretRef>),
+}
+
+/// Where records are kept.
+#[derive(Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// In a directory.
+    File(PathBuf),
+    /// In PostgreSQL; the URL may have a password in it, which is never shown.
+    Postgres(String),
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreUrl::File(path) => write!(f, "file:{}", path.display()),
+            StoreUrl::Postgres(url) => f.write_str(&without_password(url)),
+        }
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The URL with `***` for its password, whether that stands before the host or among the parameters.
+fn without_password(url: &str) -> String {
+    let (base, query) = url.split_once('?').map_or((url, None), |(base, query)| (base, Some(query)));
+    let hidden = match (base.find("://"), base.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme + 3 < at => {
+            let (user, _) = base[scheme + 3..at].split_once(':').unwrap_or((&base[scheme + 3..at], ""));
+            let secret = if base[scheme + 3..at].contains(':') { ":***" } else { "" };
+            format!("{}{user}{secret}{}", &base[..scheme + 3], &base[at..])
+        }
+        _ => base.to_owned(),
+    };
+    let Some(query) = query else { return hidden };
+    let parameter = |text: &str| match text.split_once('=') {
+        Some(("password", _)) => "password=***".to_owned(),
+        Some(_) | None => text.to_owned(),
+    };
+    format!("{hidden}?{}", query.split('&').map(parameter).collect::<Vec<_>>().join("&"))
 }
 
 /// A value as text would give it; `Err` says what is there and what is accepted.
@@ -45,7 +90,13 @@ pub fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
             let address = text.parse().map(Value::Address);
             address.map_err(|_| format!("{text:?} is not an address: expected ip:port, like 127.0.0.1:7070"))
         }
-        Kind::StoreUrl => store_path(text).map(Value::Path),
+        Kind::StoreUrl => store_url(text).map(Value::Store),
+        Kind::Secret | Kind::Secrets if text.is_empty() => Ok(Value::Secrets(Vec::new())),
+        Kind::Secret => match text.parse() {
+            // Not quoted: it may be the secret.
+            Err(_) | Ok(SecretRef::Plain(_)) => Err("expected file:PATH or env:NAME".to_owned()),
+            Ok(secret) => Ok(Value::Secrets(vec![secret])),
+        },
         Kind::Path => Ok(Value::Path(PathBuf::from(text))),
         Kind::Text => Ok(Value::Text(text.to_owned())),
         Kind::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
@@ -79,7 +130,6 @@ pub fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
         Kind::Factor => factor(text),
         Kind::Texts if text.is_empty() => Ok(Value::Texts(Vec::new())),
         Kind::Table if text.is_empty() => Ok(Value::Table(BTreeMap::new())),
-        Kind::Secrets if text.is_empty() => Ok(Value::Secrets(Vec::new())),
         Kind::Texts | Kind::Table | Kind::Secrets => Err("set it in the file".to_owned()),
     }
 }
@@ -124,13 +174,13 @@ fn texts(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     elements.collect()
 }
 
-fn store_path(url: &str) -> Result<PathBuf, String> {
+fn store_url(url: &str) -> Result<StoreUrl, String> {
     match url.split_once(':') {
-        Some(("file", path)) if !path.is_empty() => Ok(PathBuf::from(path)),
-        Some(("postgres" | "postgresql", _)) => {
-            Err("a postgres store is not supported yet: expected file:DIR".to_owned())
+        Some(("file", path)) if !path.is_empty() => Ok(StoreUrl::File(PathBuf::from(path))),
+        Some(("postgres" | "postgresql", _)) => Ok(StoreUrl::Postgres(url.to_owned())),
+        Some(_) | None => {
+            Err(format!("{url:?} is not a store: expected file:DIR or postgres://USER@HOST/DATABASE"))
         }
-        Some(_) | None => Err(format!("{url:?} is not a store: expected file:DIR")),
     }
 }
 
@@ -151,7 +201,10 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0, self.1) {
             (_, Value::Address(address)) => write!(f, "\"{address}\""),
-            (Kind::StoreUrl, Value::Path(path)) => write!(f, "\"file:{}\"", path.display()),
+            (_, Value::Store(url)) => write!(f, "\"{url}\""),
+            (Kind::Secret, Value::Secrets(secrets)) => {
+                write!(f, "\"{}\"", secrets.first().map(ToString::to_string).unwrap_or_default())
+            }
             (_, Value::Path(path)) => write!(f, "{:?}", path.display().to_string()),
             (_, Value::Text(text)) => write!(f, "{text:?}"),
             (Kind::Percent, Value::Number(percent)) => write!(f, "\"{percent}%\""),

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::{Method, Shared};
+use super::{Entrance, Method};
 use crate::model::RecordId;
 use crate::shell::keyring::{Right, Worth};
 use crate::shell::problem::Problem;
@@ -53,7 +53,7 @@ pub(super) enum Caller {
 
 /// Lets in whom the route lets in, and says in the request who that is.
 pub(super) async fn check(
-    State((shared, access)): State<(Arc<Shared>, Access)>,
+    State((entrance, access)): State<(Arc<Entrance>, Access)>,
     params: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,
@@ -62,7 +62,7 @@ pub(super) async fn check(
         let (_, id) = params.iter().find(|(name, _)| *name == "id")?;
         id.parse().ok()
     });
-    match caller(&shared, access, request.headers(), record) {
+    match caller(&entrance, access, request.headers(), record) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -92,7 +92,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn caller(
-    shared: &Shared,
+    entrance: &Entrance,
     access: Access,
     headers: &HeaderMap,
     record: Option<RecordId>,
@@ -103,7 +103,7 @@ fn caller(
         Access::Attempt(right) => (right, true),
     };
     let token = bearer(headers);
-    match shared.keyring.worth(token, shared.clock.now()) {
+    match entrance.keyring.worth(token, entrance.clock.now()) {
         Worth::Open => return Ok(Caller::Anyone),
         Worth::Holds(right) if right >= asked => return Ok(Caller::Holder),
         Worth::Holds(right) => {
@@ -116,7 +116,7 @@ fn caller(
         let detail = "a token is needed: Authorization: Bearer TOKEN, for the command line in DWELL_TOKEN";
         return Err(Problem::new(401, "no_token", detail));
     };
-    let proven = tokens::named(token).filter(|(id, attempt)| (shared.token_ok)(*id, *attempt, token));
+    let proven = tokens::named(token).filter(|(id, attempt)| (entrance.token_ok)(*id, *attempt, token));
     let Some((id, attempt)) = proven else {
         return Err(Problem::new(401, "bad_token", "the token is unknown, expired or revoked"));
     };

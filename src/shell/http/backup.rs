@@ -48,13 +48,17 @@ pub(super) async fn backup(
     Params(query): Params,
 ) -> Result<Response, Problem> {
     query.finish()?;
-    let free = Arc::clone(&shared.backups.free).try_acquire_owned();
+    let backups = shared.backups.as_ref().ok_or_else(|| {
+        let detail = "this store is in PostgreSQL: back it up with what PostgreSQL has for that";
+        Problem::new(501, "not_in_files", detail)
+    })?;
+    let free = Arc::clone(&backups.free).try_acquire_owned();
     let place = free.map_err(|_| {
         let detail = format!("{BACKUPS_MAX} backups are being written: at most that many at once");
         Problem::new(429, "backups_running", detail)
     })?;
     let (chunks, mut stream) = mpsc::channel(1);
-    let (base, taken_at) = (Arc::clone(&shared.backups.base), shared.clock.now());
+    let (base, taken_at) = (Arc::clone(&backups.base), shared.clock.now());
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
         let sent = Sent { runtime, chunks, _place: place };

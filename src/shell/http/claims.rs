@@ -21,7 +21,7 @@ use crate::shell::view::{self, Document, Object};
 const ATTEMPTS_MAX: usize = Filter::LIMIT_MAX;
 
 /// The longest a claim waits; a longer one waits for so long.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The lease of a claim that names none.
 const LEASE: Duration = Duration::from_secs(60);

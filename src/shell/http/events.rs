@@ -33,7 +33,7 @@ const BATCH: usize = 256;
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 
 /// A client that takes nothing for so long is let go; it comes back with its position.
-const STALLED_MAX: Duration = Duration::from_secs(30);
+pub(super) const STALLED_MAX: Duration = Duration::from_secs(30);
 
 /// Between two transitions: `whole` commits were seen to their end, and of the next one the first `part` transitions.
 /// Written `<whole>`, or `<sequence>.<index>` of the last transition seen.

@@ -6,15 +6,15 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 
-use super::Shared;
+use super::Entrance;
 use crate::shell::address;
 use crate::shell::problem::Problem;
 
 /// Refuses a page of another origin, and a name that was made to point here (DNS rebinding). Webhooks are proven by
 /// their signature and come through tunnels under any name.
-pub(super) fn admit(shared: &Shared, request: &Request) -> Result<(), Problem> {
+pub(super) fn admit(entrance: &Entrance, request: &Request) -> Result<(), Problem> {
     let store = request.headers().get(address::STORE_HEADER);
-    if store.is_some_and(|store| store.as_bytes() != shared.store.as_bytes()) {
+    if store.is_some_and(|store| store.as_bytes() != entrance.store.as_bytes()) {
         let detail = "no server runs on this store: another store's listens at its address";
         return Err(Problem::new(421, "other_store", detail));
     }
@@ -24,7 +24,7 @@ pub(super) fn admit(shared: &Shared, request: &Request) -> Result<(), Problem> {
     // The token file is looked at last: most requests are local.
     if let Some((name, _)) = foreign
         && !request.uri().path().starts_with("/hooks/")
-        && !shared.keyring.in_force()
+        && !entrance.keyring.in_force()
     {
         let detail = format!("{name} is not this machine: only loopback names are served");
         return Err(Problem::new(403, "not_local", detail));

@@ -10,15 +10,17 @@ use axum::response::Response;
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
-use super::Shared;
 use super::ask::{Input, Part, answer, ask, bytes, get, unexpected};
 use super::once::idempotency_key;
 use super::records::longest_wait;
+use super::{Current, Shared};
 use crate::engine::{Answer, Detail, Request, Triggered};
 use crate::model::{self, Action, Group, Name, RecordId, Slot, Submission, Trigger, Work};
 use crate::shell::budgets;
+use crate::shell::clock::Clock;
 use crate::shell::fields::Fields;
 use crate::shell::hook::{self, HookRefusal};
+use crate::shell::ids::Ids;
 use crate::shell::problem::Problem;
 use crate::shell::view::{self, Document};
 
@@ -47,13 +49,13 @@ pub(super) async fn trigger(
     headers: HeaderMap,
     Input(mut fields): Input,
 ) -> Result<Response, Problem> {
-    let trigger = read_trigger(&shared, &headers, &mut fields)?;
+    let trigger = read_trigger(&Reader::from(&*shared), &headers, &mut fields)?;
     let wait = fields.span("wait")?.unwrap_or_default();
     fields.finish()?;
     if wait.is_zero() {
         return admit(&shared, trigger, false).await;
     }
-    let (trigger, mut runs) = expand(&shared, trigger);
+    let (trigger, mut runs) = expand(&shared.loaded, trigger);
     for run in &mut runs {
         run.awaited = true;
     }
@@ -63,17 +65,30 @@ pub(super) async fn trigger(
     Ok(answer(status(&triggered), view::triggered(&triggered, Some(records))))
 }
 
+/// What a trigger is read with.
+pub(super) struct Reader<'a> {
+    pub(super) loaded: &'a Current,
+    pub(super) ids: &'a Ids,
+    pub(super) clock: &'a Clock,
+}
+
+impl<'a> From<&'a Shared> for Reader<'a> {
+    fn from(shared: &'a Shared) -> Self {
+        Reader { loaded: &shared.loaded, ids: &shared.ids, clock: &shared.clock }
+    }
+}
+
 /// A trigger as it is asked for.
 pub(super) fn read_trigger(
-    shared: &Shared,
+    with: &Reader<'_>,
     headers: &HeaderMap,
     fields: &mut Fields,
 ) -> Result<Trigger, Problem> {
     let source = Name::from(required_name(fields, "source")?);
-    let loaded = shared.loaded.get();
-    let (at, org) = (shared.clock.now(), fields.scope("org")?);
+    let loaded = with.loaded.get();
+    let (at, org) = (with.clock.now(), fields.scope("org")?);
     Ok(Trigger {
-        id: shared.ids.trigger(at, Slot::of(&org)),
+        id: with.ids.trigger(at, Slot::of(&org)),
         at,
         kind: loaded.sources.get(&source).map_or_else(|| source.clone(), |source| source.name.clone()),
         source,
@@ -92,8 +107,8 @@ pub(super) fn read_trigger(
 
 /// A trigger with the runs that today's flows make of it. They live where their org does, if they have one in common, and
 /// else where the trigger's does.
-pub(super) fn expand(shared: &Shared, mut trigger: Trigger) -> (Trigger, Vec<Submission>) {
-    let mut runs = block_in_place(|| (shared.loaded.get().expand)(&trigger));
+pub(super) fn expand(loaded: &Current, mut trigger: Trigger) -> (Trigger, Vec<Submission>) {
+    let mut runs = block_in_place(|| (loaded.get().expand)(&trigger));
     if let Some((first, rest)) = runs.split_first()
         && first.org != trigger.org
         && rest.iter().all(|run| run.org == first.org)
@@ -141,22 +156,22 @@ pub(super) async fn hook(
     let headers = request.headers().clone();
     let body = bytes(request, &()).await?;
     // A forge never retries what it was refused, or gives the hook up.
-    admit(&shared, read_hook(&shared, name, &headers, &body)?, true).await
+    admit(&shared, read_hook(&Reader::from(&*shared), name, &headers, &body)?, true).await
 }
 
 /// The trigger that a webhook is, once it is proven.
 pub(super) fn read_hook(
-    shared: &Shared,
+    with: &Reader<'_>,
     name: String,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Trigger, Problem> {
     let name = Name::from(name);
-    let loaded = shared.loaded.get();
+    let loaded = with.loaded.get();
     let source = loaded.sources.get(&name);
     let source = source.ok_or_else(|| Problem::not_found(format!("source {name} is not configured")))?;
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let at = shared.clock.now();
+    let at = with.clock.now();
     let read = block_in_place(|| hook::read(source.kind, &source.secrets, &header, body, at));
     let hook = read.map_err(|refusal| {
         tracing::warn!(source = %name, %refusal, "webhook refused");
@@ -167,7 +182,7 @@ pub(super) fn read_hook(
         }
     })?;
     Ok(Trigger {
-        id: shared.ids.trigger(at, Slot::of(ORG)),
+        id: with.ids.trigger(at, Slot::of(ORG)),
         at,
         source: name,
         kind: source.name.clone(),
@@ -183,7 +198,7 @@ pub(super) fn read_hook(
 }
 
 async fn admit(shared: &Shared, trigger: Trigger, spool: bool) -> Result<Response, Problem> {
-    let (trigger, runs) = expand(shared, trigger);
+    let (trigger, runs) = expand(&shared.loaded, trigger);
     let triggered = admitted(shared, trigger, runs, spool).await?;
     Ok(answer(status(&triggered), view::triggered(&triggered, None)))
 }

@@ -30,13 +30,14 @@ pub struct Reload {
     pub refused: Option<String>,
 }
 
-/// The loading that is in force, and the last reload.
-pub struct Current(RwLock<(Arc<Loaded>, Option<Reload>)>);
+/// The loading that is in force, and the last reload; clones are the same.
+#[derive(Clone)]
+pub struct Current(Arc<RwLock<(Arc<Loaded>, Option<Reload>)>>);
 
 impl Current {
     /// The first one.
     pub fn new(loaded: Loaded) -> Current {
-        Current(RwLock::new((Arc::new(loaded), None)))
+        Current(Arc::new(RwLock::new((Arc::new(loaded), None))))
     }
 
     /// The one in force, for as long as the caller needs it.

@@ -27,7 +27,7 @@ use crate::store::local::Figures;
 const READY_WITHIN: Duration = Duration::from_secs(2);
 
 /// What is known of the store's files now.
-type FiguresNow = Box<dyn Fn() -> Option<Figures> + Send + Sync>;
+pub type FiguresNow = Box<dyn Fn() -> Option<Figures> + Send + Sync>;
 
 /// What is told beside what the engine answers. By default of a server without files.
 pub struct Observed {
@@ -97,10 +97,41 @@ pub(super) async fn metrics(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let look = look(&shared).await;
+    told(&look(&shared).await, &shared.observed.metrics, &headers)
+}
+
+/// The metrics of several shards of one process.
+pub(super) async fn metrics_of(
+    shards: Vec<Arc<Shared>>,
+    metrics: &Metrics,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let mut all = Look { status: None, runtimes: Vec::new(), figures: None, reasons: Vec::new() };
+    for shared in shards {
+        let Look { status, runtimes, figures: _, reasons } = look(&shared).await;
+        all.status = match (all.status.take(), status) {
+            (Some(known), Some(more)) => Some(known.joined(more)),
+            (known, more) => known.or(more),
+        };
+        for row in runtimes {
+            match all.runtimes.iter_mut().find(|known| known.runtime.name == row.runtime.name) {
+                Some(known) => known.join(row),
+                None => all.runtimes.push(row),
+            }
+        }
+        for reason in reasons {
+            if !all.reasons.contains(&reason) {
+                all.reasons.push(reason);
+            }
+        }
+    }
+    told(&all, metrics, headers)
+}
+
+fn told(look: &Look, metrics: &Metrics, headers: &HeaderMap) -> Result<Response, Problem> {
     let looked =
         Looked { status: look.status.as_ref(), runtimes: &look.runtimes, figures: look.figures.as_ref() };
-    let text = shared.observed.metrics.encode(&looked, &look.reasons);
+    let text = metrics.encode(&looked, &look.reasons);
     let accepts = |name: &str| {
         let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|kind| kind.trim().starts_with(name))
@@ -129,8 +160,8 @@ impl Counted {
     }
 
     /// Counts the answer.
-    pub(super) fn answered(self, shared: &Shared, response: &Response) {
-        shared.observed.metrics.answered(self.method, self.route, response.status().as_u16());
+    pub(super) fn answered(self, metrics: &Metrics, response: &Response) {
+        metrics.answered(self.method, self.route, response.status().as_u16());
     }
 }
 

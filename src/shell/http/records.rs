@@ -23,7 +23,7 @@ use crate::shell::view::{self, Document};
 use crate::store::{History, StoreError};
 
 /// A page without `?limit=`.
-const LIMIT_DEFAULT: usize = 50;
+pub(super) const LIMIT_DEFAULT: usize = 50;
 
 /// The longest long poll; proxies give up on quieter connections after a minute.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(50);

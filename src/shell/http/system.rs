@@ -83,6 +83,15 @@ pub(super) async fn upcoming(
     Ok(answer(StatusCode::OK, view::list(upcoming.iter().map(view::upcoming).collect(), None)))
 }
 
+/// `/v1/nodes`, of a store in files.
+pub(super) async fn nodes() -> Problem {
+    Problem::new(
+        501,
+        "one_node",
+        "this store is in files, so one process has all of it; several nodes share one in PostgreSQL",
+    )
+}
+
 /// `GET /v1/status`.
 pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     let status = ask_status(&shared).await?;

@@ -65,7 +65,7 @@ fn start() -> Running {
         ids: Ids::default(),
         feed: Feed::default(),
         observed: Observed::default(),
-        backups: Backups::of(Arc::new(store.clone())),
+        backups: Some(Backups::of(Arc::new(store.clone()))),
         logs: logs.path().to_owned(),
         loaded: Current::new(Loaded {
             sources: BTreeMap::from([("gh".into(), source)]),
@@ -75,8 +75,8 @@ fn start() -> Running {
             prompts: Prompts { limit_reset: "it has reset".to_owned(), go_on: "go on".to_owned() },
         }),
         decode: |bytes| Transition::decode(bytes).ok(),
-        token_ok: Box::new(|_, _, token| token == "right"),
-        keyring: Keyring::default(),
+        token_ok: Arc::new(|_, _, token| token == "right"),
+        keyring: Arc::default(),
         limits: Limits::default(),
         token: Box::new(|_, _| "right".to_owned()),
     });

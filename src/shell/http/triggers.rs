@@ -70,7 +70,7 @@ pub(super) async fn replay(
         runs: Vec::new(),
         ..first
     };
-    let (trigger, runs) = expand(&shared, trigger);
+    let (trigger, runs) = expand(&shared.loaded, trigger);
     let asked = Request::Trigger { trigger: Box::new(trigger), runs, spool: false };
     once.carry_out(&shared, asked, show_triggered).await
 }

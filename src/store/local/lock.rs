@@ -21,7 +21,7 @@ const ORPHANED_FOR_MAX: Duration = Duration::from_secs(5);
 
 /// Held as long as it lives; the operating system takes it back from a process that dies.
 #[derive(Debug)]
-pub(super) struct Lock(File);
+pub struct Lock(File);
 
 impl Drop for Lock {
     fn drop(&mut self) {
@@ -32,7 +32,7 @@ impl Drop for Lock {
 
 impl Lock {
     /// Takes the lock of the store in `dir`, or says who has it.
-    pub(super) fn take(dir: &Path) -> Result<Lock, StoreError> {
+    pub fn take(dir: &Path) -> Result<Lock, StoreError> {
         let path = dir.join("lock");
         let mut options = File::options();
         let opened = options.create(true).read(true).write(true).truncate(false).open(&path);

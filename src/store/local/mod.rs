@@ -52,7 +52,7 @@ pub use self::base::{Base, Figures};
 use self::checkpoint::Checkpointer;
 use self::history::Reader;
 use self::journal::{Journal, Place};
-use self::lock::Lock;
+pub use self::lock::Lock;
 pub use self::options::Options;
 use self::overlay::{Merge, Overlay};
 use self::reserve::Reserve;

@@ -59,7 +59,7 @@ fn end(asked: u64, length: Duration) -> u64 {
 }
 
 /// Milliseconds since the machine was started, those included in which it slept.
-pub(super) fn uptime() -> u64 {
+pub fn uptime() -> u64 {
     let since = clock_gettime(ClockId::Boottime);
     since.tv_sec.cast_unsigned() * 1_000 + since.tv_nsec.cast_unsigned() / 1_000_000
 }
@@ -88,6 +88,11 @@ impl Keeper {
 
     pub(super) fn keep(&self, lease: Arc<Lease>) {
         lock(&self.leases).insert(lease.shard, lease);
+    }
+
+    /// Until when the last of them lasts; `None`: there is none.
+    pub(super) fn until(&self) -> Option<u64> {
+        lock(&self.leases).values().map(|lease| lease.until.load(Ordering::Acquire)).max()
     }
 
     /// Lets go of a lease, if it is still this one.

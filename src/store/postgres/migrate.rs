@@ -7,10 +7,15 @@ use super::{ANSWER_WITHIN, failed, now};
 use crate::store::StoreError;
 
 /// The files, each with the number that it leaves.
-const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("../../../schema/postgres/0001_store.sql"))];
+const MIGRATIONS: [(i64, &str); 2] = [
+    (1, include_str!("../../../schema/postgres/0001_store.sql")),
+    (2, include_str!("../../../schema/postgres/0002_nodes.sql")),
+];
 
 /// The newest there is.
-pub const FORMAT: i64 = 1;
+pub const FORMAT: i64 = 2;
+
+const SECRET_BYTES: usize = 32;
 
 const FORMAT_OF: &str = "select format, shards from dwell_meta order by format desc limit 1";
 
@@ -26,17 +31,30 @@ pub fn migrate(server: &Server, shards: u32) -> Result<(i64, u32), StoreError> {
     let (found, kept) = stored(&mut connection, deadline)?.unwrap_or((0, shards));
     readable_or_older(found)?;
     for (format, script) in MIGRATIONS.iter().filter(|(format, _)| *format > found) {
-        let shards = if *format == 1 { made(shards) } else { String::new() };
+        let rows = match format {
+            1 => shard_rows(shards),
+            2 => secret_row()?,
+            _ => String::new(),
+        };
         let script = format!(
-            "begin; {script} {shards} delete from dwell_meta; insert into dwell_meta values ({format}, {kept}); commit;"
+            "begin; {script} {rows} delete from dwell_meta; insert into dwell_meta values ({format}, {kept}); commit;"
         );
         connection.script(&script, deadline).map_err(failed("migrate"))?;
     }
     Ok((found, kept))
 }
 
+/// The secret of the store's nodes.
+fn secret_row() -> Result<String, StoreError> {
+    let mut secret = [0; SECRET_BYTES];
+    getrandom::fill(&mut secret)
+        .map_err(|error| StoreError::Postgres { doing: "make a secret for", reason: error.to_string() })?;
+    let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("insert into dwell_secret values ('nodes', decode('{digits}', 'hex'));"))
+}
+
 /// The rows of the shards, which nobody owns yet.
-fn made(shards: u32) -> String {
+fn shard_rows(shards: u32) -> String {
     let rows: Vec<String> = (0..shards).map(|shard| format!("({shard}, 0, 0, 1, '', '', 0)")).collect();
     format!("insert into dwell_shard values {};", rows.join(", "))
 }

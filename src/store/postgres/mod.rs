@@ -11,18 +11,20 @@ mod connection;
 mod history;
 mod lease;
 mod migrate;
+mod nodes;
 mod shard;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use self::connection::Server;
 use self::connection::{Connection, Failure, Params};
-pub use self::lease::OnLost;
 use self::lease::{Keeper, Lease};
+pub use self::lease::{OnLost, uptime};
 pub use self::migrate::{FORMAT, migrate};
+pub use self::nodes::{Node, Owned, View};
 pub use self::shard::Shard;
 use super::StoreError;
 
@@ -74,6 +76,32 @@ impl Shards {
         Ok(Shards { server, member, count, connection: Mutex::new(connection), keeper: Arc::new(keeper) })
     }
 
+    /// What all nodes prove themselves and their attempts with.
+    pub fn secret(&self) -> Result<Vec<u8>, StoreError> {
+        nodes::secret(&mut self.connection())
+    }
+
+    /// Until when, on the clock of [`uptime`], this process owns anything, as far as it knows; `None`: it owns nothing.
+    pub fn safe_until(&self) -> Option<u64> {
+        self.keeper.until()
+    }
+
+    /// Says that this process is there, for as long as a lease, and looks who else is and who owns what.
+    pub fn look(&self) -> Result<View, StoreError> {
+        let mut connection = self.connection();
+        nodes::announce(&mut connection, &self.member)?;
+        nodes::look(&mut connection)
+    }
+
+    /// Says that this process is there no more.
+    pub fn leave(&self) -> Result<(), StoreError> {
+        nodes::leave(&mut self.connection(), &self.member)
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How many there are.
     pub const fn count(&self) -> u32 {
         self.count
@@ -86,9 +114,8 @@ impl Shards {
         let (name, address) = (&self.member.name, &self.member.address);
         let params: Params<'_> = &[&number, name, address, &length];
         let taken = {
-            let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
             // Asked twice it finds the shard taken, by nobody who knows: it is free again after the lease.
-            connection.ask(TAKE, params, now() + ANSWER_WITHIN).map_err(failed("take a shard"))?
+            self.connection().ask(TAKE, params, now() + ANSWER_WITHIN).map_err(failed("take a shard"))?
         };
         let Some(row) = taken.first() else { return Ok(None) };
         let lease = Arc::new(Lease::of(number, row.get(0), asked, self.member.lease));

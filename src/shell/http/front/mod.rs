@@ -1,0 +1,406 @@
+//! The front of a process that is one of several on a store: whichever node is asked, the shards answer.
+//!
+//! A request goes to the shard that its record, or its org, lives in, here or over HTTP to the node that owns it; one that is
+//! about all shards goes to each, and `merge` makes one answer of theirs. A shard answers with the handlers of a store that
+//! has one ([`super::bare`]), so nothing about a record is decided here.
+//!
+//! Absent on purpose: who owns what (`shell::cluster` keeps [`Table`] current), and retries. A shard without an owner is told
+//! as that, and has one again within a lease.
+
+mod claims;
+mod events;
+mod forward;
+mod merge;
+mod nodes;
+mod place;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{Extensions, HeaderMap, Method as HttpMethod, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::on;
+use serde_json::{Value as Json, json};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tower::ServiceExt as _;
+
+use self::forward::Forward;
+pub use self::forward::{NODE_HEADER, SHARD_HEADER};
+pub use self::merge::Merged;
+pub use self::nodes::{Nodes, REBALANCE_PATH, WINDOWS_PATH};
+use super::access::Caller;
+use super::ask::{answer, bytes};
+use super::loaded::Current;
+use super::{
+    Arriving, BODY_BYTES_MAX, Entrance, Feed, HOOK_BYTES_MAX, Shared, Spread, bare, behind, dashboard,
+    observe, system,
+};
+use crate::model::Runtime;
+use crate::shell::ids::Ids;
+use crate::shell::problem::Problem;
+use crate::shell::tokens::Tokens;
+use crate::store::postgres::View;
+
+/// The longest answer of a shard that is merged with others'.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// What every request goes through.
+pub struct Front {
+    /// Who is let in.
+    pub entrance: Arc<Entrance>,
+    /// This node's name.
+    pub node: String,
+    /// As many as the store has.
+    pub shards: u32,
+    /// What the flows make of a trigger, which says where it lives.
+    pub loaded: Current,
+    /// By which nodes know each other.
+    pub tokens: Tokens,
+    /// What is where.
+    pub table: Table,
+    /// Is told what another node knows of a window.
+    pub learn: Box<dyn Fn(Runtime) + Send + Sync>,
+    /// Asked to give back the shards that are more than this node's share.
+    pub rebalance: Box<dyn Fn() + Send + Sync>,
+    /// For those who wait here.
+    pub feed: Feed,
+    ids: Ids,
+    forward: Forward,
+}
+
+/// What is where, as far as this node knows.
+pub struct Table {
+    known: RwLock<Known>,
+    /// Moves with each change of `local`.
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Known {
+    local: BTreeMap<u32, Local>,
+    view: Arc<View>,
+}
+
+/// A shard that ticks here.
+#[derive(Clone)]
+struct Local {
+    shared: Arc<Shared>,
+    router: Router,
+}
+
+impl Default for Table {
+    fn default() -> Table {
+        Table { known: RwLock::default(), changed: watch::channel(0).0 }
+    }
+}
+
+impl Table {
+    /// A shard answers here from now on.
+    pub fn open(&self, shard: u32, shared: Arc<Shared>) {
+        let local = Local { router: bare(Arc::clone(&shared)), shared };
+        self.known.write().unwrap_or_else(PoisonError::into_inner).local.insert(shard, local);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// A shard answers here no more; who waits for something of it is let go.
+    pub fn close(&self, shard: u32) {
+        let gone = self.known.write().unwrap_or_else(PoisonError::into_inner).local.remove(&shard);
+        if let Some(gone) = gone {
+            gone.shared.feed.close();
+        }
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Who owns what, by the latest look.
+    pub fn look(&self, view: View) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).view = Arc::new(view);
+    }
+
+    /// The latest look.
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.known().view)
+    }
+
+    /// The shards that tick here.
+    pub fn local(&self) -> Vec<(u32, Arc<Shared>)> {
+        self.known().local.iter().map(|(shard, local)| (*shard, Arc::clone(&local.shared))).collect()
+    }
+
+    fn router(&self, shard: u32) -> Option<Router> {
+        self.known().local.get(&shard).map(|local| local.router.clone())
+    }
+
+    fn owner(&self, shard: u32) -> Option<String> {
+        let known = self.known();
+        let owned = known.view.shards.iter().find(|owned| owned.shard == shard)?;
+        owned.owner.as_ref().map(|owner| owner.address.clone())
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Refused here, or by a shard.
+enum Refused {
+    Here(Problem),
+    There(Response),
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Refused {
+        Refused::Here(problem)
+    }
+}
+
+/// What is asked of several shards: all of it but the body's end is known.
+#[derive(Clone)]
+struct Asked {
+    method: HttpMethod,
+    uri: Uri,
+    headers: HeaderMap,
+    caller: Option<Caller>,
+    body: Bytes,
+}
+
+impl Asked {
+    async fn read(request: Request) -> Result<Asked, Problem> {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let headers = request.headers().clone();
+        let caller = request.extensions().get().copied();
+        let body = bytes(request, &()).await?;
+        Ok(Asked { method, uri, headers, caller, body })
+    }
+
+    /// Something else that is asked in the same name.
+    fn get(&self, path_and_query: &str) -> Result<Asked, Problem> {
+        let uri = path_and_query.parse().map_err(|error| Problem::field("path", error))?;
+        Ok(Asked { method: HttpMethod::GET, uri, body: Bytes::new(), ..self.clone() })
+    }
+
+    fn with_body(&self, body: &Json) -> Asked {
+        Asked { body: body.to_string().into(), ..self.clone() }
+    }
+
+    fn json(&self) -> Option<Json> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    fn request(&self) -> Request {
+        let mut request = Request::new(Body::from(self.body.clone()));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        // It is made anew, and may be shorter or longer.
+        request.headers_mut().remove(header::CONTENT_LENGTH);
+        if let Some(caller) = self.caller {
+            request.extensions_mut().insert(caller);
+        }
+        request
+    }
+}
+
+impl Front {
+    /// A front that knows of no shard yet.
+    pub fn new(
+        entrance: Entrance,
+        node: String,
+        shards: u32,
+        loaded: Current,
+        tokens: Tokens,
+        nodes: Nodes,
+    ) -> Front {
+        let forward = Forward::new(tokens.node());
+        let Nodes { learn, rebalance, feed } = nodes;
+        let (entrance, table, ids) = (Arc::new(entrance), Table::default(), Ids::default());
+        Front { entrance, node, shards, loaded, tokens, table, learn, rebalance, feed, ids, forward }
+    }
+
+    /// Asks one shard, where it is.
+    async fn ask(&self, shard: u32, request: Request) -> Response {
+        match (self.table.router(shard), self.table.owner(shard)) {
+            (Some(router), _) => {
+                let answered = router.oneshot(request).await;
+                answered.unwrap_or_else(|never| match never {})
+            }
+            (None, Some(address)) => self.forward.send(&address, shard, request).await,
+            (None, None) => no_owner(shard).into_response(),
+        }
+    }
+
+    /// Asks several shards at once, each its own; answers in the order of the shards.
+    async fn each(self: &Arc<Front>, asked: BTreeMap<u32, Asked>) -> Vec<(u32, Response)> {
+        let mut under_way = JoinSet::new();
+        for (shard, asked) in asked {
+            let front = Arc::clone(self);
+            under_way.spawn(async move { (shard, front.ask(shard, asked.request()).await) });
+        }
+        let mut answers = under_way.join_all().await;
+        answers.sort_by_key(|(shard, _)| *shard);
+        answers
+    }
+
+    /// Asks all shards the same, and reads their answers; the first refusal is all of it.
+    async fn gather(self: &Arc<Front>, asked: &Asked) -> Result<(StatusCode, Vec<Json>), Refused> {
+        let answers = self.each((0..self.shards).map(|shard| (shard, asked.clone())).collect()).await;
+        read_all(answers).await
+    }
+}
+
+async fn read_all(answers: Vec<(u32, Response)>) -> Result<(StatusCode, Vec<Json>), Refused> {
+    let (mut status, mut documents) = (StatusCode::OK, Vec::with_capacity(answers.len()));
+    for (_, response) in answers {
+        status = response.status();
+        documents.push(document(response).await?);
+    }
+    Ok((status, documents))
+}
+
+/// The JSON of an answer that is no refusal.
+async fn document(response: Response) -> Result<Json, Refused> {
+    if !response.status().is_success() {
+        return Err(Refused::There(response));
+    }
+    let read = axum::body::to_bytes(response.into_body(), ANSWER_BYTES_MAX).await;
+    let read = read.map_err(|error| unreadable(&error))?;
+    Ok(serde_json::from_slice(&read).map_err(|error| unreadable(&error))?)
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> Problem {
+    tracing::warn!("the answer of a shard cannot be read: {error}");
+    Problem::new(503, "owner_unreachable", "the node that owns a shard broke off its answer; try again")
+}
+
+fn no_owner(shard: u32) -> Problem {
+    Problem::new(
+        503,
+        "no_owner",
+        format!("shard {shard} has no owner now, and will have one shortly; try again"),
+    )
+}
+
+/// The routes of a node.
+pub fn router(front: Arc<Front>) -> Router {
+    let entrance = Arc::clone(&front.entrance);
+    let answers = |route: &super::Route| {
+        let spread = route.spread;
+        let answer =
+            move |State(front): State<Arc<Front>>, request: Request| answered(front, spread, request);
+        let longest = if spread == Spread::Of(Arriving::Hook) { HOOK_BYTES_MAX } else { BODY_BYTES_MAX };
+        on(route.method.filter(), answer).layer(DefaultBodyLimit::max(longest))
+    };
+    behind(&entrance, answers, dashboard::assets().merge(nodes::routes()))
+        .layer(from_fn_with_state(Arc::clone(&front), from_node))
+        .with_state(front)
+}
+
+async fn answered(front: Arc<Front>, spread: Spread, request: Request) -> Response {
+    match carry(&front, spread, request).await {
+        Ok(response) | Err(Refused::There(response)) => response,
+        Err(Refused::Here(problem)) => problem.into_response(),
+    }
+}
+
+/// What another node forwards goes to its shard; it was let in there.
+async fn from_node(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
+    let Some(shown) = request.headers().get(NODE_HEADER) else { return next.run(request).await };
+    if !shown.to_str().is_ok_and(|shown| front.tokens.is_node(shown)) {
+        return Problem::new(401, "bad_token", "this is no node of this store").into_response();
+    }
+    if request.uri().path() == WINDOWS_PATH {
+        return nodes::learn(&front, request).await.unwrap_or_else(Problem::into_response);
+    }
+    if request.uri().path() == REBALANCE_PATH {
+        (front.rebalance)();
+        return answer(StatusCode::ACCEPTED, json!({}));
+    }
+    let named = request.headers().get(SHARD_HEADER).and_then(|shard| shard.to_str().ok()?.parse().ok());
+    let Some(shard) = named else { return Problem::field(SHARD_HEADER, "expected a shard").into_response() };
+    // It is not forwarded again: who asked looks anew who owns it.
+    let Some(router) = front.table.router(shard) else { return no_owner(shard).into_response() };
+    let caller = forward::caller(request.headers());
+    // What the routes here made of its path is not for those of the shard.
+    *request.extensions_mut() = Extensions::new();
+    request.extensions_mut().insert(caller);
+    router.oneshot(request).await.unwrap_or_else(|never| match never {})
+}
+
+/// Carries a request to where it belongs.
+async fn carry(front: &Arc<Front>, spread: Spread, request: Request) -> Result<Response, Refused> {
+    match spread {
+        Spread::Named => place::named(front, request).await,
+        Spread::Of(arriving) => place::of_org(front, arriving, request).await,
+        Spread::Items(list) => place::items(front, list, request).await,
+        Spread::Pages => {
+            let asked = Asked::read(request).await?;
+            let (status, documents) = front.gather(&asked).await?;
+            Ok(answer(status, merge::pages(documents, limit(&asked.uri))))
+        }
+        Spread::All(merged) => {
+            let asked = Asked::read(request).await?;
+            let (status, documents) = front.gather(&asked).await?;
+            Ok(answer(status, merged.of(documents, limit(&asked.uri))))
+        }
+        Spread::Redrive => place::redrive(front, request).await,
+        Spread::StopRedrive => place::stop_redrive(front, request).await,
+        Spread::Scope => place::scope(front, request).await,
+        Spread::Claim => claims::claim(front, request).await,
+        Spread::Events => events::events(front, request).await,
+        Spread::Page => Ok(dashboard::page(request.headers().clone()).await),
+        Spread::Alive => Ok(system::healthz().await),
+        Spread::Contract => Ok(system::openapi().await),
+        Spread::Ready => Ok(ready(front).await),
+        Spread::Metrics => {
+            let local = front.table.local().into_iter().map(|(_, shared)| shared).collect();
+            Ok(observe::metrics_of(local, &front.entrance.metrics, request.headers()).await?)
+        }
+        Spread::Nodes => Ok(nodes::list(front)),
+        Spread::Rebalance => nodes::rebalance(front, request).await,
+        Spread::Backup => Err(Refused::Here(Problem::new(
+            501,
+            "not_in_files",
+            "this store is in PostgreSQL: back it up with what PostgreSQL has for that",
+        ))),
+    }
+}
+
+/// `?limit=` of a list.
+fn limit(uri: &Uri) -> usize {
+    let named = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let limit = named.into_iter().find(|(name, _)| name == "limit");
+    limit.and_then(|(_, text)| text.parse().ok()).unwrap_or(super::records::LIMIT_DEFAULT)
+}
+
+/// Whether this node's shards take new work. One that owns none answers for the others.
+async fn ready(front: &Front) -> Response {
+    let mut reasons: Vec<Json> = Vec::new();
+    let mut ready = true;
+    for (shard, _) in front.table.local() {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = Uri::from_static("/readyz");
+        let response = front.ask(shard, request).await;
+        ready &= response.status().is_success();
+        let read = axum::body::to_bytes(response.into_body(), ANSWER_BYTES_MAX).await.unwrap_or_default();
+        let told: Json = serde_json::from_slice(&read).unwrap_or_default();
+        for reason in told.get("reasons").and_then(Json::as_array).into_iter().flatten() {
+            if !reasons.contains(reason) {
+                reasons.push(reason.clone());
+            }
+        }
+    }
+    let free: Vec<String> = (0..front.shards)
+        .filter(|shard| front.table.router(*shard).is_none() && front.table.owner(*shard).is_none())
+        .map(|shard| shard.to_string())
+        .collect();
+    if !free.is_empty() {
+        let detail = format!("shards without an owner: {}", free.join(", "));
+        reasons.push(json!({ "code": "shards_free", "detail": detail }));
+    }
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    answer(status, json!({ "ready": ready, "reasons": reasons }))
+}

@@ -1,0 +1,137 @@
+//! Nodes that die, stop for a while, and come back; and a server that does.
+
+use std::collections::BTreeSet;
+
+use dwell::fixture::{Stop, guarded};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::*;
+
+/// A process that outlives whoever started it, and sees others of its record.
+fn lasting(cluster: &Cluster, org: &str) -> Value {
+    let argv = guarded(cluster.dir.path(), &["sleep", "1000"]);
+    json!({ "runtime": "many", "org": org, "action": { "command": argv, "cwd": "/" } })
+}
+
+fn signal(server: &Server, signal: Signal) {
+    kill_process(Pid::from_child(&server.child), signal).unwrap();
+}
+
+/// What attempts saw of each other.
+fn twice(cluster: &Cluster) -> String {
+    std::fs::read_to_string(cluster.dir.path().join("twice")).unwrap_or_default()
+}
+
+/// Sessions of many orgs whose attempts run, by node 0.
+fn running(cluster: &Cluster) -> Vec<String> {
+    dwell::fixture::prepare_guard(cluster.dir.path()).unwrap();
+    let made: Vec<String> =
+        (0..12).map(|n| cluster.node(0).session(&lasting(cluster, &format!("org{n}")))).collect();
+    for id in &made {
+        cluster.node(0).until(id, "active");
+    }
+    made
+}
+
+/// Every one of them runs again, as its second attempt, and none ran beside its first.
+fn run_again(cluster: &Cluster, made: &[String], node: usize) {
+    until("attempts run, each where its shard is now", || {
+        let shown = made.iter().map(|id| patiently(|| cluster.node(node).get(&format!("/v1/records/{id}"))));
+        shown.into_iter().all(|shown| shown.body["state"] == "active" && shown.body["started_at"].is_string())
+    });
+    assert_eq!(twice(cluster), "");
+}
+
+#[test]
+fn a_killed_node_s_shards_are_owned_again_and_its_attempts_are_gone_before_they_run_again() {
+    let Some(mut cluster) = Cluster::start(3, 6) else { return };
+    let made = running(&cluster);
+    for victim in [2, 1] {
+        signal(cluster.node(victim), Signal::KILL);
+        let begun = Instant::now();
+        drop(cluster.nodes[victim].take());
+        cluster.settled(|counts| counts[victim] == 0);
+        let took = begun.elapsed();
+        writeln!(std::io::stderr(), "owned again after {took:?}").unwrap();
+        run_again(&cluster, &made, 0);
+    }
+    // All of them are there, and whoever comes back has a share again.
+    cluster.up(1);
+    until("it is known", || cluster.node(0).get("/v1/nodes").body["items"].as_array().unwrap().len() == 2);
+    cluster.node(1).post("/v1/nodes/rebalance", &json!({}));
+    cluster.settled(|counts| counts[1] == 3);
+    run_again(&cluster, &made, 1);
+    for id in &made {
+        let told = patiently(|| cluster.node(1).post(&format!("/v1/records/{id}/cancel"), &json!({})));
+        assert_eq!(told.status, 200, "{told:?}");
+    }
+}
+
+#[test]
+fn a_node_that_was_stopped_for_longer_than_its_lease_is_fenced_and_comes_back() {
+    let Some(cluster) = Cluster::start(2, 4) else { return };
+    let made = running(&cluster);
+    signal(cluster.node(1), Signal::STOP);
+    until("its shards are the other's", || cluster.owned() == (vec![4, 0], 0));
+    run_again(&cluster, &made, 0);
+    let late: BTreeSet<String> = (0..20).map(|n| format!("late{n}")).collect();
+    for key in &late {
+        let told = patiently(|| cluster.node(0).post("/v1/sessions", &work(key, key)));
+        assert!([200, 201].contains(&told.status), "{told:?}");
+    }
+    signal(cluster.node(1), Signal::CONT);
+    // It answers, and with what the other one has.
+    until("it answers for the owner", || {
+        let told = cluster.node(1).get("/v1/sessions?limit=1000");
+        told.status == 200 && ids(&told).len() == made.len() + late.len()
+    });
+    for key in &late {
+        let again = patiently(|| cluster.node(1).post("/v1/sessions", &work(key, key)));
+        assert_eq!((again.status, &again.body["duplicate"]), (200, &json!(true)), "{again:?}");
+    }
+    assert_eq!(twice(&cluster), "");
+    let log = std::fs::read_to_string(cluster.home(1).join("log")).unwrap();
+    assert!(log.contains("out of reach for as long as its lease"), "{log}");
+    cluster.node(1).post("/v1/nodes/rebalance", &json!({}));
+    cluster.settled(|counts| counts == [2, 2]);
+    run_again(&cluster, &made, 1);
+}
+
+#[test]
+fn a_node_that_stops_hands_over_without_a_lease_to_wait_for() {
+    let Some(mut cluster) = Cluster::start(2, 4) else { return };
+    for n in 0..8 {
+        cluster.node(0).session(&work(&format!("org{n}"), "k"));
+    }
+    let ended = cluster.nodes[1].take().unwrap().terminate();
+    assert!(ended.success(), "{ended}");
+    let (counts, _) = cluster.owned();
+    cluster.settled(|counts| counts == [4, 0]);
+    assert_eq!(ids(&cluster.node(0).get("/v1/sessions")).len(), 8, "{counts:?}");
+    assert!(!cluster.home(1).join("dwell-data/address").exists());
+    let nodes = cluster.node(0).get("/v1/nodes").body;
+    until("it is no node any more", || {
+        cluster.node(0).get("/v1/nodes").body["items"].as_array().unwrap().len() == 1
+    });
+    assert_eq!(nodes["items"][0]["here"], true);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_the_server_crashes_under_load() {
+    let Some(mut cluster) = Cluster::start(2, 4) else { return };
+    let mut made = BTreeSet::new();
+    for round in 0..5 {
+        for n in 0..20 {
+            let key = format!("{round}/{n}");
+            let told =
+                patiently(|| cluster.node(n % 2).post("/v1/sessions", &work(&format!("org{}", n % 7), &key)));
+            assert!([200, 201].contains(&told.status), "{told:?}");
+            made.insert(told.body["id"].as_str().unwrap().to_owned());
+        }
+        cluster.postgres.restart(Stop::Immediate).unwrap();
+    }
+    for node in [0, 1] {
+        let all = patiently(|| cluster.node(node).get("/v1/sessions?limit=1000"));
+        assert_eq!(ids(&all).into_iter().collect::<BTreeSet<_>>(), made);
+    }
+}

@@ -1,0 +1,162 @@
+//! Several nodes of the real binary on one real PostgreSQL, started here. Where its programs are not installed, each test
+//! says on stderr that it was skipped.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../common/server.rs"]
+#[allow(dead_code, reason = "each test file uses its part")]
+mod server;
+
+mod answers;
+mod failures;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use dwell::fixture::Postgres;
+use serde_json::{Value, json};
+use server::{Answer, DWELL, Server};
+use tempfile::TempDir;
+
+/// The shortest there is.
+const LEASE: &str = "3s";
+
+/// A lease, what is allowed beyond it, and a slow machine.
+const SOON: Duration = Duration::from_secs(60);
+
+const RUNTIMES: &str =
+    "[runtimes.one]\nconcurrency = 1\n[runtimes.many]\nconcurrency = 100\nramp = \"off\"\n";
+
+/// A server, and nodes on it by number.
+struct Cluster {
+    postgres: Postgres,
+    dir: TempDir,
+    nodes: Vec<Option<Server>>,
+}
+
+impl Cluster {
+    /// With so many nodes, each with its share of so many shards; `None` without PostgreSQL.
+    fn start(nodes: usize, shards: usize) -> Option<Cluster> {
+        let Some(postgres) = Postgres::start().unwrap() else {
+            let test = std::thread::current().name().unwrap_or_default().to_owned();
+            writeln!(
+                std::io::stderr(),
+                "SKIPPED {test}: no PostgreSQL on this machine (apt-get install postgresql)"
+            )
+            .unwrap();
+            return None;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let mut cluster = Cluster { postgres, dir, nodes: Vec::new() };
+        let made =
+            cluster.dwell(0, &["migrate"]).env("DWELL_STORE_SHARDS", shards.to_string()).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        for node in 0..nodes {
+            cluster.nodes.push(None);
+            cluster.up(node);
+        }
+        let first = cluster.node(0);
+        if nodes > 1 {
+            until("all nodes are known", || {
+                first.get("/v1/nodes").body["items"].as_array().unwrap().len() == nodes
+            });
+            assert_eq!(first.post("/v1/nodes/rebalance", &json!({})).status, 202);
+        }
+        let share = shards.div_ceil(nodes);
+        cluster.settled(|counts| counts.iter().all(|count| *count <= share));
+        Some(cluster)
+    }
+
+    /// A command of a node.
+    fn dwell(&self, node: usize, args: &[&str]) -> Command {
+        let dir = self.home(node);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("dwell.toml"), RUNTIMES).unwrap();
+        let mut command = Command::new(DWELL);
+        command.args(args).current_dir(&dir).env("DWELL_STORE_URL", self.postgres.url("postgres"));
+        command
+            .env("DWELL_NODE_LEASE", LEASE)
+            .env("DWELL_DRAIN_TIMEOUT", "2s")
+            .env("DWELL_DRAIN_KILL_AFTER", "1s");
+        command.env("DWELL_NODE_NAME", format!("node{node}"));
+        command
+    }
+
+    fn home(&self, node: usize) -> PathBuf {
+        self.dir.path().join(format!("node{node}"))
+    }
+
+    /// Starts a node, for the first time or again.
+    fn up(&mut self, node: usize) {
+        let mut command = self.dwell(node, &["serve", "--listen", "127.0.0.1:0"]);
+        let log =
+            std::fs::File::options().create(true).append(true).open(self.home(node).join("log")).unwrap();
+        self.nodes[node] = Some(Server::spawn(command.stderr(log)));
+    }
+
+    fn node(&self, node: usize) -> &Server {
+        self.nodes[node].as_ref().unwrap()
+    }
+
+    /// How many shards each node owns, by the first one that is up; and how many nobody does.
+    fn owned(&self) -> (Vec<usize>, usize) {
+        let asked = self.nodes.iter().flatten().next().unwrap().get("/v1/nodes").body;
+        let shards = asked["shards"].as_array().unwrap();
+        let of = |name: String| shards.iter().filter(|shard| shard["owner"] == *name).count();
+        let free = shards.iter().filter(|shard| shard["owner"].is_null()).count();
+        ((0..self.nodes.len()).map(|node| of(format!("node{node}"))).collect(), free)
+    }
+
+    /// Waits until every shard has an owner that answers, and they are as they should be.
+    fn settled(&self, fine: impl Fn(&[usize]) -> bool) {
+        until("every shard has an owner", || {
+            let (counts, free) = self.owned();
+            let answer = |node: &Server| node.get("/v1/status").status == 200;
+            free == 0 && fine(&counts) && self.nodes.iter().flatten().all(answer)
+        });
+    }
+}
+
+/// Asks until it is so.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let (begun, (_tell, told)) = (Instant::now(), mpsc::channel::<()>());
+    while !is_so() {
+        assert!(begun.elapsed() < SOON, "not in time: {what}");
+        // Nobody tells; the machine has other things to do.
+        told.recv_timeout(Duration::from_millis(50)).unwrap_err();
+    }
+}
+
+/// Asks until the answer is no 503: a shard has no owner for a moment.
+fn patiently(ask: impl Fn() -> Answer) -> Answer {
+    let mut last = None;
+    until("an answer other than 503", || {
+        let answer = ask();
+        let done = answer.status != 503;
+        last = Some(answer);
+        done
+    });
+    last.unwrap()
+}
+
+/// A session that a worker is to carry out.
+fn work(org: &str, key: &str) -> Value {
+    json!({ "runtime": "many", "org": org, "key": key, "action": { "worker": "q" } })
+}
+
+fn ids(answer: &Answer) -> Vec<String> {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.body["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["id"].as_str().unwrap().to_owned())
+        .collect()
+}
