@@ -18,9 +18,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dwell::fixture::Postgres;
+use dwell::shell::clock::Clock;
 use serde_json::{Value, json};
 use server::{Answer, DWELL, Server};
 use tempfile::TempDir;
@@ -46,11 +47,10 @@ impl Cluster {
     fn start(nodes: usize, shards: usize) -> Option<Cluster> {
         let Some(postgres) = Postgres::start().unwrap() else {
             let test = std::thread::current().name().unwrap_or_default().to_owned();
-            writeln!(
-                std::io::stderr(),
-                "SKIPPED {test}: no PostgreSQL on this machine (apt-get install postgresql)"
-            )
-            .unwrap();
+            // Past what the test's own capture would hide.
+            let mut stderr = std::io::stderr();
+            writeln!(stderr, "SKIPPED {test}: no PostgreSQL on this machine (apt-get install postgresql)")
+                .unwrap();
             return None;
         };
         let dir = tempfile::tempdir().unwrap();
@@ -64,9 +64,7 @@ impl Cluster {
         }
         let first = cluster.node(0);
         if nodes > 1 {
-            until("all nodes are known", || {
-                first.get("/v1/nodes").body["items"].as_array().unwrap().len() == nodes
-            });
+            cluster.known(0, nodes);
             assert_eq!(first.post("/v1/nodes/rebalance", &json!({})).status, 202);
         }
         let share = shards.div_ceil(nodes);
@@ -105,6 +103,12 @@ impl Cluster {
         self.nodes[node].as_ref().unwrap()
     }
 
+    /// Waits until a node knows of so many.
+    fn known(&self, by: usize, nodes: usize) {
+        let count = || self.node(by).get("/v1/nodes").body["items"].as_array().unwrap().len();
+        until("nodes are known", || count() == nodes);
+    }
+
     /// How many shards each node owns, by the first one that is up; and how many nobody does.
     fn owned(&self) -> (Vec<usize>, usize) {
         let asked = self.nodes.iter().flatten().next().unwrap().get("/v1/nodes").body;
@@ -126,9 +130,9 @@ impl Cluster {
 
 /// Asks until it is so.
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let (begun, (_tell, told)) = (Instant::now(), mpsc::channel::<()>());
+    let (begun, (_tell, told)) = (Clock::System.now(), mpsc::channel::<()>());
     while !is_so() {
-        assert!(begun.elapsed() < SOON, "not in time: {what}");
+        assert!(begun.until(Clock::System.now()) < SOON, "not in time: {what}");
         // Nobody tells; the machine has other things to do.
         told.recv_timeout(Duration::from_millis(50)).unwrap_err();
     }
