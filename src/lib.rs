@@ -12,7 +12,8 @@
 //! - [`engine`]  L2 one thread: open, tick, inbox, indexes, dispatch; a file for each thing it decides (`hold` is what
 //!   keeps a record waiting, and `why` says it)
 //! - [`exec`]    L3 carries attempts out: child processes, agents' streams, http requests, captured logs
-//! - [`shell`]   L4 the world: command line, configuration, clock, signals, HTTP
+//! - [`shell`]   L4 the world: command line, configuration, clock, signals, HTTP; `shard` is an engine with all that works
+//!   beside it, `cluster` a node of several, `http::front` what it answers with
 //!
 //! Beside them, only with the feature of its name: `fixture`, which kills a server and looks what is left.
 //!

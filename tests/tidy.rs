@@ -46,6 +46,10 @@ const DOORS: &[(&str, &str, &[&str])] = &[
             // A check is of a stopped store, without an engine.
             "store::finding",
             "store::local",
+            // A node takes shards and gives them back.
+            "store::postgres",
+            // A stopped store moves to another kind of store.
+            "store::transfer",
         ],
     ),
     // The fixture knows dwell as anybody does: a process that speaks HTTP.

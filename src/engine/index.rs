@@ -19,7 +19,7 @@ use super::hold::Narrow;
 use super::letters::Letters;
 use super::parked::Parked;
 use super::queues::Queues;
-use super::settings::Settings;
+use super::settings::{Settings, Shard};
 use crate::model::{Lane as Queue, Name, Record, RecordId, StateName, Time};
 
 /// The runtimes whose models have windows of their own.
@@ -44,6 +44,7 @@ pub(super) struct Index {
     envs: Envs,
     letters: Letters,
     order_max: u64,
+    shard: Shard,
     /// Runtimes whose models have windows of their own.
     by_model: BTreeSet<Name>,
 }
@@ -51,7 +52,12 @@ pub(super) struct Index {
 impl Index {
     /// Of no record.
     pub(super) fn new(settings: &Settings) -> Index {
-        Index { by_model: by_model(settings), ..Index::default() }
+        Index { by_model: by_model(settings), shard: settings.shard, ..Index::default() }
+    }
+
+    /// No new place is one of these.
+    pub(super) fn orders_taken(&mut self, upto: u64) {
+        self.order_max = self.order_max.max(upto);
     }
 
     /// Goes on with other settings: what waits for a window of a runtime whose models have windows of their own now, or
@@ -193,9 +199,12 @@ impl Index {
         self.lanes.entry(runtime.clone()).or_default()
     }
 
-    /// A new place at the end of the queue.
+    /// A new place at the end of the queue. No other shard gives it to a record: the two may be in one store some day.
     pub(super) fn next_order(&mut self) -> u64 {
-        self.order_max += 1;
+        let Shard { number, count } = self.shard;
+        let (number, count) = (u64::from(number), u64::from(count.max(1)));
+        let next = self.order_max + 1;
+        self.order_max = next + (number + count - next % count) % count;
         self.order_max
     }
 

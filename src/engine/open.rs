@@ -19,6 +19,7 @@ use super::settings::{PAGES_AHEAD_MAX, RECORDS_PER_SCAN, Settings};
 use super::stalls::Stalls;
 use super::tick::Engine;
 use crate::model::{Child, Drain, Notice, Record, RecordId, Redrive, Runtime, Time};
+use crate::store::transfer::ORDERS_TAKEN;
 use crate::store::{
     Backend, Batch, Debounced, Direction, Durable, Pair, ScheduleRow, Stored, Tally, Writer, keys,
 };
@@ -59,6 +60,9 @@ impl Engine {
             None => Tally::default(),
         };
         let mut index = Index::new(&settings);
+        if let Some(taken) = backend.get(&keys::meta(ORDERS_TAKEN))? {
+            index.orders_taken(u64::decode(&taken)?);
+        }
         let now = now.max(tally.now);
         let (mut survivors, mut interrupted) = (Vec::new(), Vec::new());
         let mut stalls = Stalls::default();

@@ -70,11 +70,13 @@ impl Runtime {
     /// other say the same in the end, in whichever order. An operator's pause is told to every shard by itself.
     #[must_use]
     pub fn learned(self, other: &Runtime) -> Runtime {
-        let reopened_at = self.reopened_at.max(other.reopened_at);
-        let counts = |pause: &Pause| reopened_at.is_none_or(|at| pause.since >= at);
-        let until = |pause: &Pause| (pause.limit.until, pause.since);
-        let limited = [self.limited, other.limited].into_iter().flatten().filter(counts).max_by_key(until);
-        Runtime { limited, reopened_at, ..self }
+        let cleared = |by: &Runtime, pause: &Pause| {
+            by.limited.is_none() && by.reopened_at.is_some_and(|at| at > pause.since)
+        };
+        let own = self.limited.filter(|pause| !cleared(other, pause));
+        let told = other.limited.filter(|pause| !cleared(&self, pause));
+        let limited = [own, told].into_iter().flatten().max_by_key(|pause| (pause.limit.until, pause.since));
+        Runtime { limited, reopened_at: self.reopened_at.max(other.reopened_at), ..self }
     }
 
     /// Until when nothing may start on it, if that is after `now`.
@@ -149,6 +151,8 @@ mod tests {
             (held(Some(20), None), opened(5), None),
             (told(20, 7), opened(5), Some(at(20))),
             (told(20, 7), told(20, 8), Some(at(20))),
+            // It was let go of something else.
+            (Runtime { reopened_at: Some(at(8)), ..told(20, 7) }, told(20, 7), Some(at(20))),
         ] {
             let (there, back) = (a.clone().learned(&b), b.clone().learned(&a));
             assert_eq!(there, back);

@@ -76,6 +76,7 @@ const fn title(status: u16) -> &'static str {
         413 => "too large",
         422 => "cannot be carried out",
         429 => "too many",
+        501 => "not of this store",
         503 => "not now",
         507 => "no room",
         _ => "internal error",

@@ -46,6 +46,9 @@ pub const KINDS: [(u8, &str); 15] = [
     (DEBOUNCE, "debounced run"),
 ];
 
+/// No key begins like this, or comes after it.
+pub const LAST: &[u8] = &[0xff; 64];
+
 /// What the settings that are drained scopes begin with.
 const DRAIN: &str = "drain:";
 
@@ -215,6 +218,16 @@ pub fn owner_id(key: &[u8]) -> Option<RecordId> {
 /// The name of a kept answer; `None` for any other key.
 pub fn answer_name(key: &[u8]) -> Option<[u8; 32]> {
     key.strip_prefix(&[ANSWER, ANSWER_BY_NAME])?.try_into().ok()
+}
+
+/// What a key of a debounced run's record has in common with its others; `None` for any other key.
+pub fn debounced_record_of(key: &[u8]) -> Option<&[u8]> {
+    key.strip_prefix(&[DEBOUNCE, DEBOUNCED_RECORD])
+}
+
+/// What all keys of a debounced run have in common; `None` for any other key.
+pub fn debounced_of(key: &[u8]) -> Option<&[u8]> {
+    key.strip_prefix(&[DEBOUNCE])?.get(1..)
 }
 
 /// A key in words: what stands under it, and whose it is.

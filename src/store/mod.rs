@@ -14,6 +14,7 @@ pub mod keys;
 pub mod local;
 pub mod memory;
 pub mod postgres;
+pub mod transfer;
 mod writer;
 
 pub use backend::{Backend, Batch, Direction, History, Pair};

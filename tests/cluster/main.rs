@@ -13,6 +13,7 @@ mod server;
 
 mod answers;
 mod failures;
+mod moves;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -43,8 +44,8 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// With so many nodes, each with its share of so many shards; `None` without PostgreSQL.
-    fn start(nodes: usize, shards: usize) -> Option<Cluster> {
+    /// A store of so many shards, and no node yet; `None` without PostgreSQL.
+    fn made(shards: usize) -> Option<Cluster> {
         let Some(postgres) = Postgres::start().unwrap() else {
             let test = std::thread::current().name().unwrap_or_default().to_owned();
             // Past what the test's own capture would hide.
@@ -54,10 +55,16 @@ impl Cluster {
             return None;
         };
         let dir = tempfile::tempdir().unwrap();
-        let mut cluster = Cluster { postgres, dir, nodes: Vec::new() };
+        let cluster = Cluster { postgres, dir, nodes: Vec::new() };
         let made =
             cluster.dwell(0, &["migrate"]).env("DWELL_STORE_SHARDS", shards.to_string()).output().unwrap();
         assert!(made.status.success(), "{made:?}");
+        Some(cluster)
+    }
+
+    /// With so many nodes, each with its share of so many shards; `None` without PostgreSQL.
+    fn start(nodes: usize, shards: usize) -> Option<Cluster> {
+        let mut cluster = Cluster::made(shards)?;
         for node in 0..nodes {
             cluster.nodes.push(None);
             cluster.up(node);

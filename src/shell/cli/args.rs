@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 
 pub use self::hold::{Drain, Runtime, Undrain};
 pub use self::look::{Diff, Logs, Ls, One, What, Why};
-pub use self::whole::{Backup, Check, Restore};
+pub use self::whole::{Backup, Check, Export, Import, Restore};
 use super::budget;
 use crate::model::{self, Time};
 use crate::shell::keyring::Right;
@@ -190,6 +190,19 @@ restored. It holds payloads and prompts as they are; the output of attempts (DIR
 All of it is read and proven before anything is written. Start the restored store only where the one it was made
 from is gone: two servers would carry out the same work.")]
     Restore(Restore),
+    /// Write a stopped store into a file, for a store of another kind
+    #[command(after_help = "Example:
+  dwell export store.dwell --data ./dwell-data
+  DWELL_STORE_URL=postgres://dwell@db/dwell dwell migrate
+  DWELL_STORE_URL=postgres://dwell@db/dwell dwell import store.dwell
+From files to PostgreSQL, or back: of store.url or --data. Nothing may run on it. Transitions of the past and the output of
+attempts stay behind. It says how many rows there are and their sha256; import reads what it wrote and compares.")]
+    Export(Export),
+    /// Make a store of an export
+    #[command(after_help = "Examples:
+  dwell import store.dwell --data ./new                             into files
+  DWELL_STORE_URL=postgres://dwell@db/dwell dwell import store.dwell   into a store that dwell migrate has just made")]
+    Import(Import),
     /// Make a store in PostgreSQL, or bring one up to this version
     #[command(after_help = "Example:
   DWELL_STORE_URL=postgres://dwell@db/dwell dwell migrate

@@ -19,6 +19,7 @@ mod pages;
 mod run;
 mod table;
 mod token;
+mod transfer;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -84,6 +85,8 @@ fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Config(ConfigCommand::Schema) => out::json(&keys::json_schema())?,
         Command::Backup(args) => backup::backup(place, args)?,
         Command::Restore(args) => backup::restore(place, args)?,
+        Command::Export(args) => transfer::export(place, args)?,
+        Command::Import(args) => transfer::import(place, args)?,
         Command::Trigger(args) => act::trigger(&client()?, args)?,
         Command::Replay(args) => act::replay(&client()?, args)?,
         Command::Ls(args) => ls::ls(&client()?, args)?,

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 pub use self::guard::guard;
@@ -29,6 +30,7 @@ use super::shard::{Common, News, Opened, Own, Shard};
 use crate::engine::{self, Answer, Pool, Request};
 use crate::model::Runtime;
 use crate::store::postgres::{Shards, View};
+use crate::store::transfer::is_unfinished;
 
 /// How often a node looks who owns what.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -341,6 +343,9 @@ fn open(
     start: u64,
     tell: &Sender<Event>,
 ) -> anyhow::Result<Shard> {
+    if is_unfinished(&backend)? {
+        bail!("an import into this store was cut off: make the store anew, and import again");
+    }
     let config = common.config.get().clone();
     let settings = Loading::read(&config)?.settings(shard);
     let settings = engine::Settings { pool: Some(pool.clone()), ..settings };

@@ -79,6 +79,16 @@ impl Stored for TriggerId {
     }
 }
 
+impl Stored for u64 {
+    fn encode(&self) -> Vec<u8> {
+        versioned(&self.to_be_bytes())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        Ok(u64::from_be_bytes(fixed("number", bytes)?))
+    }
+}
+
 impl Stored for Time {
     fn encode(&self) -> Vec<u8> {
         versioned(&self.millis().to_be_bytes())

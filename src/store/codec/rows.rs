@@ -354,6 +354,22 @@ pub struct Tally {
     pub purged: u64,
 }
 
+impl Tally {
+    /// Of two shards together.
+    #[must_use]
+    pub fn joined(self, other: Tally) -> Tally {
+        Tally {
+            now: self.now.max(other.now),
+            admitted: self.admitted + other.admitted,
+            completed: self.completed + other.completed,
+            cancelled: self.cancelled + other.cancelled,
+            attempts_started: self.attempts_started + other.attempts_started,
+            attempts_ended: self.attempts_ended + other.attempts_ended,
+            purged: self.purged + other.purged,
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct TallyV1 {
     now: u64,
