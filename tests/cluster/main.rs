@@ -13,6 +13,7 @@ mod server;
 
 mod answers;
 mod failures;
+mod guard;
 mod moves;
 
 use std::io::Write as _;

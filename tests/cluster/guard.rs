@@ -1,0 +1,54 @@
+//! What ends a node's attempts when the node cannot.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, ChildStdin, Stdio};
+
+use dwell::exec::MARK_VAR;
+use dwell::store::postgres::uptime;
+
+use super::*;
+
+/// A guard of `mark`, and the way to tell it.
+fn guard(mark: &str) -> (Child, ChildStdin) {
+    let mut guard = Command::new(DWELL).args(["guard", mark]).stdin(Stdio::piped()).spawn().unwrap();
+    let told = guard.stdin.take().unwrap();
+    (guard, told)
+}
+
+/// Something that an attempt of a shard has started; gone with this at the latest.
+struct Marked(Child);
+
+impl Marked {
+    fn start(mark: &str) -> Marked {
+        Marked(Command::new("sleep").arg("1000").env(MARK_VAR, mark).spawn().unwrap())
+    }
+
+    fn is_stopped(&mut self) {
+        until("it is stopped", || self.0.try_wait().unwrap().is_some_and(|status| status.signal().is_some()));
+    }
+}
+
+impl Drop for Marked {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn attempts_end_with_their_node_s_leases_and_with_the_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let [mark, other] = ["a", "b"].map(|name| format!("{}#", dir.path().join(name).display()));
+    let (mut guard, mut told) = guard(&mark);
+    let (mut beside, mut first) = (Marked::start(&format!("{other}1")), Marked::start(&format!("{mark}1")));
+    // The lease is over in a moment, and nobody renews it.
+    writeln!(told, "{}", uptime() + 100).unwrap();
+    first.is_stopped();
+    // It is renewed, until there is nobody to do so.
+    writeln!(told, "{}", uptime() + 600_000).unwrap();
+    let mut second = Marked::start(&format!("{mark}12"));
+    drop(told);
+    second.is_stopped();
+    assert!(guard.wait().unwrap().success());
+    assert!(beside.0.try_wait().unwrap().is_none(), "another node's is none of its");
+}
