@@ -156,12 +156,14 @@ impl Node {
                 return tracing::warn!("{error}; the shards of this node go on as long as their leases");
             }
         };
-        for shard in self.wanted(&view) {
-            self.take(shard);
+        let wanted = self.wanted(&view);
+        for shard in &wanted {
+            self.take(*shard);
         }
         // Before anything is started in what was taken.
         self.tell_guard();
-        self.front.table.look(view);
+        let fresh = if wanted.is_empty() { None } else { self.shards.look().ok() };
+        self.front.table.look(fresh.unwrap_or(view));
     }
 
     fn tell_guard(&mut self) {

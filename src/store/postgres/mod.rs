@@ -86,7 +86,7 @@ impl Shards {
         self.keeper.until()
     }
 
-    /// Says that this process is there, for as long as a lease, and looks who else is and who owns what.
+    /// Says that this process is there, for half as long as a lease, and looks who else is and who owns what.
     pub fn look(&self) -> Result<View, StoreError> {
         let mut connection = self.connection();
         nodes::announce(&mut connection, &self.member)?;

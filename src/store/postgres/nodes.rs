@@ -1,5 +1,7 @@
 //! Who is there and who owns what, for everybody to see.
 
+use std::time::Duration;
+
 use super::connection::Connection;
 use super::{ANSWER_WITHIN, Member, failed, millis, now};
 use crate::store::StoreError;
@@ -37,6 +39,9 @@ pub struct View {
     pub nodes: Vec<Node>,
 }
 
+/// Who looks once a second is not to be missed for being late.
+const HEARD_OF_MIN: Duration = Duration::from_secs(3);
+
 const ANNOUNCE: &str = "insert into dwell_node (node, address, expires_at) \
     values ($1, $2, (extract(epoch from clock_timestamp()) * 1000)::int8 + $3::int8) \
     on conflict (node) do update set address = excluded.address, expires_at = excluded.expires_at";
@@ -52,7 +57,8 @@ const NODES: &str = "select node, address from dwell_node \
 const SECRET: &str = "select secret from dwell_secret where name = 'nodes'";
 
 pub(super) fn announce(connection: &mut Connection, member: &Member) -> Result<(), StoreError> {
-    let length = millis(member.lease);
+    // Its shards are to be shared among who is there when they are free, which is up to a lease after it was heard of.
+    let length = millis((member.lease / 2).max(HEARD_OF_MIN));
     let asked = connection.ask(ANNOUNCE, &[&member.name, &member.address, &length], now() + ANSWER_WITHIN);
     asked.map(drop).map_err(failed("be a node of"))
 }

@@ -34,6 +34,7 @@ pub(super) const FILES: &[File] = files![
     "parts/icon.js",
     "parts/log-tail.js",
     "parts/moves.js",
+    "parts/nodes.js",
     "parts/plot.js",
     "parts/shares.js",
     "parts/shell.js",

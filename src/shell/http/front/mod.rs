@@ -344,7 +344,12 @@ async fn carry(front: &Arc<Front>, spread: Spread, request: Request) -> Result<R
         Spread::All(merged) => {
             let asked = Asked::read(request).await?;
             let (status, documents) = front.gather(&asked).await?;
-            Ok(answer(status, merged.of(documents, limit(&asked.uri))))
+            let mut all = merged.of(documents, limit(&asked.uri));
+            if let (Merged::Status, Some(members)) = (merged, all.as_object_mut()) {
+                members.insert("shards".to_owned(), json!(front.shards));
+                members.insert("node".to_owned(), json!(front.node));
+            }
+            Ok(answer(status, all))
         }
         Spread::Redrive => place::redrive(front, request).await,
         Spread::StopRedrive => place::stop_redrive(front, request).await,

@@ -11,6 +11,7 @@ import { FINISHED, LIVE, STATES, colour, due, label, meaning } from '../states.j
 import { Countdown, Empty, Head, Loading, Panel, State } from '../parts/bits.js';
 import { Plot } from '../parts/plot.js';
 import { Engine } from '../parts/engine.js';
+import { Nodes } from '../parts/nodes.js';
 
 const WAKES_SHOWN = 10;
 const OUTCOMES = ['active', 'completed', 'dead_lettered', 'cancelled'];
@@ -34,6 +35,7 @@ export function Overview() {
       <//>
       <${Wakes} />
       <${Engine} />
+      ${status.shards && html`<${Nodes} />`}
     </div>`;
 }
 
