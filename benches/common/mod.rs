@@ -51,6 +51,12 @@ impl Turn {
         (count > 0).then_some(count)
     }
 
+    /// As many as are left.
+    #[allow(dead_code, reason = "not every bench names what it makes")]
+    pub fn left(&self) -> u64 {
+        self.left.get()
+    }
+
     pub fn took(&self, time: Duration) {
         let mut all = self.took.take();
         all.push(time);
