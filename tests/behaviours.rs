@@ -269,3 +269,17 @@ fn a_record_in_backoff_holds_up_no_other_and_goes_at_exactly_its_time() {
          +1ms       -> a queued, a active/2, start a/2 Original",
     );
 }
+
+/// The same on a real PostgreSQL, held against memory at each step.
+#[test]
+fn on_postgresql_it_is_no_different() {
+    common::twin::on_postgres(&[
+        every_bad_end_waits_counts_and_ends_as_its_row_says,
+        an_unheard_report_keeps_its_text,
+        the_gate_decides_as_its_row_says_and_once_for_each_trigger,
+        a_success_clears_what_was_counted_so_eight_attempts_with_seven_throttles_are_alive,
+        a_hundred_times_unavailable_is_alive_and_then_five_throttles_are_dead,
+        four_neighbours_of_a_poisoned_record_complete_while_it_dies,
+        a_record_in_backoff_holds_up_no_other_and_goes_at_exactly_its_time,
+    ]);
+}

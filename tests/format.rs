@@ -256,6 +256,7 @@ fn every_value_is_written_as_frozen_and_every_frozen_file_is_read() {
     check(&mut seen, "record-id.1.hex", &RUN);
     check(&mut seen, "trigger-id.1.hex", &TRIGGER);
     check(&mut seen, "time.1.hex", &AT);
+    check(&mut seen, "number.1.hex", &70_000_u64);
     let tally = Tally {
         now: AT,
         admitted: 1,

@@ -89,6 +89,7 @@ fn every_version_of_every_value_is_frozen_and_a_newer_one_is_refused_by_name() {
         ("RecordId", "record-id", newest::<RecordId>("RecordId")),
         ("TriggerId", "trigger-id", newest::<TriggerId>("TriggerId")),
         ("Time", "time", newest::<Time>("Time")),
+        ("u64", "number", newest::<u64>("u64")),
         ("Mode", "mode-live", newest::<Mode>("Mode")),
         ("Standing", "standing", newest::<Standing>("Standing")),
         ("Redrive", "redrive", newest::<Redrive>("Redrive")),

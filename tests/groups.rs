@@ -237,3 +237,25 @@ fn a_group_of_ten_thousand_waiting_costs_each_tick_no_more_than_one() {
 fn attempt_bound(world: &World) -> dwell::model::Time {
     world.now.after(std::time::Duration::from_secs(7200))
 }
+
+/// The same on a real PostgreSQL, held against memory at each step.
+#[test]
+fn on_postgresql_it_is_no_different() {
+    common::twin::on_postgres(&[
+        no_more_of_a_group_run_at_once_than_its_bound_and_the_oldest_goes_next,
+        a_group_is_its_flow_s_own,
+        a_bound_above_one_is_kept_over_a_crash,
+        who_is_queued_anew_takes_no_place_from_one_of_its_group_that_is_before_it,
+        who_waits_for_a_deadline_holds_no_place_of_its_group,
+        whoever_is_next_and_goes_away_leaves_its_place_to_the_following,
+        a_member_that_another_rule_holds_keeps_no_place_from_the_others,
+        a_member_that_met_a_full_group_at_its_turn_goes_before_later_ones_once_there_is_a_place,
+        a_member_that_no_worker_claims_keeps_no_place_from_one_of_another_queue,
+        a_newer_one_cancels_what_is_in_progress_and_says_so,
+        with_a_bound_of_two_the_newest_two_stay,
+        beyond_the_queue_the_oldest_that_never_started_is_cancelled,
+        a_queue_of_none_drops_what_comes_while_the_group_is_busy,
+        runs_of_one_trigger_spare_each_other_and_cancel_those_of_an_earlier_one,
+        a_group_of_ten_thousand_waiting_costs_each_tick_no_more_than_one,
+    ]);
+}

@@ -724,3 +724,41 @@ fn more_models_than_may_be_held_are_the_accounts_and_one_that_is_open_makes_room
     let (again, _) = world.tick(vec![pause(200, late)]).unwrap();
     assert!(again[0].is_err(), "the row of m007 has made room for that of other");
 }
+
+/// The same on a real PostgreSQL, held against memory at each step.
+#[test]
+fn on_postgresql_it_is_no_different() {
+    common::twin::on_postgres(&[
+        the_later_of_both_resets_is_waited_for_and_overage_counts_only_if_it_is_rejected,
+        a_reset_that_cannot_be_used_is_an_estimated_hour_and_one_too_far_away_is_clamped,
+        a_commit_that_fails_tells_nobody_and_one_that_landed_holds_both_record_and_runtime,
+        a_restart_rebuilds_the_pause_so_new_work_is_not_thrown_into_a_limited_runtime,
+        a_longer_window_is_kept_and_told_replaces_estimated_and_not_the_reverse,
+        allowed_clears_runtime_and_records_at_once_however_far_their_deadline_is_and_no_other_runtime,
+        allowed_on_overage_and_allowed_with_overage_rejected_are_no_news,
+        what_was_cleared_already_is_not_written_again,
+        a_resumed_record_has_its_old_place_its_session_and_words_to_go_on_with,
+        resume_of_what_is_running_is_refused,
+        failures_to_resume_wait_longer_each_time_over_restarts_until_a_success,
+        a_runtime_comes_back_with_one_start_then_two_then_all,
+        a_runtime_that_never_was_paused_or_has_no_ramp_starts_all_at_once,
+        what_an_operator_opens_or_undrains_ramps_too_and_a_second_time_changes_nothing,
+        a_ramp_goes_on_after_a_crash_and_repeats_at_most_one_second,
+        a_window_that_opened_while_nothing_ran_ramps_from_when_it_is_noticed,
+        an_allowed_of_the_first_resumed_does_not_end_the_ramp,
+        two_hundred_of_ten_orgs_start_on_the_ramp_in_turns_and_never_more_than_the_concurrency,
+        a_new_limit_at_the_third_start_stops_the_rest,
+        five_hundred_resume_at_one_reset_within_the_concurrency_and_in_their_order_also_over_a_crash,
+        a_jittered_wait_is_never_early_differs_by_record_and_is_the_same_after_a_crash,
+        allowed_frees_the_jittered_at_once_and_a_longer_wait_ends_with_the_longest_jitter,
+        one_models_window_stops_no_other_also_after_a_crash,
+        a_limit_of_a_model_is_the_accounts_unless_models_are_told_apart,
+        a_limit_without_a_model_holds_all_of_them_and_each_is_cleared_by_its_own,
+        an_operator_pauses_and_resumes_one_model,
+        a_models_window_is_waited_for_also_once_models_are_not_told_apart_any_more,
+        a_runtime_ramps_when_one_of_its_models_comes_back,
+        a_model_that_opens_within_a_ramp_begins_it_anew_at_that_moment,
+        a_held_model_costs_no_tick_anything_however_many_wait_for_it,
+        more_models_than_may_be_held_are_the_accounts_and_one_that_is_open_makes_room,
+    ]);
+}

@@ -602,3 +602,46 @@ fn every_change_has_a_moment_of_its_own() {
     }
     assert_eq!(moments.len(), 5, "a waiter would miss a change");
 }
+
+/// The same on a real PostgreSQL, held against memory at each step.
+#[test]
+fn on_postgresql_it_is_no_different() {
+    common::twin::on_postgres(&[
+        the_main_job_over_a_crash,
+        an_attempt_outstanding_at_a_crash_is_requeued_uncounted,
+        a_lost_commit_answers_nothing_and_leaves_nothing,
+        a_landed_commit_without_an_answer_is_found_at_open,
+        a_key_is_admitted_once_also_after_it_finished,
+        a_rerun_starts_anew_beside_the_old_record_in_any_state,
+        what_was_invalid_from_the_start_is_dead_again_when_rerun,
+        five_throttles_in_a_row_are_dead_also_over_restarts,
+        success_clears_every_streak_so_only_a_row_counts,
+        a_report_of_the_life_before_a_redrive_is_stale,
+        invalid_and_needs_operator_are_dead_at_once,
+        a_silent_attempt_is_lost_and_dead_at_three_in_a_row,
+        heartbeats_do_not_extend_an_attempt_past_its_bound,
+        a_record_not_started_in_time_is_expired,
+        a_limit_never_expires_what_has_started,
+        twenty_calls_are_admitted_and_the_next_refused_with_used_unchanged,
+        thirty_charges_in_one_tick_admit_twenty,
+        reset_times_that_cannot_be_used_wait_an_estimated_hour,
+        the_later_told_window_is_kept_and_told_replaces_estimated,
+        an_open_window_frees_its_runtime_at_once_and_no_other,
+        an_operators_pause_is_not_lifted_by_a_provider,
+        resume_ends_a_wait_and_refuses_a_running_record,
+        a_session_that_cannot_be_resumed_starts_afresh,
+        stopping_lets_the_outstanding_finish_until_the_deadline,
+        a_drain_is_no_longer_than_the_attempts_own_bound,
+        dispatch_stays_within_concurrency_and_keeps_order,
+        orgs_take_turns,
+        finished_records_are_purged_after_retention_and_their_key_is_free,
+        beyond_their_number_the_oldest_finished_records_go_and_dead_letters_stay,
+        time_never_goes_back_also_over_a_restart,
+        lists_page_newest_first_over_live_and_finished,
+        a_record_that_finishes_in_the_tick_of_a_question_is_listed_and_found,
+        attempts_and_records_add_up,
+        what_was_invalid_as_submitted_is_never_started,
+        a_window_that_opens_wakes_the_engine_for_those_waiting_on_it,
+        every_change_has_a_moment_of_its_own,
+    ]);
+}

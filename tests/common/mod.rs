@@ -8,6 +8,7 @@
 )]
 
 mod modes;
+pub mod twin;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -16,7 +17,7 @@ use std::time::Duration;
 use dwell::engine::*;
 use dwell::model::*;
 use dwell::store::memory::Fault as DiskFault;
-use dwell::store::{Durable, Memory};
+use dwell::store::{Backend, Durable, Memory};
 
 pub const T0: u64 = 1_700_000_000_000;
 
@@ -25,6 +26,8 @@ type Answers = Arc<Mutex<Vec<Result<Answer, Rejected>>>>;
 /// An engine, its disk, its clock, and the names a script gave.
 pub struct World {
     pub disk: Memory,
+    /// Where it is as well.
+    place: Option<twin::Place>,
     pub engine: Option<Engine>,
     pub now: Time,
     pub settings: Settings,
@@ -57,6 +60,7 @@ impl World {
         let now = Time::from_millis(T0);
         let mut world = World {
             disk: Memory::new(),
+            place: twin::Place::next(),
             engine: None,
             now,
             settings,
@@ -75,7 +79,14 @@ impl World {
 
     /// Opens the engine on what the disk holds; answers what an earlier one left outstanding.
     pub fn open(&mut self) -> Vec<Survivor> {
-        let disk = Box::new(self.disk.clone());
+        let disk: Box<dyn Backend> = match &self.place {
+            None => Box::new(self.disk.clone()),
+            Some(place) => {
+                // It gives its shard back.
+                self.engine = None;
+                Box::new(place.open(self.disk.clone()))
+            }
+        };
         let (opening, survivors) = Engine::open(disk, self.settings.clone(), self.now).unwrap();
         self.engine = Some(opening.survivors_stopped());
         survivors.into_inner()

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use self::guard::Guarded;
 pub use self::guard::guard;
-use self::guard::{Guard, NEVER};
 pub use self::start::{migrate, run};
 use self::windows::Windows;
 use super::clock::Clock;
@@ -78,7 +78,7 @@ struct Node {
     pool: Pool,
     standings: Standings,
     windows: Windows,
-    guard: Guard,
+    guard: Guarded,
     events: Receiver<Event>,
     tell: Sender<Event>,
     /// Counts what was started, so that the end of an earlier one is not taken for that of a later one.
@@ -105,7 +105,7 @@ impl Node {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             if self.stopping && self.standings().is_empty() {
-                return self.left();
+                return;
             }
         }
     }
@@ -133,6 +133,10 @@ impl Node {
             Event::Rebalance => self.rebalance(),
             Event::Stop => {
                 self.stopping = true;
+                // The others take what it gives back: it has no share any more.
+                if let Err(error) = self.shards.leave() {
+                    tracing::warn!("{error}");
+                }
                 let all: Vec<u32> = self.standings().keys().copied().collect();
                 for shard in all {
                     self.hand_over(shard);
@@ -143,33 +147,24 @@ impl Node {
 
     /// Looks who owns what, and takes what nobody does, up to this node's share.
     fn look(&mut self) {
-        self.tell_guard();
         if self.watchdog {
             Watchdog::beat();
         }
-        if self.stopping {
-            return;
-        }
-        let view = match self.shards.look() {
+        let announced = if self.stopping { Ok(()) } else { self.shards.announce() };
+        let view = match announced.and_then(|()| self.shards.look()) {
             Ok(view) => view,
             Err(error) => {
                 return tracing::warn!("{error}; the shards of this node go on as long as their leases");
             }
         };
-        let wanted = self.wanted(&view);
+        let wanted = if self.stopping { Vec::new() } else { self.wanted(&view) };
         for shard in &wanted {
             self.take(*shard);
         }
         // Before anything is started in what was taken.
-        self.tell_guard();
+        self.guard.tell();
         let fresh = if wanted.is_empty() { None } else { self.shards.look().ok() };
         self.front.table.look(fresh.unwrap_or(view));
-    }
-
-    fn tell_guard(&mut self) {
-        if let Err(error) = self.guard.tell(self.shards.safe_until().unwrap_or(NEVER)) {
-            tracing::error!(%error, "the guard of this node's attempts is gone: start the node again");
-        }
     }
 
     /// Free shards that are this node's to take. Each node begins with another one, so that they seldom want the same.
@@ -300,12 +295,6 @@ impl Node {
             let view = self.front.table.view();
             let others = view.nodes.iter().filter(|node| node.name != self.front.node);
             self.windows.tell(others.map(|node| node.address.clone()).collect(), row);
-        }
-    }
-
-    fn left(self) {
-        if let Err(error) = self.shards.leave() {
-            tracing::warn!("{error}");
         }
     }
 }

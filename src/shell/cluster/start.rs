@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow, bail};
 use crossbeam_channel::{Sender, unbounded};
 
-use super::guard::Guard;
+use super::guard::{Guard, Guarded};
 use super::windows::Windows;
 use super::{Event, Node, Standings, node_mark, open_shards, program};
 use crate::engine::{self, Pool};
@@ -126,15 +126,15 @@ pub fn run(
         closing.feed.close();
         closing.table.local().iter().for_each(|(_, shared)| shared.feed.close());
     });
-    let count = shards.count();
+    let (count, shards) = (shards.count(), Arc::new(shards));
     let working = Node {
         windows: Windows::start(proof)?,
         common: Arc::clone(&common),
         front: Arc::clone(&front),
-        shards: Arc::new(shards),
+        guard: Guarded::start(guard, Arc::clone(&shards))?,
+        shards,
         pool,
         standings,
-        guard,
         events,
         tell,
         starts: 0,

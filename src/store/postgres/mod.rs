@@ -86,11 +86,14 @@ impl Shards {
         self.keeper.until()
     }
 
-    /// Says that this process is there, for half as long as a lease, and looks who else is and who owns what.
+    /// Says that this process is there, for half as long as a lease.
+    pub fn announce(&self) -> Result<(), StoreError> {
+        nodes::announce(&mut self.connection(), &self.member)
+    }
+
+    /// Looks who is there and who owns what.
     pub fn look(&self) -> Result<View, StoreError> {
-        let mut connection = self.connection();
-        nodes::announce(&mut connection, &self.member)?;
-        nodes::look(&mut connection)
+        nodes::look(&mut self.connection())
     }
 
     /// Says that this process is there no more.
