@@ -118,6 +118,19 @@ fn simulation() {
     assert!(smooth.is_empty(), "too smooth to mean much:\n{}", smooth.join("\n"));
 }
 
+/// Lives on a real PostgreSQL, each answer of which is held against memory's. They wait for its disk, so they are few.
+#[test]
+fn lives_on_postgresql() {
+    const LIVES: usize = 12;
+    let lives: fn() = || {
+        let on_memory = (0..).filter(|seed| plan(*seed).0.local.is_none());
+        for seed in on_memory.take(LIVES) {
+            live_seed(seed).unwrap_or_else(|story| panic!("on PostgreSQL: {story}"));
+        }
+    };
+    common::twin::on_postgres(&[lives]);
+}
+
 #[test]
 fn a_planted_violation_is_told_as_a_short_story_with_its_cause() {
     let never = Some(StateName::Cancelled);

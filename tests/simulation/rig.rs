@@ -11,6 +11,8 @@ use dwell::model::*;
 use dwell::store::local::{Local, Options};
 use dwell::store::{Backend, Batch, Direction, Durable, History, Memory, Pair, StoreError, Stored as _};
 
+use crate::common::twin::Place;
+
 /// What the next commit does instead of succeeding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskFault {
@@ -143,6 +145,8 @@ enum Disk {
 /// An engine, its disk and the clock on its wall.
 pub struct Rig {
     disk: Disk,
+    /// Where it is as well, if it is in memory.
+    place: Option<Place>,
     control: Arc<Mutex<Control>>,
     /// The last fault that was asked for.
     pub tear: Option<DiskFault>,
@@ -159,12 +163,13 @@ pub struct Rig {
 impl Rig {
     /// On the real journal if `local` says how it is laid out.
     pub fn new(settings: Settings, clock: Time, local: Option<Options>) -> Rig {
-        let disk = match local {
-            None => Disk::Memory(Memory::new()),
-            Some(options) => Disk::Local(tempfile::tempdir().unwrap(), options),
+        let (disk, place) = match local {
+            None => (Disk::Memory(Memory::new()), Place::next()),
+            Some(options) => (Disk::Local(tempfile::tempdir().unwrap(), options), None),
         };
         Rig {
             disk,
+            place,
             control: Arc::default(),
             tear: None,
             engine: None,
@@ -209,9 +214,14 @@ impl Rig {
 
     /// Opens the engine; with `reads`, the disk fails after so many.
     pub fn open(&mut self, reads: Option<u32>) -> Result<Vec<Survivor>, String> {
-        let (inner, dir): (Box<dyn Backend>, _) = match &self.disk {
-            Disk::Memory(memory) => (Box::new(memory.clone()), None),
-            Disk::Local(dir, options) => {
+        let (inner, dir): (Box<dyn Backend>, _) = match (&self.disk, &self.place) {
+            (Disk::Memory(memory), None) => (Box::new(memory.clone()), None),
+            (Disk::Memory(memory), Some(place)) => {
+                // They give the shard back.
+                (self.engine, self.history) = (None, None);
+                (Box::new(place.open(memory.clone())), None)
+            }
+            (Disk::Local(dir, options), _) => {
                 let local = Local::open(dir.path(), options.clone()).map_err(|error| error.to_string())?;
                 (Box::new(local), Some(dir.path().to_owned()))
             }
