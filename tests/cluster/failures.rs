@@ -44,7 +44,7 @@ fn run_again(cluster: &Cluster, made: &[String], node: usize) {
 
 #[test]
 fn a_killed_node_s_shards_are_owned_again_and_its_attempts_are_gone_before_they_run_again() {
-    let Some(mut cluster) = Cluster::start(3, 6) else { return };
+    let Some(mut cluster) = Cluster::with(SHORT, 3, 6) else { return };
     let made = running(&cluster);
     for victim in [2, 1] {
         signal(cluster.node(victim), Signal::KILL);
@@ -66,7 +66,7 @@ fn a_killed_node_s_shards_are_owned_again_and_its_attempts_are_gone_before_they_
 
 #[test]
 fn a_node_that_was_stopped_for_longer_than_its_lease_is_fenced_and_comes_back() {
-    let Some(cluster) = Cluster::start(2, 4) else { return };
+    let Some(cluster) = Cluster::with(SHORT, 2, 4) else { return };
     let made = running(&cluster);
     signal(cluster.node(1), Signal::STOP);
     until("its shards are the other's", || cluster.owned() == (vec![4, 0], 0));
@@ -114,7 +114,7 @@ fn a_node_that_stops_hands_over_without_a_lease_to_wait_for() {
 
 #[test]
 fn nothing_acknowledged_is_lost_when_the_server_crashes_under_load() {
-    let Some(mut cluster) = Cluster::start(2, 4) else { return };
+    let Some(mut cluster) = Cluster::with(SHORT, 2, 4) else { return };
     let mut made = BTreeSet::new();
     for round in 0..5 {
         for n in 0..20 {

@@ -5,6 +5,7 @@
 
 pub mod keys;
 mod layers;
+mod postgres;
 mod secret;
 mod value;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 pub use layers::{Layers, Origin, Problem, Setting, Settings};
+pub use postgres::Postgres;
 pub use secret::SecretRef;
 pub use value::{StoreUrl, Value};
 
@@ -26,19 +28,12 @@ use crate::exec::Adapter;
 use crate::model::{Curve, LimitPolicy, Mode, Name, NoticeEvent, Policy, Retry, Timeouts};
 use crate::shell::http::Limits;
 use crate::shell::keyring::TokenFile;
-use crate::store::postgres::Server;
 
 /// The file that is read when none is named and it is there.
 pub const FILE: &str = "dwell.toml";
 
 /// A stop needs this long besides the drain: to sync, and to close what listens.
 const STOP_MARGIN: Duration = Duration::from_secs(1);
-
-/// The most shards of a store: each has its own thread, and two connections.
-const SHARDS_MAX: u32 = 1024;
-
-/// Leases that leave time to renew them, and do not leave shards without an owner for long.
-const LEASES: std::ops::RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_mins(5);
 
 /// The adapter of a name that was checked when it was read.
 fn adapter(text: &str) -> Adapter {
@@ -105,38 +100,6 @@ pub enum Store {
     Files,
     /// In PostgreSQL.
     Postgres(Postgres),
-}
-
-/// A store in PostgreSQL, and this node of those that share it.
-#[derive(Clone, Debug)]
-pub struct Postgres {
-    /// Where.
-    pub url: StoreUrl,
-    /// If it does not stand in the URL.
-    pub password: Option<SecretRef>,
-    /// Whose certificates are good, if not those that browsers trust.
-    pub tls_ca: Option<PathBuf>,
-    /// How many are made of a new store.
-    pub shards: u32,
-    /// What the node is called, if somebody said so.
-    pub name: Option<String>,
-    /// Where others reach it, if not where it listens.
-    pub address: Option<String>,
-    /// How long it keeps its shards without a word.
-    pub lease: Duration,
-}
-
-impl Postgres {
-    /// Which server, which database and as whom; reads the password.
-    ///
-    /// # Errors
-    /// What is the matter with the address, or with where the password stands.
-    pub fn server(&self) -> anyhow::Result<Server> {
-        let password = self.password.as_ref().map(SecretRef::resolve).transpose();
-        let password = password.map_err(|error| anyhow::anyhow!("store.password: {error}"))?;
-        let StoreUrl::Postgres(url) = &self.url else { anyhow::bail!("the store is not in PostgreSQL") };
-        Ok(Server::of(url, password.as_deref(), self.tls_ca.as_ref())?)
-    }
 }
 
 /// How log lines look.
@@ -332,7 +295,7 @@ fn check(settings: &mut Settings) {
     {
         problems.push((origin, format!("flows.dir: {} is not a directory", dir.display())));
     }
-    postgres_problems(&found, &mut problems);
+    postgres::problems(&found, &mut problems);
     for name in
         ["runtimes", "sources", "orgs", "notify"].into_iter().flat_map(|section| settings.names(section))
     {
@@ -358,32 +321,6 @@ fn check(settings: &mut Settings) {
     }
     for (origin, message) in problems {
         settings.problem(origin, message);
-    }
-}
-
-/// What only a store in PostgreSQL asks of its keys.
-fn postgres_problems(found: &dyn Fn(&str) -> Option<Setting>, problems: &mut Vec<(Origin, String)>) {
-    let Some(Setting { value: Value::Store(StoreUrl::Postgres(url)), origin }) = found("store.url") else {
-        return;
-    };
-    if let Err(error) = Server::of(&url, None, None) {
-        problems.push((origin, error.to_string()));
-    }
-    if let Some(Setting { value: Value::Number(shards), origin }) = found("store.shards")
-        && shards > SHARDS_MAX
-    {
-        problems.push((origin, format!("store.shards: {shards} is more than {SHARDS_MAX}")));
-    }
-    if let Some(Setting { value: Value::Span(Some(lease)), origin }) = found("node.lease")
-        && !LEASES.contains(&lease)
-    {
-        problems.push((origin, "node.lease: expected 3s to 5m".to_owned()));
-    }
-    if let Some(Setting { value: Value::Text(address), origin }) = found("node.address")
-        && !(address.is_empty() || address.starts_with("http://") && is_collector(&address))
-    {
-        problems
-            .push((origin, format!("node.address: {address:?} is not reached: expected http://HOST:PORT")));
     }
 }
 

@@ -13,9 +13,10 @@ mod forward;
 mod merge;
 mod nodes;
 mod place;
+mod table;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -25,7 +26,6 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::on;
 use serde_json::{Value as Json, json};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
@@ -33,18 +33,17 @@ use self::forward::Forward;
 pub use self::forward::{NODE_HEADER, SHARD_HEADER};
 pub use self::merge::Merged;
 pub use self::nodes::{Nodes, REBALANCE_PATH, WINDOWS_PATH};
+pub use self::table::Table;
 use super::access::Caller;
 use super::ask::{answer, bytes};
 use super::loaded::Current;
 use super::{
-    Arriving, BODY_BYTES_MAX, Entrance, Feed, HOOK_BYTES_MAX, Shared, Spread, bare, behind, dashboard,
-    observe, system,
+    Arriving, BODY_BYTES_MAX, Entrance, Feed, HOOK_BYTES_MAX, Spread, behind, dashboard, observe, system,
 };
 use crate::model::Runtime;
 use crate::shell::ids::Ids;
 use crate::shell::problem::Problem;
 use crate::shell::tokens::Tokens;
-use crate::store::postgres::View;
 
 /// The longest answer of a shard that is merged with others'.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -71,79 +70,6 @@ pub struct Front {
     pub feed: Feed,
     ids: Ids,
     forward: Forward,
-}
-
-/// What is where, as far as this node knows.
-pub struct Table {
-    known: RwLock<Known>,
-    /// Moves with each change of `local`.
-    changed: watch::Sender<u64>,
-}
-
-#[derive(Default)]
-struct Known {
-    local: BTreeMap<u32, Local>,
-    view: Arc<View>,
-}
-
-/// A shard that ticks here.
-#[derive(Clone)]
-struct Local {
-    shared: Arc<Shared>,
-    router: Router,
-}
-
-impl Default for Table {
-    fn default() -> Table {
-        Table { known: RwLock::default(), changed: watch::channel(0).0 }
-    }
-}
-
-impl Table {
-    /// A shard answers here from now on.
-    pub fn open(&self, shard: u32, shared: Arc<Shared>) {
-        let local = Local { router: bare(Arc::clone(&shared)), shared };
-        self.known.write().unwrap_or_else(PoisonError::into_inner).local.insert(shard, local);
-        self.changed.send_modify(|count| *count += 1);
-    }
-
-    /// A shard answers here no more; who waits for something of it is let go.
-    pub fn close(&self, shard: u32) {
-        let gone = self.known.write().unwrap_or_else(PoisonError::into_inner).local.remove(&shard);
-        if let Some(gone) = gone {
-            gone.shared.feed.close();
-        }
-        self.changed.send_modify(|count| *count += 1);
-    }
-
-    /// Who owns what, by the latest look.
-    pub fn look(&self, view: View) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).view = Arc::new(view);
-    }
-
-    /// The latest look.
-    pub fn view(&self) -> Arc<View> {
-        Arc::clone(&self.known().view)
-    }
-
-    /// The shards that tick here.
-    pub fn local(&self) -> Vec<(u32, Arc<Shared>)> {
-        self.known().local.iter().map(|(shard, local)| (*shard, Arc::clone(&local.shared))).collect()
-    }
-
-    fn router(&self, shard: u32) -> Option<Router> {
-        self.known().local.get(&shard).map(|local| local.router.clone())
-    }
-
-    fn owner(&self, shard: u32) -> Option<String> {
-        let known = self.known();
-        let owned = known.view.shards.iter().find(|owned| owned.shard == shard)?;
-        owned.owner.as_ref().map(|owner| owner.address.clone())
-    }
-
-    fn known(&self) -> RwLockReadGuard<'_, Known> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Refused here, or by a shard.
