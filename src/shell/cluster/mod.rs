@@ -161,8 +161,6 @@ impl Node {
         for shard in &wanted {
             self.take(*shard);
         }
-        // Before anything is started in what was taken.
-        self.guard.tell();
         let fresh = if wanted.is_empty() { None } else { self.shards.look().ok() };
         self.front.table.look(fresh.unwrap_or(view));
     }
@@ -189,6 +187,8 @@ impl Node {
             Err(error) => return tracing::warn!(shard = number, "{error}"),
         };
         tracing::info!(shard = number, epoch = backend.epoch(), "taken");
+        // Before anything is started in it.
+        self.guard.tell();
         self.starts += 1;
         let start = self.starts;
         self.standings().insert(number, Standing::Opening);
