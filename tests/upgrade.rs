@@ -9,6 +9,8 @@
 
 #[path = "common/at.rs"]
 mod at;
+#[path = "common/copied.rs"]
+mod copied;
 #[path = "common/filled.rs"]
 mod filled;
 
@@ -17,6 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use at::{ALL, At};
+use copied::copy;
 use dwell::engine::{Answer, Detail, Request, Settings};
 use dwell::model::*;
 use dwell::shell::{time, view};
@@ -38,18 +41,6 @@ fn copy_of(name: &str) -> (tempfile::TempDir, Value) {
     let said = fs::read_to_string(dir.path().join("said.json")).unwrap();
     fs::remove_file(dir.path().join("said.json")).unwrap();
     (dir, serde_json::from_str(&said).unwrap())
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
 }
 
 fn local(dir: &Path) -> Local {

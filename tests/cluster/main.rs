@@ -11,6 +11,9 @@
 #[allow(dead_code, reason = "each test file uses its part")]
 mod server;
 
+#[path = "../common/copied.rs"]
+mod copied;
+
 mod answers;
 mod failures;
 mod guard;
@@ -51,14 +54,7 @@ struct Cluster {
 impl Cluster {
     /// A store of so many shards, and no node yet; `None` without PostgreSQL.
     fn made(shards: usize) -> Option<Cluster> {
-        let Some(postgres) = Postgres::start().unwrap() else {
-            let test = std::thread::current().name().unwrap_or_default().to_owned();
-            // Past what the test's own capture would hide.
-            let mut stderr = std::io::stderr();
-            writeln!(stderr, "SKIPPED {test}: no PostgreSQL on this machine (apt-get install postgresql)")
-                .unwrap();
-            return None;
-        };
+        let postgres = Postgres::start_or_skip().unwrap()?;
         let dir = tempfile::tempdir().unwrap();
         let cluster = Cluster { postgres, dir, nodes: Vec::new(), lease: LONG };
         let made =

@@ -3,22 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use super::copied::copy;
 use super::*;
 
 /// One that an older build wrote: its ids say nothing of shards.
 const OLD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/store-v2");
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else if entry.file_name() != "said.json" {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
 
 /// What it says of itself, or why not.
 fn transfer(mut command: Command) -> Result<Value, String> {

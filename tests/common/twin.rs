@@ -21,14 +21,7 @@ thread_local! {
 
 /// Runs these with every world of theirs on PostgreSQL as well. Without one on this machine it says so.
 pub fn on_postgres(scripts: &[fn()]) {
-    let Some(postgres) = Postgres::start().unwrap() else {
-        use std::io::Write as _;
-        // Past what the test's own capture would hide.
-        let mut stderr = std::io::stderr();
-        writeln!(stderr, "SKIPPED scripts on PostgreSQL: none on this machine (apt-get install postgresql)")
-            .unwrap();
-        return;
-    };
+    let Some(postgres) = Postgres::start_or_skip().unwrap() else { return };
     let server = Server::of(&postgres.url("postgres"), None, None).unwrap();
     migrate(&server, SHARDS).unwrap();
     let member = Member {

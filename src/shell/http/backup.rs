@@ -48,10 +48,7 @@ pub(super) async fn backup(
     Params(query): Params,
 ) -> Result<Response, Problem> {
     query.finish()?;
-    let backups = shared.backups.as_ref().ok_or_else(|| {
-        let detail = "this store is in PostgreSQL: back it up with what PostgreSQL has for that";
-        Problem::new(501, "not_in_files", detail)
-    })?;
+    let backups = shared.backups.as_ref().ok_or_else(not_in_files)?;
     let free = Arc::clone(&backups.free).try_acquire_owned();
     let place = free.map_err(|_| {
         let detail = format!("{BACKUPS_MAX} backups are being written: at most that many at once");
@@ -79,6 +76,12 @@ pub(super) async fn backup(
     };
     let body = Body::from_stream(Backup { first: Some(first), rest: stream });
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
+}
+
+/// Of a store that this is not for.
+pub(super) fn not_in_files() -> Problem {
+    let detail = "this store is in PostgreSQL: back it up with what PostgreSQL has for that";
+    Problem::new(501, "not_in_files", detail)
 }
 
 /// The writer's end.

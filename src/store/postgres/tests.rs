@@ -1,6 +1,5 @@
 //! On a real server, started here. Where its programs are not installed, each test says on stderr that it was skipped.
 
-use std::io::Write as _;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -12,18 +11,8 @@ use crate::store::{Backend, Batch, contract};
 /// Longer than a test, so that nothing is renewed but where it says so.
 const LEASE: Duration = Duration::from_mins(10);
 
-/// Past what the test's own capture would hide.
 fn started() -> Option<Postgres> {
-    let server = Postgres::start().unwrap();
-    if server.is_none() {
-        let test = std::thread::current().name().unwrap_or_default().to_owned();
-        writeln!(
-            std::io::stderr(),
-            "SKIPPED {test}: no PostgreSQL on this machine (apt-get install postgresql)"
-        )
-        .unwrap();
-    }
-    server
+    Postgres::start_or_skip().unwrap()
 }
 
 fn server(postgres: &Postgres) -> Server {

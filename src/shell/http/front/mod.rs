@@ -38,7 +38,8 @@ use super::access::Caller;
 use super::ask::{answer, bytes};
 use super::loaded::Current;
 use super::{
-    Arriving, BODY_BYTES_MAX, Entrance, Feed, HOOK_BYTES_MAX, Spread, behind, dashboard, observe, system,
+    Arriving, BODY_BYTES_MAX, Entrance, Feed, HOOK_BYTES_MAX, Spread, backup, behind, dashboard, observe,
+    system,
 };
 use crate::model::Runtime;
 use crate::shell::ids::Ids;
@@ -292,11 +293,7 @@ async fn carry(front: &Arc<Front>, spread: Spread, request: Request) -> Result<R
         }
         Spread::Nodes => Ok(nodes::list(front)),
         Spread::Rebalance => nodes::rebalance(front, request).await,
-        Spread::Backup => Err(Refused::Here(Problem::new(
-            501,
-            "not_in_files",
-            "this store is in PostgreSQL: back it up with what PostgreSQL has for that",
-        ))),
+        Spread::Backup => Err(backup::not_in_files().into()),
     }
 }
 
