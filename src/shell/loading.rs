@@ -38,10 +38,9 @@ impl<'c> Loading<'c> {
         self.flows.len()
     }
 
-    /// For the engine of a shard.
-    pub fn settings(&self, shard: engine::Shard) -> engine::Settings {
+    /// For the engine of all of a store.
+    pub fn settings(&self) -> engine::Settings {
         let Loading { config, flows, sources: _, notify } = self;
-        let scheduled = if shard.has(timetable::slot()) { flows.as_slice() } else { &[] };
         let runtimes = config.runtimes.iter().map(|(name, runtime)| (name.clone(), runtime.concurrency));
         let pacing = config.runtimes.iter().map(|(name, runtime)| (name.clone(), runtime.pacing));
         let modes = flows.iter().map(|flow| (flow.name().clone(), engine::Flow { mode: flow.mode() }));
@@ -60,8 +59,8 @@ impl<'c> Loading<'c> {
             min_shadow: config.min_shadow,
             notify: notify.clone(),
             stalled_after: config.stalled_after,
-            schedules: timetable::of(scheduled, &config.policy),
-            shard,
+            schedules: timetable::of(flows, &config.policy),
+            shard: engine::Shard::default(),
             pool: None,
         }
     }
@@ -100,6 +99,15 @@ impl<'c> Loading<'c> {
             },
         }
     }
+}
+
+/// The same for the engine of a shard: schedules are of one.
+pub fn of_shard(settings: &engine::Settings, shard: engine::Shard) -> engine::Settings {
+    let mut settings = engine::Settings { shard, ..settings.clone() };
+    if !shard.has(timetable::slot()) {
+        settings.schedules.clear();
+    }
+    settings
 }
 
 fn row(flow: &Flow) -> FlowRow {

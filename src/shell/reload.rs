@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use super::clock::Clock;
 use super::config::{Config, ConfigError, keys};
 use super::http::{Current, Loaded, Reload};
-use super::loading::Loading;
+use super::loading::{self, Loading};
 use super::{log, serve, service};
 use crate::engine::{self, Answer, Handle, ModesView, Pool, Reply, Request};
 use crate::exec::Exec;
@@ -22,12 +22,22 @@ pub type Read = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
 
 /// The configuration in force.
 #[derive(Clone)]
-pub struct InForce(Arc<Mutex<Config>>);
+pub struct InForce(Arc<Mutex<Config>>, Arc<Mutex<engine::Settings>>);
 
 impl InForce {
-    /// The one that was started with.
-    pub fn new(config: Config) -> InForce {
-        InForce(Arc::new(Mutex::new(config)))
+    /// The one that was started with, and the settings that were made of it and its flow files.
+    pub fn new(config: Config, settings: engine::Settings) -> InForce {
+        InForce(Arc::new(Mutex::new(config)), Arc::new(Mutex::new(settings)))
+    }
+
+    /// What the engine of a shard is opened with now: what was loaded, whatever its files say since.
+    pub fn settings(&self, shard: engine::Shard) -> engine::Settings {
+        loading::of_shard(&self.1.lock().unwrap_or_else(PoisonError::into_inner), shard)
+    }
+
+    fn replace(&self, config: Config, settings: engine::Settings) {
+        *self.get() = config;
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
     /// As it is now.
@@ -121,12 +131,13 @@ impl Reloader {
         let loading = Loading::read(&fresh)?;
         let keys = if changed.is_empty() { "no key".to_owned() } else { changed.join(", ") };
         let done = format!("reloaded: {} flows, {keys} changed", loading.flows());
-        let modes = self.put_in_force(loading)?;
+        let settings = loading.settings();
+        let modes = self.put_in_force(loading, &settings)?;
         log::set_level(&fresh.log.level);
         for warning in &fresh.warnings {
             tracing::warn!("{warning}");
         }
-        *self.config.get() = fresh;
+        self.config.replace(fresh, settings);
         if let Some(modes) = modes {
             serve::tell_blocked(&modes, &self.loaded);
         }
@@ -135,12 +146,16 @@ impl Reloader {
 
     /// Between two ticks of each engine: it has the new settings, and before any effect of its next decision is carried out,
     /// executor and HTTP have theirs. The modes are as one of them has them then.
-    fn put_in_force(&self, loading: Loading<'_>) -> anyhow::Result<Option<ModesView>> {
+    fn put_in_force(
+        &self,
+        loading: Loading<'_>,
+        settings: &engine::Settings,
+    ) -> anyhow::Result<Option<ModesView>> {
         let engines = (self.engines)();
         let asked: Vec<_> = (engines.into_iter())
             .map(|target| {
-                let settings =
-                    engine::Settings { pool: target.pool.clone(), ..loading.settings(target.shard) };
+                let settings = loading::of_shard(settings, target.shard);
+                let settings = engine::Settings { pool: target.pool.clone(), ..settings };
                 (target, settings, loading.setup())
             })
             .collect();

@@ -195,9 +195,9 @@ impl Running {
         let traces =
             config.otlp.as_deref().map(|otlp| Traces::start(otlp, Arc::clone(&metrics))).transpose()?;
 
-        let settings = loading.settings(engine::Shard::default());
+        let settings = loading.settings();
         let common = shard::Common {
-            config: InForce::new(config.clone()),
+            config: InForce::new(config.clone(), settings.clone()),
             data: data.clone(),
             address,
             tokens,

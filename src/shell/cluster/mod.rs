@@ -23,7 +23,6 @@ pub use self::start::{migrate, run};
 use self::windows::Windows;
 use super::clock::Clock;
 use super::http::front::Front;
-use super::loading::Loading;
 use super::metrics;
 use super::service::Watchdog;
 use super::shard::{Common, News, Opened, Own, Shard};
@@ -337,9 +336,7 @@ fn open(
     if is_unfinished(&backend)? {
         bail!("an import into this store was cut off: make the store anew, and import again");
     }
-    let config = common.config.get().clone();
-    let settings = Loading::read(&config)?.settings(shard);
-    let settings = engine::Settings { pool: Some(pool.clone()), ..settings };
+    let settings = engine::Settings { pool: Some(pool.clone()), ..common.config.settings(shard) };
     let own = Own {
         store: super::address::store_header(&common.data),
         mark: mark(&common.data, shard.number),

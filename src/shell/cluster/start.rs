@@ -95,7 +95,7 @@ pub fn run(
     let metrics = Arc::new(Metrics::default());
     let traces = config.otlp.as_deref().map(|otlp| Traces::start(otlp, Arc::clone(&metrics))).transpose()?;
     let common = Arc::new(Common {
-        config: InForce::new(config.clone()),
+        config: InForce::new(config.clone(), loading.settings()),
         data: data.clone(),
         address,
         tokens: tokens.clone(),
