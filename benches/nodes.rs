@@ -33,7 +33,9 @@ const ROW_BYTES: usize = 250;
 
 /// So many threads commit `rows` new rows each time, `commits` times.
 fn store(shards: u32, rows: usize, commits: usize) {
-    let Some(postgres) = Postgres::start().unwrap() else { return println!("SKIPPED: no PostgreSQL here") };
+    let Some(postgres) = Postgres::start(None).unwrap() else {
+        return println!("SKIPPED: no PostgreSQL here");
+    };
     let server = postgres::Server::of(&postgres.url("postgres"), None, None).unwrap();
     postgres::migrate(&server, shards).unwrap();
     let member = Member {
@@ -98,7 +100,9 @@ async fn owned(servers: &[Server]) -> Vec<usize> {
 }
 
 async fn nodes(count: usize, shards: usize, sessions: u64) {
-    let Some(postgres) = Postgres::start().unwrap() else { return println!("SKIPPED: no PostgreSQL here") };
+    let Some(postgres) = Postgres::start(None).unwrap() else {
+        return println!("SKIPPED: no PostgreSQL here");
+    };
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let migrated = Command::new(DWELL)
         .arg("migrate")

@@ -18,6 +18,7 @@ mod answers;
 mod failures;
 mod guard;
 mod moves;
+mod tls;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -54,7 +55,7 @@ struct Cluster {
 impl Cluster {
     /// A store of so many shards, and no node yet; `None` without PostgreSQL.
     fn made(shards: usize) -> Option<Cluster> {
-        let postgres = Postgres::start_or_skip().unwrap()?;
+        let postgres = Postgres::start_or_skip(None).unwrap()?;
         let dir = tempfile::tempdir().unwrap();
         let cluster = Cluster { postgres, dir, nodes: Vec::new(), lease: LONG };
         let made =

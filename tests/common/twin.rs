@@ -21,7 +21,7 @@ thread_local! {
 
 /// Runs these with every world of theirs on PostgreSQL as well. Without one on this machine it says so.
 pub fn on_postgres(scripts: &[fn()]) {
-    let Some(postgres) = Postgres::start_or_skip().unwrap() else { return };
+    let Some(postgres) = Postgres::start_or_skip(None).unwrap() else { return };
     let server = Server::of(&postgres.url("postgres"), None, None).unwrap();
     migrate(&server, SHARDS).unwrap();
     let member = Member {

@@ -48,8 +48,8 @@ pub struct Server {
 
 impl Server {
     /// As a `postgres://` URL says it (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS>),
-    /// with the password that stands elsewhere, if one does. With TLS, the server's certificate must be of an authority in
-    /// the PEM file `authorities`, or of one that browsers trust.
+    /// with the password that stands elsewhere, if one does. With TLS, the server's certificate must be of its name, and of an
+    /// authority in the PEM file `authorities`, or of one that browsers trust.
     ///
     /// # Errors
     /// [`StoreError::Address`] if that is no such URL, or no such file.
@@ -61,7 +61,7 @@ impl Server {
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(StoreError::Address { reason: "it does not begin with postgres://".to_owned() });
         }
-        let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
+        let mut config: Config = known_modes(url).parse().map_err(|error: tokio_postgres::Error| {
             // It names the parameter, never its value.
             StoreError::Address { reason: told(&error) }
         })?;
@@ -88,6 +88,16 @@ impl Server {
         let tls = MakeRustlsConnect::new(builder.with_root_certificates(roots).with_no_client_auth());
         Ok(Server { config, tls })
     }
+}
+
+/// A URL without the two `sslmode`s that the library does not know: what they ask for is checked in any case.
+fn known_modes(url: &str) -> String {
+    let Some((server, options)) = url.split_once('?') else { return url.to_owned() };
+    let known = options.split('&').map(|option| match option {
+        "sslmode=verify-ca" | "sslmode=verify-full" => "sslmode=require",
+        other => other,
+    });
+    format!("{server}?{}", known.collect::<Vec<_>>().join("&"))
 }
 
 fn read_authorities(path: &PathBuf) -> Result<RootCertStore, StoreError> {

@@ -12,7 +12,7 @@ use crate::store::{Backend, Batch, contract};
 const LEASE: Duration = Duration::from_mins(10);
 
 fn started() -> Option<Postgres> {
-    Postgres::start_or_skip().unwrap()
+    Postgres::start_or_skip(None).unwrap()
 }
 
 fn server(postgres: &Postgres) -> Server {
