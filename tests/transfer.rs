@@ -7,7 +7,7 @@ use dwell::machine;
 use dwell::model::{
     Action, Policy, Record, RecordId, Runtime, Slot, Submission, Time, Trigger, TriggerId, Work,
 };
-use dwell::store::transfer::{Placing, Whole, Writing, is_empty, is_unfinished};
+use dwell::store::transfer::{Placing, Whole, Writing, is_empty, is_unfinished, serve};
 use dwell::store::{Backend, Batch, Memory, Stored as _, Tally, keys};
 
 fn record(n: u128, org: &str) -> Record {
@@ -63,14 +63,18 @@ fn rows_that_were_placed_among_shards_are_the_same_again_and_each_is_with_its_re
     from.each(&mut see).unwrap();
     let shards: Vec<Memory> = (0..5).map(|_| Memory::new()).collect();
     assert!(shards.iter().all(|shard| is_empty(shard).unwrap()));
-    let mut writing = Writing::begin(shards);
+    let mut writing = Writing::begin(shards).unwrap();
     from.each(&mut |key, value| {
         writing.put(&placing, key, value).unwrap();
         ControlFlow::Continue(())
     })
     .unwrap();
-    let shards = writing.finish(&placing).unwrap();
-    assert!(!shards.iter().any(|shard| is_empty(shard).unwrap() || is_unfinished(shard).unwrap()));
+    let mut shards = writing.finish(&placing).unwrap();
+    for shard in &mut shards {
+        assert!(!is_empty(shard).unwrap() && is_unfinished(shard).unwrap(), "nobody has looked at it yet");
+        serve(shard).unwrap();
+        assert!(!is_unfinished(shard).unwrap());
+    }
     for (number, shard) in shards.iter().enumerate() {
         for n in 0..64_u128 {
             let (id, trigger) = (RecordId::session(n << 16 | n), TriggerId(n << 16 | (n + 1)));

@@ -39,9 +39,10 @@ pub(super) fn begin(
         uncounted: false,
         redriven: 0,
         cursor: None,
-        from: pace.due(now, 1),
+        from: now,
         done: 0,
     };
+    row.from = row.part_of(shards(draft)).pace.due(now, 1);
     let all = walk(draft, &row, usize::MAX, LETTERS_COUNTED_MAX);
     (row.matched, row.uncounted) = (all.matched.len() as u64, !all.to_the_end);
     let paced = Paced { matched: row.matched, uncounted: row.uncounted, redrive: None };
@@ -59,7 +60,20 @@ pub(super) fn begin(
 pub(super) fn stop(draft: &mut Draft<'_>, id: RedriveId) -> Result<Answer, Fail> {
     let row = draft.core.redrives.remove(&id).ok_or(Rejected::UnknownRedrive { id })?;
     draft.delete(keys::redrive(id));
-    Ok(Answer::Redrives(vec![row]))
+    Ok(Answer::Redrives(vec![row.part_of(shards(draft))]))
+}
+
+/// Those that are running, each as it is carried out here.
+pub(super) fn running(draft: &Draft<'_>) -> Vec<Redrive> {
+    parts(draft.core.redrives.values(), shards(draft)).collect()
+}
+
+fn parts<'a>(rows: impl Iterator<Item = &'a Redrive>, shards: u32) -> impl Iterator<Item = Redrive> {
+    rows.map(move |row| row.part_of(shards))
+}
+
+fn shards(draft: &Draft<'_>) -> u32 {
+    draft.core.settings.shard.count
 }
 
 /// Redrives what is due of each.
@@ -67,8 +81,7 @@ pub(super) fn advance(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     if draft.core.draining.is_some() {
         return Ok(());
     }
-    let due: Vec<Redrive> =
-        draft.core.redrives.values().filter(|row| row.next_at() <= draft.now).cloned().collect();
+    let due: Vec<Redrive> = running(draft).into_iter().filter(|row| row.next_at() <= draft.now).collect();
     for row in due {
         advance_one(draft, row)?;
     }
@@ -98,7 +111,12 @@ fn advance_one(draft: &mut Draft<'_>, mut row: Redrive) -> Result<(), EngineErro
     Ok(())
 }
 
+/// Its pace is that of all shards on disk, where it stands in each.
 fn keep(draft: &mut Draft<'_>, row: Redrive) {
+    let row = match draft.core.redrives.get(&row.id) {
+        Some(kept) => Redrive { pace: kept.pace, ..row },
+        None => row,
+    };
     draft.put(keys::redrive(row.id), row.encode());
     draft.core.redrives.insert(row.id, row);
 }
@@ -150,6 +168,6 @@ fn filter(row: &Redrive) -> Filter {
 }
 
 /// When the next one of any is due.
-pub(super) fn next_at<'a>(rows: impl Iterator<Item = &'a Redrive>) -> Option<Time> {
-    rows.map(Redrive::next_at).min()
+pub(super) fn next_at<'a>(rows: impl Iterator<Item = &'a Redrive>, shards: u32) -> Option<Time> {
+    parts(rows, shards).map(|row| row.next_at()).min()
 }

@@ -79,7 +79,8 @@ impl Engine {
         let reopened = reopened.filter_map(|(name, _)| core.runtimes.get(name)?.held_until(core.now)).min();
         let opened = core.window_wake();
         let ramped = core.ramp_wake();
-        let redrives = paced::next_at(core.redrives.values().filter(|_| core.draining.is_none()));
+        let redrives = core.redrives.values().filter(|_| core.draining.is_none());
+        let redrives = paced::next_at(redrives, core.settings.shard.count);
         let purge = core.oldest.due_at(core.settings.retention);
         let claims = core.claims.first_deadline();
         let notices = notices::next_at(core);

@@ -122,6 +122,14 @@ impl Redrive {
     /// How late one may be and still count as on time; what was missed beyond it is not made up for.
     pub const LATE_MAX: Duration = Duration::from_secs(1);
 
+    /// As one of so many shards carries it out: each at its part of the pace, but the dead letters of an org are in one.
+    #[must_use]
+    pub fn part_of(&self, shards: u32) -> Redrive {
+        let is_parted = shards > 1 && self.org.is_none();
+        let pace = if is_parted { self.pace.part_of(shards) } else { self.pace };
+        Redrive { pace, ..self.clone() }
+    }
+
     /// When the next one is due.
     pub fn next_at(&self) -> Time {
         self.pace.due(self.from, self.done)
@@ -143,6 +151,34 @@ impl Redrive {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn row(org: Option<&str>) -> Redrive {
+        Redrive {
+            id: RedriveId(1),
+            asked_at: AT,
+            dead_by: AT,
+            cause: None,
+            fingerprint: None,
+            flow: None,
+            runtime: None,
+            org: org.map(str::to_owned),
+            env: None,
+            pace: "16/s".parse().unwrap(),
+            matched: 0,
+            uncounted: false,
+            redriven: 0,
+            cursor: None,
+            from: AT,
+            done: 1,
+        }
+    }
+
+    #[test]
+    fn shards_together_keep_to_its_pace_and_the_one_of_an_org_has_all_of_it() {
+        assert_eq!(row(None).part_of(4).next_at(), AT.after(Duration::from_millis(250)));
+        assert_eq!(row(None).part_of(1), row(None));
+        assert_eq!(row(Some("acme")).part_of(4), row(Some("acme")));
+    }
 
     const AT: Time = Time::from_millis(1_000_000);
 

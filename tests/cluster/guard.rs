@@ -5,6 +5,7 @@ use std::process::{Child, ChildStdin, Stdio};
 
 use dwell::exec::MARK_VAR;
 use dwell::store::postgres::uptime;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
 
@@ -41,12 +42,20 @@ fn attempts_end_with_their_node_s_leases_and_with_the_node() {
     let [mark, other] = ["a", "b"].map(|name| format!("{}#", dir.path().join(name).display()));
     let (mut guard, mut told) = guard(&mark);
     let (mut beside, mut first) = (Marked::start(&format!("{other}1")), Marked::start(&format!("{mark}1")));
-    // The lease is over in a moment, and nobody renews it.
-    writeln!(told, "{}", uptime() + 100).unwrap();
-    first.is_stopped();
-    // It is renewed, until there is nobody to do so.
-    writeln!(told, "{}", uptime() + 600_000).unwrap();
     let mut second = Marked::start(&format!("{mark}12"));
+    // The lease of one shard is over in a moment, and nobody renews it; the other's goes on.
+    writeln!(told, "12 {}", uptime() + 600_000).unwrap();
+    writeln!(told, "1 {}", uptime() + 100).unwrap();
+    first.is_stopped();
+    assert!(second.0.try_wait().unwrap().is_none(), "its shard's lease goes on");
+    // Nobody who ends what is called dwell ends it too.
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        kill_process(Pid::from_child(&guard), signal).unwrap();
+    }
+    // One that is given back is at work elsewhere, and a shard may be taken again.
+    writeln!(told, "12 {}", u64::MAX).unwrap();
+    writeln!(told, "12 {}", uptime() + 600_000).unwrap();
+    assert!(guard.try_wait().unwrap().is_none() && second.0.try_wait().unwrap().is_none());
     drop(told);
     second.is_stopped();
     assert!(guard.wait().unwrap().success());

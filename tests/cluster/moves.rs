@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use dwell::store::postgres::{Member, Server, Shard, Shards};
+use dwell::store::transfer::Writing;
+
 use super::copied::copy;
 use super::*;
 
@@ -80,14 +83,13 @@ fn an_old_store_moves_to_postgresql_is_found_there_record_by_record_and_moves_ba
 }
 
 #[test]
-fn an_import_that_was_cut_off_is_not_served() {
-    let Some(cluster) = Cluster::made(1) else { return };
+fn a_damaged_file_is_refused_before_anything_is_written() {
+    let Some(cluster) = Cluster::made(2) else { return };
     let file = cluster.dir.path().join("export");
     let old = cluster.dir.path().join("old");
     copy(Path::new(OLD), &old);
     let export = ["export", "--json", file.to_str().unwrap(), "--data", old.to_str().unwrap()];
     transfer(cluster.dwell(0, &export)).unwrap();
-    // Bytes of the file are not as they were written: nothing is begun.
     let mut bytes = fs::read(&file).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -97,4 +99,32 @@ fn an_import_that_was_cut_off_is_not_served() {
     assert!(refused.contains("damaged at byte"), "{refused}");
     let imported = transfer(cluster.dwell(0, &["import", "--json", file.to_str().unwrap()]));
     assert!(imported.is_ok(), "nothing was written before: {imported:?}");
+}
+
+#[test]
+fn an_import_that_was_cut_off_is_not_served() {
+    let Some(mut cluster) = Cluster::made(2) else { return };
+    // As far as one comes that dies before it has written a row.
+    let member = Member {
+        name: "import".to_owned(),
+        address: String::new(),
+        lease: Duration::from_secs(10),
+        history_age_max: Duration::MAX,
+    };
+    let server = Server::of(&cluster.postgres.url("postgres"), None, None).unwrap();
+    let shards = Shards::open(server, member, Box::new(drop)).unwrap();
+    let taken: Vec<_> = (0..2).map(|shard| shards.take(shard).unwrap().unwrap()).collect();
+    let epochs: Vec<u64> = taken.iter().map(Shard::epoch).collect();
+    drop(Writing::begin(taken).unwrap());
+    (0..).zip(epochs).for_each(|(shard, epoch)| shards.give_back(shard, epoch).unwrap());
+
+    cluster.nodes.push(None);
+    cluster.up(0);
+    let log = cluster.home(0).join("log");
+    let refused = |shard: u32| {
+        let said = fs::read_to_string(&log).unwrap();
+        said.lines().any(|line| line.contains("was cut off") && line.contains(&format!("shard={shard}")))
+    };
+    until("both are refused", || refused(0) && refused(1));
+    assert_eq!(cluster.node(0).get("/v1/status").status, 503);
 }

@@ -67,7 +67,7 @@ fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Demo => return demo::run(),
         Command::Check(args) => return Ok(ExitCode::from(check::check(place, args)?)),
         Command::DemoAgent { argv } => demo_agent::run(argv)?,
-        Command::Guard { mark } => cluster::guard(mark),
+        Command::Guard { mark } => cluster::guard(mark)?,
         Command::Migrate => nodes::migrate(place)?,
         Command::Nodes(args) => nodes::nodes(&client()?, args.json)?,
         Command::Rebalance => nodes::rebalance(&client()?)?,

@@ -7,20 +7,39 @@ use super::client::Client;
 use super::exit::{self, Failure};
 use super::look::text;
 use super::out;
-use crate::shell::cluster;
-use crate::shell::config::{Config, Store};
+use crate::shell::config::{Config, Postgres, Store};
+use crate::store::postgres;
 
 /// `dwell migrate`.
 pub fn migrate(place: &Place) -> anyhow::Result<()> {
     let config = super::load(place, Vec::new())?;
     match &config.store {
-        Store::Postgres(postgres) => cluster::migrate(postgres),
+        Store::Postgres(postgres) => make(postgres),
         Store::Files => {
             let message =
                 "store.url names no store in PostgreSQL; one in files needs no migration".to_owned();
             Err(Failure { exit: exit::CONFIG, message }.into())
         }
     }
+}
+
+/// Makes the store, or brings it up to this build.
+fn make(postgres: &Postgres) -> anyhow::Result<()> {
+    let (from, shards) = postgres::migrate(&postgres.server()?, postgres.shards)?;
+    let now = postgres::FORMAT;
+    let url = &postgres.url;
+    out::line(&match from {
+        0 => format!("made a store of {shards} shards in {url}"),
+        from if from == now => format!("the store in {url} has format {now} already, and {shards} shards"),
+        from => format!("brought the store in {url} from format {from} to {now}; it has {shards} shards"),
+    })?;
+    if shards != postgres.shards {
+        out::note(&format!(
+            "store.shards is {}, and does not count here: a store is cut once, when it is made",
+            postgres.shards
+        ));
+    }
+    Ok(())
 }
 
 /// Says of a command that is about files that this store is not in any.

@@ -28,7 +28,7 @@ const TOLD_EVERY: u64 = 10_000;
 /// `dwell export FILE`. What is said of it is read from the file.
 pub fn export(place: &Place, args: &Export) -> anyhow::Result<()> {
     let config = super::load(place, Vec::new())?;
-    let whole = open(&config)?;
+    let (_held, whole) = open(&config)?;
     let mut file = NewFile::create(&args.file, args.force)?;
     let version = env!("CARGO_PKG_VERSION");
     let told = Told { whole: &whole };
@@ -116,7 +116,7 @@ impl Base for Told<'_> {
 }
 
 /// A stopped store.
-fn open(config: &Config) -> anyhow::Result<Whole> {
+fn open(config: &Config) -> anyhow::Result<(Option<Held>, Whole)> {
     match &config.store {
         Store::Files => {
             if !config.data.join("format").is_file() {
@@ -125,11 +125,11 @@ fn open(config: &Config) -> anyhow::Result<Whole> {
             }
             let mut store = Local::open(&config.data, serve::store_options(config))?;
             store.verified()?;
-            Ok(Whole::of(vec![Box::new(store)]))
+            Ok((None, Whole::of(vec![Box::new(store)])))
         }
         Store::Postgres(postgres) => {
-            let (_, shards) = take_all(postgres)?;
-            Ok(whole(shards))
+            let (held, shards) = take_all(postgres)?;
+            Ok((Some(held), whole(shards)))
         }
     }
 }
@@ -138,31 +138,48 @@ fn whole(shards: Vec<Shard>) -> Whole {
     Whole::of(shards.into_iter().map(|shard| Box::new(shard) as Box<dyn Backend>).collect())
 }
 
+/// Shards that no node may take; given back when it is dropped, after whatever has them open.
+struct Held {
+    shards: Shards,
+    taken: Vec<(u32, u64)>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for (shard, epoch) in &self.taken {
+            // Where that cannot be said, the lease ends by itself.
+            self.shards.give_back(*shard, *epoch).ok();
+        }
+    }
+}
+
 /// Every shard of a store that no node runs on.
-fn take_all(postgres: &Postgres) -> anyhow::Result<(Shards, Vec<Shard>)> {
+fn take_all(postgres: &Postgres) -> anyhow::Result<(Held, Vec<Shard>)> {
     let member = Member {
         name: format!("transfer:{}", std::process::id()),
         address: String::new(),
         lease: postgres.lease,
         history_age_max: std::time::Duration::MAX,
     };
-    let shards = Shards::open(postgres.server()?, member, Box::new(|_| {}))?;
-    let mut taken = Vec::new();
-    for number in 0..shards.count() {
-        let Some(shard) = shards.take(number)? else {
+    let shards = Shards::open(postgres.server()?, member, Box::new(drop))?;
+    let mut held = Held { shards, taken: Vec::new() };
+    let mut open = Vec::new();
+    for number in 0..held.shards.count() {
+        let Some(shard) = held.shards.take(number)? else {
             bail!("a node runs on this store and owns shard {number}: stop all nodes first (dwell nodes)");
         };
-        taken.push(shard);
+        held.taken.push((number, shard.epoch()));
+        open.push(shard);
     }
-    Ok((shards, taken))
+    Ok((held, open))
 }
 
 /// All of it is read and proven before anything is written.
-fn proven(file: &Path, placing: &mut Placing) -> anyhow::Result<(u64, Digest)> {
+fn proven(file: &Path, see: See<'_>) -> anyhow::Result<(u64, Digest)> {
     let mut digest = Digest::default();
     let commits = read(file, &mut |key, value| {
         digest.add(key, value);
-        placing.see(key, value)
+        see(key, value)
     })?;
     Ok((commits, digest))
 }
@@ -180,7 +197,7 @@ fn verified(file: &Digest, store: &Digest) -> anyhow::Result<()> {
 }
 
 fn into_files(dir: &Path, file: &Path) -> anyhow::Result<Digest> {
-    let (commits, digest) = proven(file, &mut Placing::among(1))?;
+    let (commits, digest) = proven(file, &mut |_, _| Ok(()))?;
     let mut restoring = Restoring::begin(dir)?;
     read(file, &mut |key, value| restoring.set(key, Some(value)))?;
     let restored = restoring.finish(commits)?;
@@ -194,7 +211,7 @@ fn into_files(dir: &Path, file: &Path) -> anyhow::Result<Digest> {
 }
 
 fn into_postgres(postgres: &Postgres, file: &Path) -> anyhow::Result<Digest> {
-    let (_shards, taken) = take_all(postgres)?;
+    let (_held, taken) = take_all(postgres)?;
     for (number, shard) in taken.iter().enumerate() {
         if !transfer::is_empty(shard)? {
             bail!(
@@ -203,11 +220,14 @@ fn into_postgres(postgres: &Postgres, file: &Path) -> anyhow::Result<Digest> {
         }
     }
     let mut placing = Placing::among(u32::try_from(taken.len())?);
-    let (_, digest) = proven(file, &mut placing)?;
-    let mut writing = Writing::begin(taken);
+    let (_, digest) = proven(file, &mut |key, value| placing.see(key, value))?;
+    let mut writing = Writing::begin(taken)?;
     read(file, &mut |key, value| writing.put(&placing, key, value))?;
-    let shards = writing.finish(&placing)?;
+    let mut store = whole(writing.finish(&placing)?);
     out::progress("verifying");
-    verified(&digest, &whole(shards).digest()?)?;
+    verified(&digest, &store.digest()?)?;
+    for shard in store.shards_mut() {
+        transfer::serve(shard)?;
+    }
     Ok(digest)
 }

@@ -1,10 +1,14 @@
 //! A node: one of several processes on a store in PostgreSQL. It takes shards that nobody owns, up to its share, runs an
 //! engine for each, and gives them back when it stops, is asked to, or has lost them.
 //!
-//! One thread decides all of that (`Node::run`), on what it is told by others. Absent on purpose: agreement between nodes.
-//! Who owns what is what the leases in PostgreSQL say.
+//! One thread decides all of that (`Node::run`), on what it is told by others, and waits for none of them. Absent on purpose:
+//! agreement between nodes. Who owns what is what the leases in PostgreSQL say.
+//!
+//! A shard is given back, or its lease ends, only when nothing is left of the attempts that were started in it; where that
+//! does not come about, the guard does it.
 
 mod guard;
+mod looks;
 mod start;
 mod windows;
 
@@ -17,9 +21,10 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use self::guard::Guarded;
+use self::guard::Guard;
 pub use self::guard::guard;
-pub use self::start::{migrate, run};
+use self::looks::Looks;
+pub use self::start::run;
 use self::windows::Windows;
 use super::clock::Clock;
 use super::http::front::Front;
@@ -27,26 +32,33 @@ use super::metrics;
 use super::service::Watchdog;
 use super::shard::{Common, News, Opened, Own, Shard};
 use crate::engine::{self, Answer, Pool, Request};
+use crate::exec;
 use crate::model::Runtime;
-use crate::store::postgres::{Shards, View};
+use crate::store::StoreError;
+use crate::store::postgres::{self, Shards, View};
 use crate::store::transfer::is_unfinished;
 
 /// How often a node looks who owns what.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Of the part of a lease that is left when this node counts it as over, how much an attempt has to end by itself.
+/// This part of a lease an attempt has to end by itself, once this node counts it as over. The lease lasts twice as long yet.
 const ENDS_WITHIN: u32 = 10;
+
+/// How many looks other nodes have to say that they are there, after PostgreSQL was out of reach of all of them.
+const LOOKS_FOR_OTHERS: u32 = 3;
 
 /// What the thread that decides is told.
 enum Event {
+    /// Who owns what, as far as that can be known.
+    Looked(Result<View, StoreError>),
     /// A shard's lease is over.
     Lost(u32),
-    /// A shard's engine ticks no more; of which start of it.
+    /// A shard's engine ticks no more; of which epoch.
     Ended(u32, u64),
     /// A shard that was told to drain has nothing outstanding.
     Drained(u32),
-    /// A shard that was taken is read, or is not.
-    Opened(u32, u64, anyhow::Result<Shard>),
+    /// A shard was taken and read; or was another's already, or cannot be read.
+    Opened(u32, anyhow::Result<Option<Taken>>),
     /// A shard is given back, or was another's already.
     Closed(u32),
     /// A window changed: in a shard here, or on another node.
@@ -57,12 +69,18 @@ enum Event {
     Stop,
 }
 
+/// A shard that ticks, and the epoch it was taken with.
+struct Taken {
+    shard: Shard,
+    epoch: u64,
+}
+
 /// Where a shard is with this node.
 enum Standing {
-    /// Taken, and read at the moment.
-    Opening,
+    /// Taken, and read at the moment; it may have ended before that was heard.
+    Opening { ended: bool },
     /// It ticks.
-    Open { shard: Shard, start: u64, handed_over: bool },
+    Open { taken: Taken, handed_over: bool },
     /// Its attempts are being stopped.
     Closing,
 }
@@ -77,11 +95,13 @@ struct Node {
     pool: Pool,
     standings: Standings,
     windows: Windows,
-    guard: Guarded,
+    looks: Looks,
+    guard: Arc<Guard>,
     events: Receiver<Event>,
     tell: Sender<Event>,
-    /// Counts what was started, so that the end of an earlier one is not taken for that of a later one.
-    starts: u64,
+    /// As many nodes as there were before PostgreSQL was out of reach, and until when they are counted on.
+    expected: (usize, Instant),
+    out_of_reach: bool,
     /// Shards that could not be opened lately, and when they may be tried again.
     refused: BTreeMap<u32, Instant>,
     lease: Duration,
@@ -92,13 +112,11 @@ struct Node {
 impl Node {
     /// Until it has been told to stop and owns nothing any more.
     fn run(mut self) {
-        let mut look = metrics::now();
         loop {
-            if metrics::now() >= look {
-                self.look();
-                look = metrics::now() + LOOK_EVERY;
+            if self.watchdog {
+                Watchdog::beat();
             }
-            match self.events.recv_timeout(look.saturating_duration_since(metrics::now())) {
+            match self.events.recv_timeout(LOOK_EVERY) {
                 Ok(event) => self.heard(event),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -115,27 +133,34 @@ impl Node {
 
     fn heard(&mut self, event: Event) {
         match event {
-            Event::Lost(shard) => self.close(shard, None),
-            Event::Ended(shard, start) => self.close(shard, Some(start)),
+            Event::Looked(Ok(view)) => self.looked(view),
+            Event::Looked(Err(error)) => {
+                tracing::warn!("{error}; the shards of this node go on as long as their leases");
+                self.out_of_reach = true;
+            }
+            Event::Lost(shard) => self.close(shard),
+            Event::Ended(shard, epoch) => self.ended(shard, epoch),
             Event::Drained(shard) => {
                 tracing::info!(shard, "given back: nothing of it is outstanding");
-                self.close(shard, None);
+                self.close(shard);
             }
-            Event::Opened(number, start, Ok(shard)) => self.opened(number, start, shard),
-            Event::Opened(number, _, Err(error)) => {
+            Event::Opened(number, Ok(Some(taken))) => self.opened(number, taken),
+            Event::Opened(number, Ok(None)) => drop(self.standings().remove(&number)),
+            Event::Opened(number, Err(error)) => {
                 tracing::error!(shard = number, "a shard cannot be opened: {error:#}");
                 self.standings().remove(&number);
                 self.refused.insert(number, metrics::now() + self.lease);
             }
-            Event::Closed(shard) => drop(self.standings().remove(&shard)),
+            Event::Closed(shard) => {
+                self.standings().remove(&shard);
+                self.looks.now();
+            }
             Event::Window(from, row) => self.learned(from, row),
             Event::Rebalance => self.rebalance(),
             Event::Stop => {
                 self.stopping = true;
                 // The others take what it gives back: it has no share any more.
-                if let Err(error) = self.shards.leave() {
-                    tracing::warn!("{error}");
-                }
+                self.looks.leave();
                 let all: Vec<u32> = self.standings().keys().copied().collect();
                 for shard in all {
                     self.hand_over(shard);
@@ -144,31 +169,27 @@ impl Node {
         }
     }
 
-    /// Looks who owns what, and takes what nobody does, up to this node's share.
-    fn look(&mut self) {
-        if self.watchdog {
-            Watchdog::beat();
+    /// Takes what nobody owns, up to this node's share.
+    fn looked(&mut self, view: View) {
+        if self.out_of_reach {
+            self.out_of_reach = false;
+            let before = self.front.table.view().nodes.len();
+            self.expected = (before, metrics::now() + LOOK_EVERY * LOOKS_FOR_OTHERS);
         }
-        let announced = if self.stopping { Ok(()) } else { self.shards.announce() };
-        let view = match announced.and_then(|()| self.shards.look()) {
-            Ok(view) => view,
-            Err(error) => {
-                return tracing::warn!("{error}; the shards of this node go on as long as their leases");
-            }
-        };
         let wanted = if self.stopping { Vec::new() } else { self.wanted(&view) };
-        for shard in &wanted {
-            self.take(*shard);
+        self.front.table.look(view);
+        for shard in wanted {
+            self.take(shard);
         }
-        let fresh = if wanted.is_empty() { None } else { self.shards.look().ok() };
-        self.front.table.look(fresh.unwrap_or(view));
     }
 
     /// Free shards that are this node's to take. Each node begins with another one, so that they seldom want the same.
     fn wanted(&self, view: &View) -> Vec<u32> {
         let standings = self.standings();
         let (count, now) = (self.shards.count(), metrics::now());
-        let room = share(count, view.nodes.len()).saturating_sub(standings.len());
+        let (expected, until) = self.expected;
+        let nodes = if now < until { view.nodes.len().max(expected) } else { view.nodes.len() };
+        let room = share(count, nodes).saturating_sub(standings.len());
         let begin = u32::from(crate::model::Slot::of(&self.front.node).0) % count;
         let free = |shard: &u32| {
             let owned = view.shards.iter().find(|owned| owned.shard == *shard);
@@ -179,32 +200,31 @@ impl Node {
         (0..count).map(|turn| (begin + turn) % count).filter(free).take(room).collect()
     }
 
-    fn take(&mut self, number: u32) {
-        let backend = match self.shards.take(number) {
-            Ok(Some(backend)) => backend,
-            Ok(None) => return,
-            Err(error) => return tracing::warn!(shard = number, "{error}"),
-        };
-        tracing::info!(shard = number, epoch = backend.epoch(), "taken");
-        // Before anything is started in it.
-        self.guard.tell();
-        self.starts += 1;
-        let start = self.starts;
-        self.standings().insert(number, Standing::Opening);
+    /// Takes a shard and reads it, on a thread of its own.
+    fn take(&self, number: u32) {
+        self.standings().insert(number, Standing::Opening { ended: false });
         let shard = engine::Shard { number, count: self.shards.count() };
         let (common, pool, tell) = (Arc::clone(&self.common), self.pool.clone(), self.tell.clone());
-        let opening = thread::Builder::new().name(format!("open {number}"));
-        let opened = opening.spawn(move || {
-            let shard = open(&common, &pool, shard, backend, start, &tell);
-            tell.send(Event::Opened(number, start, shard)).ok();
-        });
-        if let Err(error) = opened {
-            self.tell.send(Event::Opened(number, start, Err(error.into()))).ok();
+        let (shards, guard) = (Arc::clone(&self.shards), Arc::clone(&self.guard));
+        let allowed = ends_within(self.lease);
+        let taken = move || {
+            let Some(backend) = shards.take(number)? else { return Ok(None) };
+            let epoch = backend.epoch();
+            tracing::info!(shard = number, epoch, "taken");
+            // Before anything is started in it.
+            guard.allow(number, backend.until() + allowed);
+            let shard = open(&common, &pool, shard, backend, &tell)?;
+            Ok(Some(Taken { shard, epoch }))
+        };
+        let tell = self.tell.clone();
+        let take = move || drop(tell.send(Event::Opened(number, taken())));
+        if let Err(error) = thread::Builder::new().name(format!("open {number}")).spawn(take) {
+            self.tell.send(Event::Opened(number, Err(error.into()))).ok();
         }
     }
 
-    fn opened(&mut self, number: u32, start: u64, shard: Shard) {
-        let shared = Arc::clone(&shard.shared);
+    fn opened(&mut self, number: u32, taken: Taken) {
+        let shared = Arc::clone(&taken.shard.shared);
         // What the shards here know of windows, and it may not.
         let known: Vec<_> =
             (self.front.table.local().into_iter()).map(|(_, other)| other.handle.clone()).take(1).collect();
@@ -218,39 +238,65 @@ impl Node {
             });
             handle.send(Request::Runtimes, reply).ok();
         }
-        self.standings().insert(number, Standing::Open { shard, start, handed_over: false });
+        let before = self.standings().insert(number, Standing::Open { taken, handed_over: false });
         self.front.table.open(number, shared);
-        if self.stopping {
+        if matches!(before, Some(Standing::Opening { ended: true })) {
+            self.close(number);
+        } else if self.stopping {
             self.hand_over(number);
+        }
+        self.looks.now();
+    }
+
+    /// An engine ticks no more, with this node's will or without.
+    fn ended(&mut self, number: u32, of: u64) {
+        let is_it = match self.standings().get_mut(&number) {
+            Some(Standing::Opening { ended }) => {
+                *ended = true;
+                false
+            }
+            Some(Standing::Open { taken, .. }) => taken.epoch == of,
+            Some(Standing::Closing) | None => false,
+        };
+        if is_it {
+            self.close(number);
         }
     }
 
-    /// Lets go of a shard that is lost, handed over, or broken. Its attempts are stopped before another node starts them.
-    fn close(&mut self, number: u32, of: Option<u64>) {
+    /// Lets go of a shard that is lost, handed over, or broken: stops its attempts, and gives it back when they are gone.
+    fn close(&mut self, number: u32) {
         let mut standings = self.standings();
-        let is_it = |standing: &Standing| matches!(standing, Standing::Open { start, .. } if of.is_none_or(|of| of == *start));
-        if !standings.get(&number).is_some_and(is_it) {
+        if !matches!(standings.get(&number), Some(Standing::Open { .. })) {
             return;
         }
-        let Some(Standing::Open { shard, handed_over, .. }) = standings.insert(number, Standing::Closing)
-        else {
+        let Some(Standing::Open { taken, handed_over }) = standings.insert(number, Standing::Closing) else {
             return;
         };
         drop(standings);
         self.front.table.close(number);
-        let (pool, tell) = (self.pool.clone(), self.tell.clone());
         let kill_after = self.common.config.get().kill_after;
         let grace = if handed_over { kill_after } else { kill_after.min(self.lease / ENDS_WITHIN) };
         if !handed_over {
-            self.refused.insert(number, metrics::now() + LOOK_EVERY);
+            // Another node may do better with it.
+            self.refused.insert(number, metrics::now() + LOOK_EVERY * 2);
         }
+        let (shards, guard) = (Arc::clone(&self.shards), Arc::clone(&self.guard));
+        let (pool, tell, mark) = (self.pool.clone(), self.tell.clone(), mark(&self.common.data, number));
         let close = move || {
-            match shard.stop(grace) {
-                // The engine drops its store, which gives the shard back.
-                Ok(engine) => drop(engine),
-                Err(error) => tracing::error!(shard = number, "{error:#}"),
+            if let Err(error) = taken.shard.stop(grace) {
+                tracing::error!(shard = number, "{error:#}");
             }
+            // What left the group of its attempt is known by its mark only.
+            let left = exec::reap(&mark, &[], grace).surviving;
             pool.leave(number);
+            if left.is_empty() {
+                guard.forget(number);
+                if let Err(error) = shards.give_back(number, taken.epoch) {
+                    tracing::warn!(shard = number, "the shard is free only when its lease is over: {error}");
+                }
+            } else {
+                tracing::error!(shard = number, pids = ?left, "processes of a shard's attempts cannot be stopped");
+            }
             tell.send(Event::Closed(number)).ok();
         };
         if let Err(error) = thread::Builder::new().name(format!("close {number}")).spawn(close) {
@@ -259,16 +305,22 @@ impl Node {
     }
 
     /// Starts nothing more in a shard, and gives it back once what is outstanding has ended, or was stopped for it.
-    fn hand_over(&self, number: u32) {
-        let mut standings = self.standings();
-        let Some(Standing::Open { shard, handed_over, .. }) = standings.get_mut(&number) else { return };
-        *handed_over = true;
-        let until = shard.shared.clock.now().after(self.common.config.get().drain_timeout);
-        shard.shared.handle.deliver(Request::Drain { until }, Box::new(drop)).ok();
+    fn hand_over(&mut self, number: u32) {
+        let shared = match self.standings().get_mut(&number) {
+            Some(Standing::Open { taken, handed_over }) => {
+                *handed_over = true;
+                Arc::clone(&taken.shard.shared)
+            }
+            Some(Standing::Opening { .. } | Standing::Closing) | None => return,
+        };
+        let until = shared.clock.now().after(self.common.config.get().drain_timeout);
+        if shared.handle.deliver(Request::Drain { until }, Box::new(drop)).is_err() {
+            self.close(number);
+        }
     }
 
     /// Gives back what is more than this node's share, so that others take it.
-    fn rebalance(&self) {
+    fn rebalance(&mut self) {
         let share = share(self.shards.count(), self.front.table.view().nodes.len());
         let open: Vec<u32> = {
             let standings = self.standings();
@@ -316,26 +368,31 @@ fn node_mark(data: &std::path::Path) -> String {
 struct Ends {
     tell: Sender<Event>,
     shard: u32,
-    start: u64,
+    epoch: u64,
 }
 
 impl Drop for Ends {
     fn drop(&mut self) {
-        self.tell.send(Event::Ended(self.shard, self.start)).ok();
+        self.tell.send(Event::Ended(self.shard, self.epoch)).ok();
     }
+}
+
+/// Milliseconds that attempts may go on after this node counts a lease as over.
+fn ends_within(lease: Duration) -> u64 {
+    u64::try_from((lease / ENDS_WITHIN).as_millis()).unwrap_or(u64::MAX)
 }
 
 fn open(
     common: &Common,
     pool: &Pool,
     shard: engine::Shard,
-    backend: crate::store::postgres::Shard,
-    start: u64,
+    backend: postgres::Shard,
     tell: &Sender<Event>,
 ) -> anyhow::Result<Shard> {
     if is_unfinished(&backend)? {
         bail!("an import into this store was cut off: make the store anew, and import again");
     }
+    let epoch = backend.epoch();
     let settings = engine::Settings { pool: Some(pool.clone()), ..common.config.settings(shard) };
     let own = Own {
         store: super::address::store_header(&common.data),
@@ -346,7 +403,7 @@ fn open(
     };
     let opened = Opened::open(common, own, backend, settings)?;
     pool.join(shard.number, opened.handle().clone());
-    let ends = Ends { tell: tell.clone(), shard: shard.number, start };
+    let ends = Ends { tell: tell.clone(), shard: shard.number, epoch };
     opened.start(Box::new(move |news| {
         let event = match news {
             News::Drained => Event::Drained(ends.shard),
@@ -360,8 +417,8 @@ fn open(
 fn open_shards<T>(standings: &Standings, of: impl Fn(u32, &Shard) -> T) -> Vec<T> {
     let standings = standings.lock().unwrap_or_else(PoisonError::into_inner);
     let open = standings.iter().filter_map(|(number, standing)| match standing {
-        Standing::Open { shard, .. } => Some(of(*number, shard)),
-        Standing::Opening | Standing::Closing => None,
+        Standing::Open { taken, .. } => Some(of(*number, &taken.shard)),
+        Standing::Opening { .. } | Standing::Closing => None,
     });
     open.collect()
 }

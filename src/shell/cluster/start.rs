@@ -1,19 +1,20 @@
-//! Puts a node together and takes it apart; and makes the store it runs on.
+//! Puts a node together and takes it apart.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 use crossbeam_channel::{Sender, unbounded};
 
-use super::guard::{Guard, Guarded};
+use super::guard::Guard;
+use super::looks::Looks;
 use super::windows::Windows;
-use super::{Event, Node, Standings, node_mark, open_shards, program};
+use super::{Event, Node, Standings, ends_within, node_mark, open_shards, program};
 use crate::engine::{self, Pool};
 use crate::exec;
 use crate::shell::cli::out;
@@ -22,7 +23,7 @@ use crate::shell::config::{Config, Postgres};
 use crate::shell::http::front::{Front, Nodes, router};
 use crate::shell::http::{self, Current, Entrance, Feed};
 use crate::shell::loading::Loading;
-use crate::shell::metrics::Metrics;
+use crate::shell::metrics::{self, Metrics};
 use crate::shell::reload::{self, InForce, Target};
 use crate::shell::serve::{self, HTTP_GRACE, Listen};
 use crate::shell::service;
@@ -32,26 +33,7 @@ use crate::shell::tokens::Tokens;
 use crate::shell::traces::Traces;
 use crate::shell::{address, log};
 use crate::store::local::Lock;
-use crate::store::postgres::{self, Member, Shards};
-
-/// `dwell migrate`: makes the store, or brings it up to this build.
-pub fn migrate(postgres: &Postgres) -> anyhow::Result<()> {
-    let (from, shards) = postgres::migrate(&postgres.server()?, postgres.shards)?;
-    let now = postgres::FORMAT;
-    let url = &postgres.url;
-    out::line(&match from {
-        0 => format!("made a store of {shards} shards in {url}"),
-        from if from == now => format!("the store in {url} has format {now} already, and {shards} shards"),
-        from => format!("brought the store in {url} from format {from} to {now}; it has {shards} shards"),
-    })?;
-    if shards != postgres.shards {
-        out::note(&format!(
-            "store.shards is {}, and does not count here: a store is cut once, when it is made",
-            postgres.shards
-        ));
-    }
-    Ok(())
-}
+use crate::store::postgres::{Heard, Member, Shards};
 
 /// `dwell serve` on a store in PostgreSQL: until a signal stops it.
 pub fn run(
@@ -81,16 +63,8 @@ pub fn run(
     let member = member(config, postgres, address)?;
     let (node, lease) = (member.name.clone(), member.lease);
     let (tell, events) = unbounded();
-    let lost = tell.clone();
-    let on_lost = Box::new(move |shard| drop(lost.send(Event::Lost(shard))));
-    let shards = Shards::open(postgres.server()?, member, on_lost)?;
+    let (guard, shards) = guarded(postgres, member, &data, &tell)?;
     let tokens = Tokens::of_key(&shards.secret()?)?;
-    let mark = node_mark(&data);
-    let reaped = exec::reap_all(&mark);
-    if !reaped.stopped.is_empty() {
-        tracing::warn!(pids = ?reaped.stopped, "stopped what an earlier process left running");
-    }
-    let guard = Guard::start(&program(), &mark).context("cannot start the guard of this node's attempts")?;
 
     let metrics = Arc::new(Metrics::default());
     let traces = config.otlp.as_deref().map(|otlp| Traces::start(otlp, Arc::clone(&metrics))).transpose()?;
@@ -131,13 +105,15 @@ pub fn run(
         windows: Windows::start(proof)?,
         common: Arc::clone(&common),
         front: Arc::clone(&front),
-        guard: Guarded::start(guard, Arc::clone(&shards))?,
+        looks: Looks::start(Arc::clone(&shards), tell.clone())?,
+        guard,
         shards,
         pool,
         standings,
         events,
         tell,
-        starts: 0,
+        expected: (0, metrics::now()),
+        out_of_reach: false,
         refused: BTreeMap::new(),
         lease,
         stopping: false,
@@ -160,6 +136,28 @@ pub fn run(
     address::remove(&data)?;
     ended.map_err(|_| anyhow!("the node panicked; see the log"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The way to the shards, and the guard of what is started in them, which is told of their leases.
+fn guarded(
+    postgres: &Postgres,
+    member: Member,
+    data: &Path,
+    tell: &Sender<Event>,
+) -> anyhow::Result<(Arc<Guard>, Shards)> {
+    let mark = node_mark(data);
+    let reaped = exec::reap_all(&mark);
+    if !reaped.stopped.is_empty() {
+        tracing::warn!(pids = ?reaped.stopped, "stopped what an earlier process left running");
+    }
+    let guard = Guard::start(program(), mark).context("cannot start the guard of this node's attempts")?;
+    let guard = Arc::new(guard);
+    let (allow, lost, after) = (Arc::clone(&guard), tell.clone(), ends_within(member.lease));
+    let heard = Box::new(move |heard| match heard {
+        Heard::Kept(shard, until) => allow.allow(shard, until + after),
+        Heard::Lost(shard) => drop(lost.send(Event::Lost(shard))),
+    });
+    Ok((guard, Shards::open(postgres.server()?, member, heard)?))
 }
 
 /// The directory for what this node keeps beside the store, and the proof that no other process has it.

@@ -52,7 +52,7 @@ pub(super) fn commit(
     let mut pause = first_pause();
     // What does not succeed within a lease will not in a longer one, which goes on being renewed meanwhile.
     let Some(deadline) = lease.deadline() else { return Err(over(lease)) };
-    let mut why = "it changed nothing".to_owned();
+    let mut why = "there was no time left".to_owned();
     loop {
         if lease.deadline().is_none() {
             return Err(over(lease));
@@ -109,5 +109,5 @@ fn look(
 /// The shard is another's, or may be.
 pub(super) fn over(lease: &Lease) -> StoreError {
     lease.lose();
-    StoreError::Fenced { shard: u32::try_from(lease.shard).unwrap_or(u32::MAX) }
+    StoreError::Fenced { shard: lease.number() }
 }

@@ -15,7 +15,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Runtime;
-use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row, Statement};
@@ -34,16 +34,20 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long what was sent may stay without a sign that it arrived: then another connection may do better.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
 
-/// What holds for every statement of a connection: none outlives the lease that it is asked under, and a commit is on stable
-/// storage when it is answered, whatever the server does for others. (One that waits for its replicas goes on doing so.)
-const SESSION: &str = "set statement_timeout = 5000; \
-    select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'";
+/// What holds for every statement of a connection: a commit is on stable storage when it is answered, whatever the server
+/// does for others. (One that waits for its replicas goes on doing so.)
+const SESSION: &str = "select set_config('synchronous_commit', 'on', false) \
+    where current_setting('synchronous_commit') = 'off'";
+
+/// How long a statement may take, where no lease says so.
+const STATEMENT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Which server, which database and as whom.
 #[derive(Clone)]
 pub struct Server {
     config: Config,
     tls: MakeRustlsConnect,
+    statement_within: Duration,
 }
 
 impl Server {
@@ -80,13 +84,25 @@ impl Server {
         }
         let roots = match authorities {
             None => webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(),
-            Some(path) => read_authorities(path)?,
+            Some(path) => {
+                // Who names one does not mean to do without, whoever answers.
+                if config.get_ssl_mode() == SslMode::Prefer {
+                    config.ssl_mode(SslMode::Require);
+                }
+                read_authorities(path)?
+            }
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder = builder.map_err(|error| StoreError::Address { reason: error.to_string() })?;
         let tls = MakeRustlsConnect::new(builder.with_root_certificates(roots).with_no_client_auth());
-        Ok(Server { config, tls })
+        Ok(Server { config, tls, statement_within: STATEMENT_WITHIN })
+    }
+
+    /// The same, for a process with leases of this length: what it gave up waiting for does not go on there, and keep others
+    /// from its rows, until they are over.
+    pub(super) fn under(self, lease: Duration) -> Server {
+        Server { statement_within: (lease / 3).min(STATEMENT_WITHIN), ..self }
     }
 }
 
@@ -312,7 +328,8 @@ async fn connected<'a>(
                     tracing::debug!("a connection to PostgreSQL ended: {error}");
                 }
             });
-            client.batch_execute(SESSION).await?;
+            let within = server.statement_within.as_millis();
+            client.batch_execute(&format!("set statement_timeout = {within}; {SESSION}")).await?;
             client
         }
     };

@@ -34,9 +34,19 @@ impl Lease {
         Lease { shard, epoch, until: AtomicU64::new(end(asked, length)) }
     }
 
+    /// Its shard.
+    pub(super) fn number(&self) -> u32 {
+        u32::try_from(self.shard).unwrap_or(u32::MAX)
+    }
+
+    /// Until when it lasts, on the clock of [`uptime`]; 0 once it is lost for good.
+    pub(super) fn until(&self) -> u64 {
+        self.until.load(Ordering::Acquire)
+    }
+
     /// When it is over; `None` if it is. What is asked in its name must have an answer by then.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let left = self.until.load(Ordering::Acquire).checked_sub(uptime()).filter(|left| *left > 0)?;
+        let left = self.until().checked_sub(uptime()).filter(|left| *left > 0)?;
         Some(now() + Duration::from_millis(left))
     }
 
@@ -66,8 +76,17 @@ pub fn uptime() -> u64 {
 
 type Leases = Arc<Mutex<BTreeMap<i64, Arc<Lease>>>>;
 
-/// Is told of each shard that this process owns no more and did not give back.
-pub type OnLost = Box<dyn Fn(u32) + Send>;
+/// What becomes of the lease of a shard that this process has taken and not given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It lasts until then, on the clock of [`uptime`].
+    Kept(u32, u64),
+    /// It is over.
+    Lost(u32),
+}
+
+/// Is told of it, on a thread that does nothing else but keep leases.
+pub type OnLease = Box<dyn Fn(Heard) + Send>;
 
 /// The thread that renews what this process owns.
 pub(super) struct Keeper {
@@ -77,10 +96,10 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn start(connection: Connection, length: Duration, lost: OnLost) -> std::io::Result<Keeper> {
+    pub(super) fn start(connection: Connection, length: Duration, tell: OnLease) -> std::io::Result<Keeper> {
         let leases = Leases::default();
         let (stop, stopped) = bounded(0);
-        let run = Run { connection, length, leases: Arc::clone(&leases), lost };
+        let run = Run { connection, length, leases: Arc::clone(&leases), tell };
         let thread =
             std::thread::Builder::new().name("leases".to_owned()).spawn(move || run.run(&stopped))?;
         Ok(Keeper { leases, stop: Some(stop), thread: Some(thread) })
@@ -88,11 +107,6 @@ impl Keeper {
 
     pub(super) fn keep(&self, lease: Arc<Lease>) {
         lock(&self.leases).insert(lease.shard, lease);
-    }
-
-    /// Until when the last of them lasts; `None`: there is none.
-    pub(super) fn until(&self) -> Option<u64> {
-        lock(&self.leases).values().map(|lease| lease.until.load(Ordering::Acquire)).max()
     }
 
     /// Lets go of a lease, if it is still this one.
@@ -123,7 +137,7 @@ struct Run {
     connection: Connection,
     length: Duration,
     leases: Leases,
-    lost: OnLost,
+    tell: OnLease,
 }
 
 const RENEW: &str = "update dwell_shard as s \
@@ -162,6 +176,9 @@ impl Run {
                 for lease in &kept {
                     if renewed.contains(&lease.shard) {
                         lease.renewed(asked, self.length);
+                        if lease.deadline().is_some() {
+                            (self.tell)(Heard::Kept(lease.number(), lease.until()));
+                        }
                     } else {
                         lease.lose();
                     }
@@ -187,7 +204,7 @@ impl Run {
         for lease in lost {
             lease.lose();
             tracing::error!(shard = lease.shard, epoch = lease.epoch, "the lease of a shard is over");
-            (self.lost)(u32::try_from(lease.shard).unwrap_or(u32::MAX));
+            (self.tell)(Heard::Lost(lease.number()));
         }
     }
 }

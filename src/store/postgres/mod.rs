@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 pub use self::connection::Server;
 use self::connection::{Connection, Failure, Params};
+pub use self::lease::{Heard, OnLease, uptime};
 use self::lease::{Keeper, Lease};
-pub use self::lease::{OnLost, uptime};
 pub use self::migrate::{FORMAT, migrate};
 pub use self::nodes::{Node, Owned, View};
 pub use self::shard::Shard;
@@ -59,19 +59,22 @@ const TAKE: &str = "update dwell_shard \
     where shard = $1 and expires_at <= (extract(epoch from clock_timestamp()) * 1000)::int8 \
     returning epoch, sequence";
 
+/// Who lost it meanwhile gives nothing back. A lease that was given back is not renewed.
+const GIVE_BACK: &str = "update dwell_shard set expires_at = 0 where shard = $1 and epoch = $2";
+
 impl Shards {
-    /// Connects, and looks whether this build reads what is there. `lost` is told, on a thread of its own, of each shard
-    /// that this process can answer for no more.
+    /// Connects, and looks whether this build reads what is there. `tell` is told of each lease that is renewed, or over.
     ///
     /// # Errors
     /// [`StoreError::Postgres`] if the server cannot be reached or holds no store, [`StoreError::Schema`] if that is of
     /// another version.
-    pub fn open(server: Server, member: Member, lost: OnLost) -> Result<Shards, StoreError> {
+    pub fn open(server: Server, member: Member, tell: OnLease) -> Result<Shards, StoreError> {
+        let server = server.under(member.lease);
         let mut connection = Connection::to(&server)?;
         let deadline = now() + ANSWER_WITHIN;
         migrate::durable(&mut connection, deadline)?;
         let count = migrate::shards(&mut connection, deadline)?;
-        let keeper = Keeper::start(Connection::to(&server)?, member.lease, lost)
+        let keeper = Keeper::start(Connection::to(&server)?, member.lease, tell)
             .map_err(|error| failed("start a thread for leases")(Failure::Refused(error.to_string())))?;
         Ok(Shards { server, member, count, connection: Mutex::new(connection), keeper: Arc::new(keeper) })
     }
@@ -81,13 +84,8 @@ impl Shards {
         nodes::secret(&mut self.connection())
     }
 
-    /// Until when, on the clock of [`uptime`], this process owns anything, as far as it knows; `None`: it owns nothing.
-    pub fn safe_until(&self) -> Option<u64> {
-        self.keeper.until()
-    }
-
-    /// Says that this process is there, for half as long as a lease.
-    pub fn announce(&self) -> Result<(), StoreError> {
+    /// Says that this process is there, for half as long as a lease; where another one of its name was just heard of.
+    pub fn announce(&self) -> Result<Option<String>, StoreError> {
         nodes::announce(&mut self.connection(), &self.member)
     }
 
@@ -110,23 +108,32 @@ impl Shards {
         self.count
     }
 
-    /// Takes a shard that nobody owns; `None` if somebody does.
+    /// Takes a shard that nobody owns; `None` if somebody does. It is this process's until it is given back, or is lost.
     pub fn take(&self, shard: u32) -> Result<Option<Shard>, StoreError> {
         let (number, asked) = (i64::from(shard), lease::uptime());
         let length = millis(self.member.lease);
         let (name, address) = (&self.member.name, &self.member.address);
         let params: Params<'_> = &[&number, name, address, &length];
-        let taken = {
-            // Asked twice it finds the shard taken, by nobody who knows: it is free again after the lease.
-            self.connection().ask(TAKE, params, now() + ANSWER_WITHIN).map_err(failed("take a shard"))?
-        };
+        // On the connection that its owner goes on with, so that several can be taken at once. Asked twice it finds the shard
+        // taken, by nobody who knows: it is free again after the lease.
+        let mut connection = Connection::to(&self.server)?;
+        let taken = connection.ask(TAKE, params, now() + ANSWER_WITHIN).map_err(failed("take a shard"))?;
         let Some(row) = taken.first() else { return Ok(None) };
         let lease = Arc::new(Lease::of(number, row.get(0), asked, self.member.lease));
         let (sequence, age_max) = (row.get::<_, i64>(1).cast_unsigned(), self.member.history_age_max);
-        let shard =
-            Shard::open(&self.server, Arc::clone(&lease), Arc::clone(&self.keeper), sequence, age_max)?;
+        let reader = Connection::to(&self.server)?;
+        let keeper = Arc::clone(&self.keeper);
+        let shard = Shard::open([connection, reader], Arc::clone(&lease), keeper, sequence, age_max);
         self.keeper.keep(lease);
         Ok(Some(shard))
+    }
+
+    /// Gives back a shard that was taken with this epoch, so that others need not wait for the end of its lease. Nothing of it
+    /// may be at work any more.
+    pub fn give_back(&self, shard: u32, epoch: u64) -> Result<(), StoreError> {
+        let params: Params<'_> = &[&i64::from(shard), &epoch.cast_signed()];
+        let given = self.connection().once(GIVE_BACK, params, now() + ANSWER_WITHIN);
+        given.map(drop).map_err(failed("give a shard back to"))
     }
 }
 

@@ -46,6 +46,9 @@ const ANNOUNCE: &str = "insert into dwell_node (node, address, expires_at) \
     values ($1, $2, (extract(epoch from clock_timestamp()) * 1000)::int8 + $3::int8) \
     on conflict (node) do update set address = excluded.address, expires_at = excluded.expires_at";
 
+const NAMESAKE: &str = "select address from dwell_node where node = $1 and address <> $2 \
+    and expires_at > (extract(epoch from clock_timestamp()) * 1000)::int8";
+
 const LEAVE: &str = "delete from dwell_node where node = $1";
 
 const SHARDS: &str = "select shard, epoch, sequence, node, address, \
@@ -56,11 +59,13 @@ const NODES: &str = "select node, address from dwell_node \
 
 const SECRET: &str = "select secret from dwell_secret where name = 'nodes'";
 
-pub(super) fn announce(connection: &mut Connection, member: &Member) -> Result<(), StoreError> {
+pub(super) fn announce(connection: &mut Connection, member: &Member) -> Result<Option<String>, StoreError> {
+    let found = connection.ask(NAMESAKE, &[&member.name, &member.address], now() + ANSWER_WITHIN);
+    let found = found.map_err(failed("be a node of"))?.first().map(|row| row.get(0));
     // Its shards are to be shared among who is there when they are free, which is up to a lease after it was heard of.
     let length = millis((member.lease / 2).max(HEARD_OF_MIN));
     let asked = connection.ask(ANNOUNCE, &[&member.name, &member.address, &length], now() + ANSWER_WITHIN);
-    asked.map(drop).map_err(failed("be a node of"))
+    asked.map(|_| found).map_err(failed("be a node of"))
 }
 
 pub(super) fn leave(connection: &mut Connection, member: &Member) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Row;
 
 use super::commit::{commit, over};
-use super::connection::{Connection, Failure, Params, Server};
+use super::connection::{Connection, Failure, Params};
 use super::failed;
 use super::history::{Reader, trim};
 use super::lease::{Keeper, Lease};
@@ -17,7 +17,7 @@ use crate::store::{Backend, Batch, Direction, History, Pair, StoreError};
 /// Old history goes once in so many commits.
 const TRIM_EVERY: u64 = 256;
 
-/// A shard that this process owns, as long as its lease lasts. Dropping it gives it back.
+/// A shard that this process owns, as long as its lease lasts.
 pub struct Shard {
     connection: Mutex<Connection>,
     lease: Arc<Lease>,
@@ -37,35 +37,37 @@ const SCAN_UP: &str = "select key, value from dwell_kv \
 const SCAN_DOWN: &str = "select key, value from dwell_kv \
     where shard = $1 and key >= $2 and key < $3 order by key desc limit $4";
 
-const GIVE_BACK: &str = "update dwell_shard set expires_at = 0 where shard = $1 and epoch = $2";
-
 impl Shard {
-    /// Of a shard that was taken when `sequence` was its latest commit.
+    /// Of a shard that was taken when `sequence` was its latest commit; one connection writes, and one reads history.
     pub(super) fn open(
-        server: &Server,
+        [writer, reader]: [Connection; 2],
         lease: Arc<Lease>,
         keeper: Arc<Keeper>,
         sequence: u64,
         history_age_max: Duration,
-    ) -> Result<Shard, StoreError> {
+    ) -> Shard {
         let newest = Arc::new(AtomicU64::new(sequence));
-        let reader = Connection::to(server)?;
         let history =
             Reader { shard: lease.shard, newest: Arc::clone(&newest), connection: Mutex::new(reader) };
-        Ok(Shard {
-            connection: Mutex::new(Connection::to(server)?),
+        Shard {
+            connection: Mutex::new(writer),
             lease,
             keeper,
             newest,
             history: Arc::new(history),
             history_age_max,
             failed: false,
-        })
+        }
     }
 
     /// Its epoch: each owner has a higher one than the one before.
     pub fn epoch(&self) -> u64 {
         self.lease.epoch.cast_unsigned()
+    }
+
+    /// Until when its lease lasts, on the clock of [`uptime`](super::uptime); 0 once it is lost for good.
+    pub fn until(&self) -> u64 {
+        self.lease.until()
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -140,17 +142,9 @@ impl Backend for Shard {
 }
 
 impl Drop for Shard {
+    /// Its lease is renewed no more. It is not given back: who took it knows when nothing of it is at work any more.
     fn drop(&mut self) {
         self.keeper.let_go(&self.lease);
-        let Some(deadline) = self.lease.deadline() else { return };
-        let given = self.connection().once(GIVE_BACK, &[&self.lease.shard, &self.lease.epoch], deadline);
         self.lease.lose();
-        if let Err(failure) = given {
-            let reason = failure.into_words();
-            tracing::warn!(
-                shard = self.lease.shard,
-                "the shard is free only when its lease is over: {reason}"
-            );
-        }
     }
 }

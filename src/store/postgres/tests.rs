@@ -29,7 +29,7 @@ fn member(name: &str, lease: Duration) -> Member {
 }
 
 fn open(postgres: &Postgres, name: &str) -> Shards {
-    Shards::open(server(postgres), member(name, LEASE), Box::new(|_| {})).unwrap()
+    Shards::open(server(postgres), member(name, LEASE), Box::new(drop)).unwrap()
 }
 
 fn batch(key: &str, value: &str) -> Batch {
@@ -52,7 +52,10 @@ fn a_shard_keeps_the_contract_and_shares_nothing_with_the_next() {
     assert_eq!(shards.count(), 4);
     let mut other = shards.take(1).unwrap().unwrap();
     other.commit(&batch("a", "other")).unwrap();
-    contract::check(|| Box::new(shards.take(0).unwrap().unwrap()));
+    contract::check(|| {
+        script(&postgres, "update dwell_shard set expires_at = 0 where shard = 0");
+        Box::new(shards.take(0).unwrap().unwrap())
+    });
     contract::check_failure(shards.take(2).unwrap().unwrap(), || {
         script(&postgres, "update dwell_shard set epoch = epoch + 1 where shard = 2");
     });
@@ -78,12 +81,16 @@ fn who_lost_a_shard_writes_nothing_and_answers_nothing() {
     assert!(matches!(old.landed(0), Err(StoreError::Fenced { shard: 0 })));
     assert!(matches!(old.get(b"a"), Err(StoreError::Fenced { shard: 0 })));
     assert!(matches!(old.commit(&batch("a", "later")), Err(StoreError::Poisoned)));
+    one.give_back(0, old.epoch()).unwrap();
     drop(old);
     assert_eq!(new.get(b"a").unwrap(), Some(b"1".to_vec()));
     new.commit(&batch("a", "2")).unwrap();
     assert_eq!(new.history().read(0, 9).unwrap(), [(1, b"1".to_vec()), (2, b"2".to_vec())]);
-    assert!(one.take(0).unwrap().is_none(), "the drop of who lost it gives nothing back");
+    assert!(one.take(0).unwrap().is_none(), "who lost it gives nothing back");
+    let epoch = new.epoch();
     drop(new);
+    assert!(one.take(0).unwrap().is_none(), "something of it may be at work yet");
+    two.give_back(0, epoch).unwrap();
     assert!(one.take(0).unwrap().is_some(), "who owns it gives it back");
 }
 
@@ -126,7 +133,7 @@ fn old_history_goes_and_the_shard_says_from_where_on_it_is_there() {
     let shards = Shards::open(
         server(&postgres),
         Member { history_age_max: Duration::from_hours(1), ..member("one", LEASE) },
-        Box::new(|_| {}),
+        Box::new(drop),
     )
     .unwrap();
     let mut shard = shards.take(0).unwrap().unwrap();
@@ -147,10 +154,15 @@ fn an_idle_owner_notices_that_it_is_cut_off_and_one_with_a_server_stays() {
     migrate(&server(&postgres), 1).unwrap();
     let short = Duration::from_secs(6);
     let (tell, told) = mpsc::channel();
-    let lost = Box::new(move |shard| tell.send(shard).unwrap());
-    let shards = Shards::open(server(&postgres), member("one", short), lost).unwrap();
+    let heard = Box::new(move |heard| tell.send(heard).unwrap());
+    let shards = Shards::open(server(&postgres), member("one", short), heard).unwrap();
     let mut shard = shards.take(0).unwrap().unwrap();
-    assert!(told.recv_timeout(short * 3 / 2).is_err(), "it is renewed");
+    let mut until = shard.until();
+    for _ in 0..3 {
+        let Ok(Heard::Kept(0, later)) = told.recv() else { panic!("it is renewed") };
+        assert!(later > until);
+        until = later;
+    }
     shard.landed(0).unwrap();
     rustix::process::kill_process(
         rustix::process::Pid::from_child(postgres.child()),
@@ -158,7 +170,7 @@ fn an_idle_owner_notices_that_it_is_cut_off_and_one_with_a_server_stays() {
     )
     .unwrap();
     let begun = lease::uptime();
-    assert_eq!(told.recv(), Ok(0));
+    assert_eq!(told.iter().find(|heard| !matches!(heard, Heard::Kept(..))), Some(Heard::Lost(0)));
     assert!(lease::uptime() - begun <= 6_000, "before another could have it");
     assert!(matches!(shard.landed(0), Err(StoreError::Fenced { shard: 0 })));
     assert!(matches!(shard.commit(&batch("a", "1")), Err(StoreError::Fenced { shard: 0 })));
@@ -168,7 +180,7 @@ fn an_idle_owner_notices_that_it_is_cut_off_and_one_with_a_server_stays() {
 #[test]
 fn a_database_without_a_store_or_with_a_newer_one_is_refused_with_what_helps() {
     let Some(postgres) = started() else { return };
-    let open = || Shards::open(server(&postgres), member("one", LEASE), Box::new(|_| {})).err();
+    let open = || Shards::open(server(&postgres), member("one", LEASE), Box::new(drop)).err();
     let told = open().unwrap().to_string();
     assert!(told.contains("dwell migrate"), "{told}");
     assert_eq!(migrate(&server(&postgres), 3).unwrap(), (0, 3));

@@ -9,7 +9,7 @@ mod writing;
 
 pub use placing::{Place, Placing};
 pub use whole::{Digest, TakeRow, Whole};
-pub use writing::{Writing, is_empty, is_unfinished};
+pub use writing::{Writing, is_empty, is_unfinished, serve};
 
 /// The name of a shard's meta row with the highest place in the queue of any shard that it came with.
 pub const ORDERS_TAKEN: &str = "orders_taken";

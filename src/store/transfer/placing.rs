@@ -97,7 +97,7 @@ impl Placing {
         if key == keys::meta("tally") {
             return Ok(Place::Parted);
         }
-        // Of an answer nobody knows which shard gave it, and each keeps to what it has of a paced redrive.
+        // Of an answer nobody knows which shard gave it, and each carries out its part of a paced redrive.
         let told = [
             keys::all_runtimes(),
             keys::all_settings(),

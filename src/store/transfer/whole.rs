@@ -6,12 +6,12 @@ use std::ops::ControlFlow;
 use sha2::{Digest as _, Sha256};
 
 use super::{ORDERS_TAKEN, UNFINISHED};
-use crate::model::Runtime;
+use crate::model::{Redrive, Runtime};
 use crate::store::backup::{Base, Part};
 use crate::store::{Backend, Direction, Pair, StoreError, Stored as _, Tally, keys};
 
-/// Rows read from a shard at once.
-const ROWS_PER_SCAN: usize = 2_048;
+/// Rows read from a shard at once: few enough that they come within a lease where each holds a large payload.
+const ROWS_PER_SCAN: usize = 256;
 
 /// A store that nobody writes to meanwhile.
 pub struct Whole {
@@ -49,6 +49,11 @@ impl Whole {
     /// Of all its shards, in order; of a store in files it is one.
     pub fn of(shards: Vec<Box<dyn Backend>>) -> Whole {
         Whole { shards }
+    }
+
+    /// Each shard by itself.
+    pub fn shards_mut(&mut self) -> impl Iterator<Item = &mut dyn Backend> {
+        self.shards.iter_mut().map(|shard| &mut **shard as &mut dyn Backend)
     }
 
     /// As many as any shard has.
@@ -119,8 +124,15 @@ fn joined(key: &[u8], values: Vec<Vec<u8>>) -> Result<Vec<u8>, StoreError> {
         }
         return Ok(all.encode());
     }
-    let (from, to) = keys::all_runtimes();
-    if (from.as_slice()..to.as_slice()).contains(&key) {
+    let among = |(from, to): keys::Range| (from.as_slice()..to.as_slice()).contains(&key);
+    if among(keys::all_redrives()) {
+        let rows = std::iter::once(first).chain(values);
+        let rows = rows.map(|row| Redrive::decode(&row)).collect::<Result<Vec<_>, _>>()?;
+        // From where the one that has come least far is: what others redrove from there on is dead no more.
+        let least = rows.into_iter().min_by_key(|row| row.cursor);
+        return Ok(least.map(|row| row.encode()).unwrap_or_default());
+    }
+    if among(keys::all_runtimes()) {
         let mut row = Runtime::decode(&first)?;
         for value in values {
             let other = Runtime::decode(&value)?;

@@ -23,9 +23,9 @@ pub fn is_unfinished(shard: &dyn Backend) -> Result<bool, StoreError> {
 pub struct Writing<B>(Vec<One<B>>);
 
 impl<B: Backend> Writing<B> {
-    /// Into these, which are empty.
-    pub fn begin(shards: Vec<B>) -> Writing<B> {
-        Writing(shards.into_iter().map(One::begin).collect())
+    /// Into these, which are empty. Before the first row is written none of them is served.
+    pub fn begin(shards: Vec<B>) -> Result<Writing<B>, StoreError> {
+        Ok(Writing(shards.into_iter().map(One::begin).collect::<Result<_, _>>()?))
     }
 
     /// Puts a row where it goes.
@@ -37,15 +37,22 @@ impl<B: Backend> Writing<B> {
         }
     }
 
-    /// All rows were put; the shards, to be looked at.
+    /// All rows were put; the shards, to be looked at before they are [`serve`]d.
     pub fn finish(mut self, placing: &Placing) -> Result<Vec<B>, StoreError> {
         for (one, tally) in self.0.iter_mut().zip(placing.tallies()) {
             one.put(&keys::meta("tally"), &tally.encode())?;
             one.put(&keys::meta(ORDERS_TAKEN), &placing.order_max().encode())?;
             one.flush()?;
         }
-        self.0.into_iter().map(One::finish).collect()
+        Ok(self.0.into_iter().map(|one| one.shard).collect())
     }
+}
+
+/// What was written into a shard is whole.
+pub fn serve(shard: &mut dyn Backend) -> Result<(), StoreError> {
+    let mut batch = Batch::default();
+    batch.delete(keys::meta(UNFINISHED));
+    shard.commit(&batch)
 }
 
 struct One<B> {
@@ -55,10 +62,11 @@ struct One<B> {
 }
 
 impl<B: Backend> One<B> {
-    fn begin(shard: B) -> One<B> {
+    fn begin(mut shard: B) -> Result<One<B>, StoreError> {
         let mut batch = Batch::default();
         batch.put(keys::meta(UNFINISHED), Vec::new());
-        One { shard, batch, bytes: 0 }
+        shard.commit(&batch)?;
+        Ok(One { shard, batch: Batch::default(), bytes: 0 })
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
@@ -71,11 +79,5 @@ impl<B: Backend> One<B> {
     fn flush(&mut self) -> Result<(), StoreError> {
         self.bytes = 0;
         self.shard.commit(&std::mem::take(&mut self.batch))
-    }
-
-    fn finish(mut self) -> Result<B, StoreError> {
-        self.batch.delete(keys::meta(UNFINISHED));
-        self.flush()?;
-        Ok(self.shard)
     }
 }
