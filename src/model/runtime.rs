@@ -71,7 +71,7 @@ impl Runtime {
     #[must_use]
     pub fn learned(self, other: &Runtime) -> Runtime {
         let cleared = |by: &Runtime, pause: &Pause| {
-            by.limited.is_none() && by.reopened_at.is_some_and(|at| at > pause.since)
+            by.limited.as_ref() != Some(pause) && by.reopened_at.is_some_and(|at| at > pause.since)
         };
         let own = self.limited.filter(|pause| !cleared(other, pause));
         let told = other.limited.filter(|pause| !cleared(&self, pause));
@@ -151,6 +151,8 @@ mod tests {
             (held(Some(20), None), opened(5), None),
             (told(20, 7), opened(5), Some(at(20))),
             (told(20, 7), told(20, 8), Some(at(20))),
+            // What was let go is not taken up again, though there is another limit since.
+            (Runtime { reopened_at: Some(at(5)), ..told(20, 6) }, told(30, 1), Some(at(20))),
             // It was let go of something else.
             (Runtime { reopened_at: Some(at(8)), ..told(20, 7) }, told(20, 7), Some(at(20))),
         ] {

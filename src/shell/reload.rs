@@ -3,6 +3,7 @@
 //!
 //! Absent on purpose: what takes a restart (`keys::is_reloaded` knows). It is refused by name, not ignored.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -22,12 +23,29 @@ pub type Read = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
 
 /// The configuration in force.
 #[derive(Clone)]
-pub struct InForce(Arc<Mutex<Config>>, Arc<Mutex<engine::Settings>>);
+pub struct InForce(Arc<Mutex<Config>>, Arc<Mutex<engine::Settings>>, Arc<Reloads>);
+
+/// So many reloads have begun, and are over.
+#[derive(Default)]
+struct Reloads {
+    begun: AtomicU64,
+    over: AtomicU64,
+}
 
 impl InForce {
     /// The one that was started with, and the settings that were made of it and its flow files.
     pub fn new(config: Config, settings: engine::Settings) -> InForce {
-        InForce(Arc::new(Mutex::new(config)), Arc::new(Mutex::new(settings)))
+        InForce(Arc::new(Mutex::new(config)), Arc::new(Mutex::new(settings)), Arc::default())
+    }
+
+    /// A moment, for who reads settings from it on to ask [`InForce::may_have_changed`].
+    pub fn moment(&self) -> u64 {
+        self.2.over.load(Ordering::SeqCst)
+    }
+
+    /// Whether a reload was under way at that moment, or began since.
+    pub fn may_have_changed(&self, since: u64) -> bool {
+        self.2.begun.load(Ordering::SeqCst) > since
     }
 
     /// What the engine of a shard is opened with now: what was loaded, whatever its files say since.
@@ -102,6 +120,7 @@ impl Reloader {
 
     fn reload(&self) {
         service::tell_reloading();
+        self.config.2.begun.fetch_add(1, Ordering::SeqCst);
         let (status, refused) = match self.all_or_nothing() {
             Ok(done) => {
                 tracing::info!("{done}");
@@ -115,6 +134,7 @@ impl Reloader {
                 (format!("not reloaded: {}", why.lines().next().unwrap_or_default()), Some(why))
             }
         };
+        self.config.2.over.fetch_add(1, Ordering::SeqCst);
         self.loaded.tell(Reload { at: self.clock.now(), refused });
         service::tell_ready(&status);
     }

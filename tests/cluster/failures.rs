@@ -97,7 +97,7 @@ fn a_node_that_was_stopped_for_longer_than_its_lease_is_fenced_and_comes_back() 
 
 #[test]
 fn a_node_that_stops_hands_over_without_a_lease_to_wait_for() {
-    let Some(mut cluster) = Cluster::start(2, 4) else { return };
+    let Some(mut cluster) = Cluster::with(ENDLESS, 2, 4) else { return };
     for n in 0..8 {
         cluster.node(0).session(&work(&format!("org{n}"), "k"));
     }
@@ -130,4 +130,44 @@ fn nothing_acknowledged_is_lost_when_the_server_crashes_under_load() {
         let all = patiently(|| cluster.node(node).get("/v1/sessions?limit=1000"));
         assert_eq!(ids(&all).into_iter().collect::<BTreeSet<_>>(), made);
     }
+}
+
+/// How many of the attempts that ever ran still do.
+fn alive(cluster: &Cluster) -> usize {
+    let noted = std::fs::read_dir(cluster.dir.path().join("alive")).unwrap();
+    let is_there = |noted: &String| {
+        let (pid, since) = noted.trim().split_once(' ').unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace().collect()).unwrap_or_default();
+        fields.first().is_some_and(|state| *state != "Z") && fields.get(19) == Some(&since)
+    };
+    let noted = noted.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default());
+    noted.filter(|noted| !noted.is_empty()).filter(is_there).count()
+}
+
+#[test]
+fn a_node_that_is_cut_off_has_stopped_its_attempts_before_its_lease_is_over() {
+    let lease = Duration::from_secs(10);
+    let Some(mut cluster) = Cluster::with("10s", 1, 2) else { return };
+    let made = running(&cluster);
+    until("all run", || alive(&cluster) == made.len());
+    let url = cluster.node(0).url.clone();
+    cluster.postgres.stop(Stop::Immediate).unwrap();
+    let begun = Clock::System.now();
+    // Every shard has something to commit, which waits for the server as long as it may.
+    let asking: Vec<_> = (0..4)
+        .map(|n| {
+            let (url, body) = (format!("{url}/v1/sessions"), work(&format!("org{n}"), "late"));
+            std::thread::spawn(move || super::server::request("POST", &url, Some(&body)))
+        })
+        .collect();
+    until("all are stopped", || alive(&cluster) == 0);
+    assert!(begun.until(Clock::System.now()) < lease, "before another node could start them again");
+    for asked in asking {
+        let answer = asked.join().unwrap();
+        assert!(answer.is_none_or(|answer| answer.status >= 500), "nobody is told that it is kept");
+    }
+    cluster.postgres.restart(Stop::Fast).unwrap();
+    run_again(&cluster, &made, 0);
 }

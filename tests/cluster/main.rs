@@ -35,6 +35,9 @@ use tempfile::TempDir;
 /// Nobody dies: not for a machine that is busy with other tests either.
 const LONG: &str = "30s";
 
+/// Longer than anything is waited for.
+const ENDLESS: &str = "5m";
+
 /// Somebody dies, and is waited for.
 const SHORT: &str = "4s";
 

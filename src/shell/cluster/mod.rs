@@ -29,6 +29,7 @@ use self::windows::Windows;
 use super::clock::Clock;
 use super::http::front::Front;
 use super::metrics;
+use super::reload;
 use super::service::Watchdog;
 use super::shard::{Common, News, Opened, Own, Shard};
 use crate::engine::{self, Answer, Pool, Request};
@@ -73,6 +74,8 @@ enum Event {
 struct Taken {
     shard: Shard,
     epoch: u64,
+    /// When it read its settings, as [`InForce`](super::reload::InForce) counts.
+    read: u64,
 }
 
 /// Where a shard is with this node.
@@ -96,6 +99,7 @@ struct Node {
     standings: Standings,
     windows: Windows,
     looks: Looks,
+    reload: reload::Ask,
     guard: Arc<Guard>,
     events: Receiver<Event>,
     tell: Sender<Event>,
@@ -209,12 +213,12 @@ impl Node {
         let allowed = ends_within(self.lease);
         let taken = move || {
             let Some(backend) = shards.take(number)? else { return Ok(None) };
-            let epoch = backend.epoch();
+            let (epoch, read) = (backend.epoch(), common.config.moment());
             tracing::info!(shard = number, epoch, "taken");
             // Before anything is started in it.
             guard.allow(number, backend.until() + allowed);
             let shard = open(&common, &pool, shard, backend, &tell)?;
-            Ok(Some(Taken { shard, epoch }))
+            Ok(Some(Taken { shard, epoch, read }))
         };
         let tell = self.tell.clone();
         let take = move || drop(tell.send(Event::Opened(number, taken())));
@@ -224,7 +228,7 @@ impl Node {
     }
 
     fn opened(&mut self, number: u32, taken: Taken) {
-        let shared = Arc::clone(&taken.shard.shared);
+        let (shared, read) = (Arc::clone(&taken.shard.shared), taken.read);
         // What the shards here know of windows, and it may not.
         let known: Vec<_> =
             (self.front.table.local().into_iter()).map(|(_, other)| other.handle.clone()).take(1).collect();
@@ -240,6 +244,10 @@ impl Node {
         }
         let before = self.standings().insert(number, Standing::Open { taken, handed_over: false });
         self.front.table.open(number, shared);
+        if self.common.config.may_have_changed(read) {
+            // The reload knew nothing of it.
+            self.reload.reload();
+        }
         if matches!(before, Some(Standing::Opening { ended: true })) {
             self.close(number);
         } else if self.stopping {

@@ -85,7 +85,7 @@ pub fn run(
     let standings = Standings::default();
 
     let (ask, reloads) = reload::channel();
-    let stop = tell.clone();
+    let (stop, reload) = (tell.clone(), ask.clone());
     let stop: Asked = Arc::new(move || {
         service::tell_stopping();
         stop.send(Event::Stop).ok();
@@ -106,6 +106,7 @@ pub fn run(
         common: Arc::clone(&common),
         front: Arc::clone(&front),
         looks: Looks::start(Arc::clone(&shards), tell.clone())?,
+        reload,
         guard,
         shards,
         pool,

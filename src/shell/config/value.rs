@@ -66,21 +66,22 @@ impl fmt::Debug for StoreUrl {
 
 /// The URL with `***` for its password, whether that stands before the host or among the parameters.
 fn without_password(url: &str) -> String {
-    let (base, query) = url.split_once('?').map_or((url, None), |(base, query)| (base, Some(query)));
-    let hidden = match (base.find("://"), base.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme + 3 < at => {
-            let (user, _) = base[scheme + 3..at].split_once(':').unwrap_or((&base[scheme + 3..at], ""));
-            let secret = if base[scheme + 3..at].contains(':') { ":***" } else { "" };
-            format!("{}{user}{secret}{}", &base[..scheme + 3], &base[at..])
-        }
-        _ => base.to_owned(),
+    let begin = url.find("://").map_or(0, |scheme| scheme + 3);
+    // Up to the last one: whatever is not escaped in a password, none of it is shown.
+    let at = url.rfind('@').filter(|at| *at > begin).unwrap_or(begin);
+    let (user, secret) = match url[begin..at].split_once(':') {
+        Some((user, _)) => (user, ":***"),
+        None => (&url[begin..at], ""),
     };
-    let Some(query) = query else { return hidden };
+    let hidden = format!("{}{user}{secret}", &url[..begin]);
+    let rest = &url[at..];
+    let Some((host, query)) = rest.split_once('?') else { return format!("{hidden}{rest}") };
     let parameter = |text: &str| match text.split_once('=') {
         Some(("password", _)) => "password=***".to_owned(),
         Some(_) | None => text.to_owned(),
     };
-    format!("{hidden}?{}", query.split('&').map(parameter).collect::<Vec<_>>().join("&"))
+    let parameters = query.split('&').map(parameter).collect::<Vec<_>>().join("&");
+    format!("{hidden}{host}?{parameters}")
 }
 
 /// A value as text would give it; `Err` says what is there and what is accepted.
@@ -179,7 +180,8 @@ fn store_url(url: &str) -> Result<StoreUrl, String> {
         Some(("file", path)) if !path.is_empty() => Ok(StoreUrl::File(PathBuf::from(path))),
         Some(("postgres" | "postgresql", _)) => Ok(StoreUrl::Postgres(url.to_owned())),
         Some(_) | None => {
-            Err(format!("{url:?} is not a store: expected file:DIR or postgres://USER@HOST/DATABASE"))
+            let shown = without_password(url);
+            Err(format!("{shown:?} is not a store: expected file:DIR or postgres://USER@HOST/DATABASE"))
         }
     }
 }
@@ -226,5 +228,28 @@ impl fmt::Display for Shown<'_> {
                 write!(f, "[{}]", shown.join(", "))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_password_is_shown_wherever_and_however_it_is_written() {
+        for (url, shown) in [
+            ("postgres://h/db", "postgres://h/db"),
+            ("postgres://u@h:5432/db", "postgres://u@h:5432/db"),
+            ("postgres://u:secret@h:5432/db?sslmode=require", "postgres://u:***@h:5432/db?sslmode=require"),
+            ("postgres://u:se?cr@et@h/db", "postgres://u:***@h/db"),
+            (
+                "postgres://u@h/db?password=secret&sslmode=require",
+                "postgres://u@h/db?password=***&sslmode=require",
+            ),
+        ] {
+            assert_eq!(StoreUrl::Postgres(url.to_owned()).to_string(), shown);
+        }
+        let told = store_url("postgress://u:secret@h/db").unwrap_err();
+        assert!(told.contains("postgress://u:***@h/db"), "{told}");
     }
 }

@@ -164,11 +164,7 @@ fn an_idle_owner_notices_that_it_is_cut_off_and_one_with_a_server_stays() {
         until = later;
     }
     shard.landed(0).unwrap();
-    rustix::process::kill_process(
-        rustix::process::Pid::from_child(postgres.child()),
-        rustix::process::Signal::QUIT,
-    )
-    .unwrap();
+    postgres.stop(Stop::Immediate).unwrap();
     let begun = lease::uptime();
     assert_eq!(told.iter().find(|heard| !matches!(heard, Heard::Kept(..))), Some(Heard::Lost(0)));
     assert!(lease::uptime() - begun <= 6_000, "before another could have it");
