@@ -86,7 +86,7 @@ impl Core {
     /// Takes a place on a runtime that has one, unless another shard was first.
     pub(super) fn take_place(&self, runtime: &Name) -> bool {
         let concurrency = self.settings.runtimes.get(runtime).copied().unwrap_or(0);
-        self.pool.as_ref().is_none_or(|pool| pool.take(runtime, concurrency))
+        self.pool.as_ref().is_none_or(|pool| pool.take(runtime, concurrency, self.own_ramp(runtime)))
     }
 
     /// How many more finished records are there than are kept.

@@ -1,5 +1,5 @@
-//! How many attempts the engines of one process may have outstanding together: a runtime's concurrency is the process's,
-//! however many shards it has.
+//! How many attempts the engines of one process may have outstanding together, and start after a pause: a runtime's
+//! concurrency and its ramp are the process's, however many shards it has.
 //!
 //! Shards take turns: one that finds no place waits in line, and a place that is given back is the first one's in line.
 //! All of it is derived from what is outstanding, so an engine that ends leaves nothing behind. Absent on purpose: turns
@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::core::Core;
 use super::hold;
 use super::inbox::Handle;
-use crate::model::Name;
+use crate::model::{Name, Time};
+use crate::pace::{RAMP_STEP, Ramp, Started};
 
 /// Shared by the engines of a process.
 #[derive(Clone, Default)]
@@ -31,11 +32,22 @@ struct Places {
     taken: BTreeMap<u32, u32>,
     /// Shards that found no place, longest first.
     line: VecDeque<u32>,
+    /// Of the latest step of its ramp, by shard.
+    started: BTreeMap<u32, Started>,
 }
 
 impl Places {
     fn taken(&self) -> u32 {
         self.taken.values().sum()
+    }
+
+    /// What other shards have started in a step of the ramp. One that was told of the pause a moment later has its steps end
+    /// as much later.
+    fn started_beside(&self, shard: u32, step: Time) -> u32 {
+        let is_same = |other: Time| other.until(step).max(step.until(other)) < RAMP_STEP / 2;
+        let beside =
+            self.started.iter().filter(|(other, started)| **other != shard && is_same(started.until));
+        beside.map(|(_, started)| started.count).sum()
     }
 
     /// Whether there is a place for this shard, once those before it in line have theirs.
@@ -91,12 +103,25 @@ impl Member {
         (!places.has_room(self.shard, concurrency)).then(|| places.taken())
     }
 
-    /// Takes a place; false if another shard took it meanwhile.
-    pub(super) fn take(&self, runtime: &Name, concurrency: u32) -> bool {
+    /// What is left of a step of the ramp.
+    pub(super) fn ramp(&self, runtime: &Name, own: Ramp) -> Ramp {
+        let table = self.pool.table();
+        let beside =
+            table.runtimes.get(runtime).map_or(0, |places| places.started_beside(self.shard, own.next));
+        Ramp { left: own.left.saturating_sub(beside), ..own }
+    }
+
+    /// Takes a place, and counts it in the ramp if there is one; false if other shards took it meanwhile.
+    pub(super) fn take(&self, runtime: &Name, concurrency: u32, ramp: Option<Ramp>) -> bool {
         let mut table = self.pool.table();
         let places = table.runtimes.entry(runtime.clone()).or_default();
-        let has_room = places.has_room(self.shard, concurrency);
+        let has_room = places.has_room(self.shard, concurrency)
+            && ramp.is_none_or(|ramp| places.started_beside(self.shard, ramp.next) < ramp.left);
         if has_room {
+            if let Some(Ramp { next, .. }) = ramp {
+                let started = places.started.entry(self.shard).or_default();
+                *started = started.one_more(next);
+            }
             places.line.retain(|other| *other != self.shard);
             *places.taken.entry(self.shard).or_default() += 1;
         }
@@ -169,7 +194,7 @@ mod tests {
     use super::super::request::{Arrival, Request};
     use super::super::{Engine, Settings, Shard, channel};
     use super::*;
-    use crate::model::{Action, Effect, RecordId, Report, Submission, Time, Work};
+    use crate::model::{Action, Effect, RecordId, Report, Submission, Work};
     use crate::store::{Backend as _, Memory};
 
     /// An engine of a store of two, and what it has started.
@@ -195,9 +220,12 @@ mod tests {
         }
 
         fn tick(&mut self, requests: Vec<Request>) {
+            self.tick_at(Time::ZERO, requests);
+        }
+
+        fn tick_at(&mut self, now: Time, requests: Vec<Request>) {
             let arrivals = requests.into_iter().map(|request| Arrival { request, reply: Box::new(drop) });
-            let (engine, released) =
-                self.engine.take().unwrap().tick(Time::ZERO, arrivals.collect()).unwrap();
+            let (engine, released) = self.engine.take().unwrap().tick(now, arrivals.collect()).unwrap();
             self.engine = Some(engine);
             for effect in released.effects.into_inner() {
                 if let Effect::Start(start) = effect {
@@ -242,6 +270,27 @@ mod tests {
         assert_eq!((two.started.len(), one.is_woken()), (0, true), "and then not again at once");
         one.tick(Vec::new());
         assert_eq!((one.started.len(), two.started.len()), (2, 0));
+    }
+
+    #[test]
+    fn shards_of_one_process_share_the_ramp_of_a_runtime_that_comes_back() {
+        let pool = Pool::default();
+        let (mut one, mut two) = (Shop::open(&pool, 0, 8), Shop::open(&pool, 1, 8));
+        let at = Time::from_millis;
+        let shops = [&mut one, &mut two];
+        for shop in shops {
+            shop.tick(vec![Request::PauseRuntime { name: "r".into(), model: None, until: at(1_000) }]);
+            shop.submit(8);
+        }
+        let mut total = 0;
+        for (millis, share) in [(1_000, 1), (2_000, 2), (3_000, 4)] {
+            // The other one is a moment late.
+            one.tick_at(at(millis), Vec::new());
+            two.tick_at(at(millis + 1), Vec::new());
+            one.tick_at(at(millis + 500), Vec::new());
+            total += share;
+            assert_eq!(one.started.len() + two.started.len(), total, "{millis}");
+        }
     }
 
     #[test]

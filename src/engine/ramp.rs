@@ -10,8 +10,14 @@ use crate::model::{Name, Runtime, Time};
 use crate::pace::{self, RAMP_STEP, Ramp};
 
 impl Core {
-    /// Where a runtime is in its ramp; `None`: it has none.
+    /// Where a runtime is in its ramp, with what other shards of the process have started; `None`: it has none.
     pub(super) fn ramp(&self, runtime: &Name) -> Option<Ramp> {
+        let ramp = self.own_ramp(runtime)?;
+        Some(self.pool.as_ref().map_or(ramp, |pool| pool.ramp(runtime, ramp)))
+    }
+
+    /// The same if this were the only one.
+    pub(super) fn own_ramp(&self, runtime: &Name) -> Option<Ramp> {
         let concurrency = self.settings.runtimes.get(runtime).copied().unwrap_or(0);
         if !self.settings.pacing(runtime).ramp {
             return None;
@@ -23,7 +29,7 @@ impl Core {
 
     /// Counts a start, if it is one of a ramp.
     pub(super) fn count_start(&mut self, runtime: &Name) {
-        if let Some(Ramp { next, .. }) = self.ramp(runtime) {
+        if let Some(Ramp { next, .. }) = self.own_ramp(runtime) {
             let started = self.started.entry(runtime.clone()).or_default();
             *started = started.one_more(next);
         }
