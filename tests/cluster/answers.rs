@@ -87,6 +87,20 @@ fn workers_get_all_there_is_and_report_to_any_node() {
     }
     assert_eq!(claimed, made);
     assert_eq!(cluster.node(0).get("/v1/status").body["counts"]["completed"], 32);
+    // A wait in seconds is one wait, not one of each shard; what is none is refused as that.
+    let (begun, asked) = (Clock::System.now(), json!({ "worker": "w", "queue": "q", "wait": 2 }));
+    let answer = cluster.node(0).post("/v1/claims", &asked);
+    assert_eq!((answer.status, &answer.body["attempts"]), (200, &json!([])), "{answer:?}");
+    let took = begun.until(Clock::System.now());
+    assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&took), "{took:?}");
+    for wrong in
+        [json!({ "wait": "soon" }), json!({ "wait": -1 }), json!({ "max": "few" }), json!({ "max": 0 })]
+    {
+        let mut asked = json!({ "worker": "w", "queue": "q" });
+        asked.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());
+        let answer = cluster.node(0).post("/v1/claims", &asked);
+        assert_eq!((answer.status, &answer.body["code"]), (400, &json!("bad_request")), "{answer:?}");
+    }
     let batch: Vec<Value> = ORGS.iter().map(|org| work(org, "batch")).collect();
     let told = cluster.node(0).post("/v1/sessions/batch", &json!({ "sessions": batch }));
     let orgs: Vec<&str> = told.body["items"]

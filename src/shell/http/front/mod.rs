@@ -17,6 +17,7 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -69,6 +70,8 @@ pub struct Front {
     pub rebalance: Box<dyn Fn() + Send + Sync>,
     /// For those who wait here.
     pub feed: Feed,
+    /// Where the next claim begins.
+    turn: AtomicU32,
     ids: Ids,
     forward: Forward,
 }
@@ -145,7 +148,8 @@ impl Front {
         let forward = Forward::new(tokens.node());
         let Nodes { learn, rebalance, feed } = nodes;
         let (entrance, table, ids) = (Arc::new(entrance), Table::default(), Ids::default());
-        Front { entrance, node, shards, loaded, tokens, table, learn, rebalance, feed, ids, forward }
+        let turn = AtomicU32::new(0);
+        Front { entrance, node, shards, loaded, tokens, table, learn, rebalance, feed, turn, ids, forward }
     }
 
     /// Asks one shard, where it is.
