@@ -120,7 +120,8 @@ pub fn run(
         stopping: false,
         watchdog: service::watchdog_every().is_some(),
     };
-    let http = http::Server::serve(listener, router(front), common.limits, let_go)?;
+    let http =
+        http::Server::serve(listener, router(Arc::clone(&front)), common.limits, front.exempt(), let_go)?;
     address::write(&data, &format!("http://{address}")).context("cannot write the address file")?;
     let welcome = format!(
         "dwell is listening on http://{address}, node {node} of the store {}, which has {count} shards\n\

@@ -89,7 +89,7 @@ async fn connection(
         if request.body().is_end_stream() {
             seat.answers();
         }
-        let admitted = rates.admit(peer, Instant::now());
+        let admitted = rates.admit(peer, request.headers(), Instant::now());
         let request =
             request.map(|body| Body::new(Watched { body, seat: Arc::clone(&seat), then: Seat::answers }));
         let (inner, seat) = (&inner, &seat);
@@ -327,7 +327,7 @@ mod tests {
             door,
             router,
             seats,
-            Arc::new(Rates::of(1)),
+            Arc::new(Rates::of(1, Box::new(|_| false))),
             vec![Handle::current()],
             stopped,
         ));

@@ -53,6 +53,7 @@ pub use feed::Feed;
 pub use loaded::{Current, Loaded, Reload};
 use observe::Counted;
 pub use observe::{FiguresNow, Observed};
+pub use rates::Exempt;
 pub use routes::{Arriving, Method, ROUTES, Route, Spread};
 
 use self::rates::Rates;
@@ -256,11 +257,18 @@ impl Server {
     /// Serves a store on a listener that is bound already.
     pub fn start(listener: TcpListener, shared: Arc<Shared>) -> io::Result<Server> {
         let (router, limits) = (router(Arc::clone(&shared)), shared.limits);
-        Server::serve(listener, router, limits, Box::new(move || shared.feed.close()))
+        let nobody: Exempt = Box::new(|_| false);
+        Server::serve(listener, router, limits, nobody, Box::new(move || shared.feed.close()))
     }
 
     /// Serves these routes on a listener that is bound already.
-    pub fn serve(listener: TcpListener, router: Router, limits: Limits, let_go: LetGo) -> io::Result<Server> {
+    pub fn serve(
+        listener: TcpListener,
+        router: Router,
+        limits: Limits,
+        exempt: Exempt,
+        let_go: LetGo,
+    ) -> io::Result<Server> {
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let runtimes = [thread()?, thread()?];
@@ -271,7 +279,7 @@ impl Server {
             let _context = accepting.enter();
             Door::open(tokio::net::TcpListener::from_std(listener)?)
         };
-        let rates = Arc::new(Rates::of(limits.peer_rate));
+        let rates = Arc::new(Rates::of(limits.peer_rate, exempt));
         let seats = limits.connections;
         let serving = accepting.spawn(connections::serve(listener, router, seats, rates, threads, stopped));
         Ok(Server { runtimes, serving, door, stop, let_go, address })

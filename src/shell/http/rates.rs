@@ -1,10 +1,11 @@
 //! How many requests one address may make in a second. Loopback may make any number: a proxy stands there, and everything of
-//! this machine. Absent on purpose: what a request asks.
+//! this machine; and so may who is exempt, as one node of a store is to another. Absent on purpose: what a request asks.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
+use axum::http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::shell::problem::Problem;
@@ -12,9 +13,13 @@ use crate::shell::problem::Problem;
 /// Addresses that are counted apart in one second; further ones share one count.
 const ADDRESSES_MAX: usize = 4096;
 
+/// Whether who shows these headers may make any number.
+pub type Exempt = Box<dyn Fn(&HeaderMap) -> bool + Send + Sync>;
+
 /// Counts requests by address and second.
 pub(super) struct Rates {
     per_second_max: u32,
+    exempt: Exempt,
     begun: Instant,
     counted: Mutex<Counted>,
 }
@@ -26,14 +31,14 @@ struct Counted {
 }
 
 impl Rates {
-    pub(super) fn of(per_second_max: u32) -> Rates {
-        Rates { per_second_max, begun: Instant::now(), counted: Mutex::default() }
+    pub(super) fn of(per_second_max: u32, exempt: Exempt) -> Rates {
+        Rates { per_second_max, exempt, begun: Instant::now(), counted: Mutex::default() }
     }
 
     /// Counts one request; `Err` is one too many.
-    pub(super) fn admit(&self, peer: IpAddr, now: Instant) -> Result<(), Problem> {
+    pub(super) fn admit(&self, peer: IpAddr, headers: &HeaderMap, now: Instant) -> Result<(), Problem> {
         let peer = whole(peer);
-        if peer.is_loopback() {
+        if peer.is_loopback() || (self.exempt)(headers) {
             return Ok(());
         }
         let second = now.saturating_duration_since(self.begun).as_secs();
@@ -66,16 +71,24 @@ fn whole(address: IpAddr) -> IpAddr {
 mod tests {
     use std::time::Duration;
 
+    use axum::http::HeaderValue;
+
     use super::*;
+
+    fn of(per_second_max: u32) -> Rates {
+        Rates::of(per_second_max, Box::new(|headers| headers.contains_key("proof")))
+    }
 
     #[test]
     fn an_address_may_ask_so_often_in_a_second_and_others_are_not_concerned() {
-        let rates = Rates::of(2);
+        let rates = of(2);
         let (now, next) = (rates.begun, rates.begun + Duration::from_secs(1));
-        let admitted = |peer: &str, now| rates.admit(peer.parse().unwrap(), now).is_ok();
+        let admitted = |peer: &str, now| rates.admit(peer.parse().unwrap(), &HeaderMap::new(), now).is_ok();
         assert!(admitted("10.0.0.1", now) && admitted("::ffff:10.0.0.1", now));
-        let refused = rates.admit("10.0.0.1".parse().unwrap(), now).unwrap_err();
+        let refused = rates.admit("10.0.0.1".parse().unwrap(), &HeaderMap::new(), now).unwrap_err();
         assert_eq!((refused.status, refused.code), (429, "too_many_requests"));
+        let proven = HeaderMap::from_iter([("proof".parse().unwrap(), HeaderValue::from_static("x"))]);
+        assert!((0..9).all(|_| rates.admit("10.0.0.1".parse().unwrap(), &proven, now).is_ok()));
         assert!(admitted("10.0.0.2", now) && admitted("10.0.0.1", next));
         assert!(
             admitted("2001:db8::1", now) && admitted("2001:db8::2", now) && !admitted("2001:db8::3", now)
@@ -85,8 +98,11 @@ mod tests {
 
     #[test]
     fn more_addresses_than_are_counted_share_a_count() {
-        let rates = Rates::of(1);
-        let asked = |number: u32| rates.admit(IpAddr::V4((0x0A00_0000 + number).into()), rates.begun).is_ok();
+        let rates = of(1);
+        let asked = |number: u32| {
+            let peer = IpAddr::V4((0x0A00_0000 + number).into());
+            rates.admit(peer, &HeaderMap::new(), rates.begun).is_ok()
+        };
         let last = u32::try_from(ADDRESSES_MAX).unwrap();
         assert!((0..last).all(asked));
         assert!(asked(last) && !asked(last + 1));

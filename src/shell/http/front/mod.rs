@@ -22,7 +22,7 @@ use std::sync::atomic::AtomicU32;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{Extensions, HeaderMap, Method as HttpMethod, StatusCode, Uri, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method as HttpMethod, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::on;
@@ -39,8 +39,8 @@ use super::access::Caller;
 use super::ask::{answer, bytes};
 use super::loaded::Current;
 use super::{
-    Arriving, BODY_BYTES_MAX, Entrance, Feed, HOOK_BYTES_MAX, Spread, backup, behind, dashboard, observe,
-    system,
+    Arriving, BODY_BYTES_MAX, Entrance, Exempt, Feed, HOOK_BYTES_MAX, Spread, backup, behind, dashboard,
+    observe, system,
 };
 use crate::model::Runtime;
 use crate::shell::ids::Ids;
@@ -152,6 +152,15 @@ impl Front {
         Front { entrance, node, shards, loaded, tokens, table, learn, rebalance, feed, turn, ids, forward }
     }
 
+    /// Other nodes ask as often as they are asked.
+    pub fn exempt(self: Arc<Front>) -> Exempt {
+        Box::new(move |headers| headers.get(NODE_HEADER).is_some_and(|shown| self.is_node(shown)))
+    }
+
+    fn is_node(&self, shown: &HeaderValue) -> bool {
+        shown.to_str().is_ok_and(|shown| self.tokens.is_node(shown))
+    }
+
     /// Asks one shard, where it is.
     async fn ask(&self, shard: u32, request: Request) -> Response {
         match (self.table.router(shard), self.table.owner(shard)) {
@@ -240,7 +249,7 @@ async fn answered(front: Arc<Front>, spread: Spread, request: Request) -> Respon
 /// What another node forwards goes to its shard; it was let in there.
 async fn from_node(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
     let Some(shown) = request.headers().get(NODE_HEADER) else { return next.run(request).await };
-    if !shown.to_str().is_ok_and(|shown| front.tokens.is_node(shown)) {
+    if !front.is_node(shown) {
         return Problem::new(401, "bad_token", "this is no node of this store").into_response();
     }
     if request.uri().path() == WINDOWS_PATH {
