@@ -12,7 +12,7 @@ use crate::store::local::Figures;
 const TOLD_MAX: usize = 100;
 
 text_enum! {
-    /// What a reason is about. The first four mean that nothing new is accepted.
+    /// What a reason is about. The first five mean that nothing new is accepted.
     Code {
         /// The engine does not answer in time, or has no room for a question.
         EngineSilent = "engine_silent",
@@ -22,6 +22,8 @@ text_enum! {
         Draining = "draining",
         /// The store's disk has too little room for new work.
         StoreFull = "store_full",
+        /// Of several nodes: PostgreSQL was not reached for as long as a lease.
+        StoreUnreachable = "store_unreachable",
         /// Segments of the journal cannot be kept where `store.archive` says; they stay in the journal.
         ArchiveFailing = "archive_failing",
         /// The latest reload was refused: what was loaded before is in force.
@@ -30,6 +32,8 @@ text_enum! {
         ScopeDrained = "scope_drained",
         /// A live flow lacks something: its triggers are taken and its runs cannot be carried out.
         FlowBlocked = "flow_blocked",
+        /// Of several nodes: some shards have no owner now.
+        ShardsFree = "shards_free",
     }
 }
 
@@ -37,8 +41,16 @@ impl Code {
     /// Whether nothing new is accepted.
     pub const fn is_unready(self) -> bool {
         match self {
-            Code::EngineSilent | Code::Stopping | Code::Draining | Code::StoreFull => true,
-            Code::ArchiveFailing | Code::ReloadRefused | Code::ScopeDrained | Code::FlowBlocked => false,
+            Code::EngineSilent
+            | Code::Stopping
+            | Code::Draining
+            | Code::StoreFull
+            | Code::StoreUnreachable => true,
+            Code::ArchiveFailing
+            | Code::ReloadRefused
+            | Code::ScopeDrained
+            | Code::FlowBlocked
+            | Code::ShardsFree => false,
         }
     }
 }

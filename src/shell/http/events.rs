@@ -30,7 +30,7 @@ use crate::store::{History, StoreError};
 const BATCH: usize = 256;
 
 /// What the specification advises against proxies that drop quiet connections.
-const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 
 /// A client that takes nothing for so long is let go; it comes back with its position.
 pub(super) const STALLED_MAX: Duration = Duration::from_secs(30);

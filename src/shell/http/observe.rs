@@ -85,8 +85,16 @@ fn refused_reload(shared: &Shared) -> Option<String> {
 
 /// `GET /readyz`: whether new work is accepted, and everything that is not as it should be.
 pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
-    let reasons = look(&shared).await.reasons;
-    let ready = ready::is_ready(&reasons);
+    readiness(&look(&shared).await.reasons)
+}
+
+/// The readiness of several shards of one process, which has reasons of its own.
+pub(super) async fn readyz_of(shards: Vec<(u32, Arc<Shared>)>, own: Vec<Reason>) -> Response {
+    readiness(&look_at(shards, own).await.reasons)
+}
+
+fn readiness(reasons: &[Reason]) -> Response {
+    let ready = ready::is_ready(reasons);
     let told: Vec<Json> = reasons.iter().map(Reason::document).collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     answer(status, json!({ "ready": ready, "reasons": told }))
@@ -100,14 +108,20 @@ pub(super) async fn metrics(
     told(&look(&shared).await, &shared.observed.metrics, &headers)
 }
 
-/// The metrics of several shards of one process.
+/// The metrics of several shards of one process, which has reasons of its own.
 pub(super) async fn metrics_of(
-    shards: Vec<Arc<Shared>>,
+    shards: Vec<(u32, Arc<Shared>)>,
+    own: Vec<Reason>,
     metrics: &Metrics,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let mut all = Look { status: None, runtimes: Vec::new(), figures: None, reasons: Vec::new() };
-    for shared in shards {
+    told(&look_at(shards, own).await, metrics, headers)
+}
+
+/// Each reason once, the process's own first.
+async fn look_at(shards: Vec<(u32, Arc<Shared>)>, own: Vec<Reason>) -> Look {
+    let mut all = Look { status: None, runtimes: Vec::new(), figures: None, reasons: own };
+    for (_, shared) in shards {
         let Look { status, runtimes, figures: _, reasons } = look(&shared).await;
         all.status = match (all.status.take(), status) {
             (Some(known), Some(more)) => Some(known.joined(more)),
@@ -125,7 +139,7 @@ pub(super) async fn metrics_of(
             }
         }
     }
-    told(&all, metrics, headers)
+    all
 }
 
 fn told(look: &Look, metrics: &Metrics, headers: &HeaderMap) -> Result<Response, Problem> {

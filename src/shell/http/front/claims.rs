@@ -25,7 +25,7 @@ const LOOK_APART: Duration = Duration::from_millis(20);
 
 pub(super) async fn claim(front: &Arc<Front>, request: Request) -> Result<Response, Refused> {
     let asked = Asked::read(request).await?;
-    let Some(Json::Object(body)) = asked.json() else { return Ok(front.ask(0, asked.request()).await) };
+    let Some(Json::Object(body)) = asked.json() else { return Ok(front.ask(0, &asked).await) };
     let mut fields = Fields::parse(&asked.body)?;
     let most = fields.number("max")?.unwrap_or(1);
     let once = asked.headers.contains_key("idempotency-key");
@@ -53,7 +53,7 @@ pub(super) async fn claim(front: &Arc<Front>, request: Request) -> Result<Respon
             let mut part = body.clone();
             part.insert("max".to_owned(), json!(left));
             part.insert("wait".to_owned(), json!("0s"));
-            let response = front.ask(shard, asked.with_body(&Json::Object(part)).request()).await;
+            let response = front.ask(shard, &asked.with_body(&Json::Object(part))).await;
             match document(response).await {
                 Ok(mut told) => {
                     answered = true;

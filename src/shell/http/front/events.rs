@@ -16,8 +16,9 @@ use futures_core::Stream as _;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::super::events::STALLED_MAX;
+use super::super::events::{KEEP_ALIVE_EVERY, STALLED_MAX};
 use super::super::logs::Chunks;
+use super::forward::unreachable;
 use super::{Asked, Front, Refused, place};
 use crate::shell::problem::Problem;
 
@@ -26,6 +27,9 @@ const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// The longest event there is, and some.
 const FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// A stream that says nothing for so long, not even that it is there, has ended.
+const SILENT_MAX: Duration = KEEP_ALIVE_EVERY.saturating_mul(2);
 
 /// Where each shard's stream was seen to: `0:812.3,1:7`.
 type Positions = BTreeMap<u32, String>;
@@ -59,9 +63,8 @@ pub(super) async fn events(front: &Arc<Front>, request: Request) -> Result<Respo
         };
         let mut stream = one.open().await?;
         // Each stream begins with where it is.
-        let first = stream.next().await.ok_or_else(|| {
-            Problem::new(503, "owner_unreachable", "a shard broke off its events; try again")
-        })?;
+        let first = stream.next().await;
+        let first = first.ok_or_else(|| unreachable("a shard broke off its events; try again"))?;
         one.at = first.id.or(one.at);
         positions.extend(one.at.clone().map(|at| (shard, at)));
         let frames = frames.clone();
@@ -141,9 +144,9 @@ impl One {
         let after = self.at.as_ref().map(|at| format!("after={at}")).unwrap_or_default();
         let mut asked = self.asked.get(&format!("/v1/events?{after}{}", self.rest))?;
         asked.headers.remove("last-event-id");
-        let response = self.front.ask(self.shard, asked.request()).await;
+        let response = self.front.ask(self.shard, &asked).await;
         if response.status() == StatusCode::OK {
-            Ok(Frames { stream: response.into_body().into_data_stream(), read: Vec::new() })
+            Ok(Frames::of(response.into_body()))
         } else {
             Err(Refused::There(response))
         }
@@ -165,8 +168,8 @@ impl One {
                 }
                 match self.open().await {
                     Ok(stream) => break stream,
-                    // Its follower comes back, and is told so.
-                    Err(Refused::There(response)) if response.status() == StatusCode::GONE => {
+                    // It would be refused again; its follower comes back, and is told why.
+                    Err(Refused::There(response)) if is_final(response.status()) => {
                         return drop(frames.send((self.shard, None)).await);
                     }
                     Err(_) => {}
@@ -174,6 +177,10 @@ impl One {
             };
         }
     }
+}
+
+fn is_final(status: StatusCode) -> bool {
+    status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS
 }
 
 /// One event, or a sign of life.
@@ -186,23 +193,33 @@ struct Frame {
 struct Frames {
     stream: BodyDataStream,
     read: Vec<u8>,
+    /// How much of that was told already.
+    told: usize,
 }
 
 impl Frames {
+    fn of(body: Body) -> Frames {
+        Frames { stream: body.into_data_stream(), read: Vec::new(), told: 0 }
+    }
+
     async fn next(&mut self) -> Option<Frame> {
         loop {
-            if let Some(end) = self.read.windows(2).position(|two| two == b"\n\n") {
-                let bytes: Vec<u8> = self.read.drain(..end + 2).collect();
-                let text = String::from_utf8_lossy(&bytes);
+            let rest = self.read.get(self.told..).unwrap_or_default();
+            if let Some(end) = rest.windows(2).position(|two| two == b"\n\n") {
+                let text = String::from_utf8_lossy(rest.get(..end).unwrap_or_default());
                 let field =
                     |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
-                return Some(Frame { id: field("id: "), data: field("data: ") });
+                let frame = Frame { id: field("id: "), data: field("data: ") };
+                self.told += end + 2;
+                return Some(frame);
             }
-            let chunk = poll_fn(|context| Pin::new(&mut self.stream).poll_next(context)).await?.ok()?;
-            self.read.extend_from_slice(&chunk);
-            if self.read.len() > FRAME_BYTES_MAX {
+            if rest.len() > FRAME_BYTES_MAX {
                 return None;
             }
+            self.read.drain(..self.told);
+            self.told = 0;
+            let chunk = poll_fn(|context| Pin::new(&mut self.stream).poll_next(context));
+            self.read.extend_from_slice(&timeout(SILENT_MAX, chunk).await.ok()??.ok()?);
         }
     }
 }
@@ -230,14 +247,43 @@ mod tests {
                 chunks.send(part.to_vec()).await.unwrap();
             }
             drop(chunks);
-            let stream = Body::from_stream(Chunks(stream)).into_data_stream();
-            let mut frames = Frames { stream, read: Vec::new() };
+            let mut frames = Frames::of(Body::from_stream(Chunks(stream)));
             let mut found = Vec::new();
             while let Some(Frame { id, data }) = frames.next().await {
                 found.push((id.unwrap(), data));
             }
             let expected = [("1", None), ("1.0", Some("{}".to_owned())), ("2", None)];
             assert_eq!(found, expected.map(|(id, data)| (id.to_owned(), data)), "{size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn many_events_at_once_are_no_long_one_and_a_long_one_ends_the_stream() {
+        let (chunks, stream) = mpsc::channel(2);
+        let mut frames = Frames::of(Body::from_stream(Chunks(stream)));
+        let many = b"id: 1\n\n".repeat(FRAME_BYTES_MAX / 4);
+        chunks.send(many).await.unwrap();
+        for _ in 0..FRAME_BYTES_MAX / 4 {
+            assert_eq!(frames.next().await.unwrap().id.as_deref(), Some("1"));
+        }
+        chunks.send(vec![b'x'; FRAME_BYTES_MAX + 1]).await.unwrap();
+        assert!(frames.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_falls_silent_has_ended() {
+        let (chunks, stream) = mpsc::channel(1);
+        let mut frames = Frames::of(Body::from_stream(Chunks(stream)));
+        chunks.send(b"id: 1\n\n".to_vec()).await.unwrap();
+        assert!(frames.next().await.is_some());
+        assert!(frames.next().await.is_none(), "nobody says anything any more");
+        drop(chunks);
+    }
+
+    #[test]
+    fn only_what_may_change_is_asked_again() {
+        for (status, expected) in [(410, true), (404, true), (400, true), (429, false), (503, false)] {
+            assert_eq!(is_final(StatusCode::from_u16(status).unwrap()), expected, "{status}");
         }
     }
 }

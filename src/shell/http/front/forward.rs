@@ -1,17 +1,25 @@
 //! Carries a request to another node, whole, and its answer back as it comes.
+//!
+//! No request waits for ever: its answer begins in time ([`Asked::within`]), and ends when its shard has another owner, or none,
+//! by what this node sees. A node that stands still has neither an error nor an end by itself.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use tokio::time::timeout;
 
 use super::super::access::Caller;
+use super::Asked;
 use crate::shell::problem::Problem;
+use crate::shell::time;
 
 /// What a node proves itself to another with.
 pub const NODE_HEADER: HeaderName = HeaderName::from_static("dwell-node");
@@ -21,6 +29,8 @@ pub const SHARD_HEADER: &str = "dwell-shard";
 
 /// Who asked the node that forwards.
 const CALLER_HEADER: HeaderName = HeaderName::from_static("dwell-caller");
+
+const NOT_ITS_OWNER: &str = "it owns the shard no more";
 
 /// Nodes are near each other.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -43,44 +53,102 @@ impl Forward {
         Forward { client: Client::builder(TokioExecutor::new()).build(connector), proof }
     }
 
-    /// Sends it to the node at `address`, which owns the shard.
-    pub(super) async fn send(&self, address: &str, shard: u32, mut request: Request) -> Response {
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        let uri: Uri = match format!("{}{path}", address.trim_end_matches('/')).parse() {
-            Ok(uri) => uri,
-            Err(error) => return unreachable(shard, &error).into_response(),
+    /// Sends it to the node at `address`, which owns the shard until `moved` has ended. So does the answer.
+    pub(super) async fn to_shard(
+        &self,
+        address: &str,
+        shard: u32,
+        asked: &Asked,
+        moved: impl Future<Output = ()> + Send + 'static,
+    ) -> Response {
+        let mut moved: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(moved);
+        let told = tokio::select! {
+            told = self.send(address, Some(shard), asked) => told,
+            () = &mut moved => Err(NOT_ITS_OWNER.to_owned()),
         };
-        *request.uri_mut() = uri;
-        let caller = request.extensions().get::<Caller>().copied();
+        match told {
+            Ok(response) => response.map(|body| Body::new(Owned { body: Body::new(body), moved })),
+            Err(error) => {
+                tracing::warn!(shard, "the owner of a shard is not reached: {error}");
+                unreachable(&format!("the node that owns shard {shard} is not reached; try again"))
+                    .into_response()
+            }
+        }
+    }
+
+    /// Sends it to the node at `address`, about none of its shards.
+    pub(super) async fn to_node(&self, address: &str, asked: &Asked) -> Result<StatusCode, String> {
+        Ok(self.send(address, None, asked).await?.status())
+    }
+
+    async fn send(
+        &self,
+        address: &str,
+        shard: Option<u32>,
+        asked: &Asked,
+    ) -> Result<Response<Incoming>, String> {
+        let mut request = asked.request();
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let uri = format!("{}{path}", address.trim_end_matches('/')).parse::<Uri>();
+        *request.uri_mut() = uri.map_err(|error| error.to_string())?;
         let headers = request.headers_mut();
         for name in NOT_FORWARDED {
             headers.remove(name);
         }
         let said = [
-            (NODE_HEADER, self.proof.clone()),
-            (HeaderName::from_static(SHARD_HEADER), shard.to_string()),
-            (CALLER_HEADER, caller.map_or_else(String::new, named)),
+            (NODE_HEADER, Some(self.proof.clone())),
+            (HeaderName::from_static(SHARD_HEADER), shard.map(|shard| shard.to_string())),
+            (CALLER_HEADER, asked.caller.map(named)),
         ];
         for (name, text) in said {
-            if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.remove(&name);
+            if let Some(value) = text.and_then(|text| HeaderValue::from_str(&text).ok()) {
                 headers.insert(name, value);
             }
         }
-        match self.client.request(request).await {
-            Ok(mut response) => {
-                for name in NOT_FORWARDED {
-                    response.headers_mut().remove(name);
-                }
-                response.map(Body::new)
-            }
-            Err(error) => unreachable(shard, &error).into_response(),
+        let answered = timeout(asked.within, self.client.request(request)).await;
+        let answered =
+            answered.map_err(|_| format!("no answer within {}", time::format_span(asked.within)))?;
+        let mut response = answered.map_err(|error| error.to_string())?;
+        for name in NOT_FORWARDED {
+            response.headers_mut().remove(name);
         }
+        Ok(response)
     }
 }
 
-fn unreachable(shard: u32, error: &dyn std::fmt::Display) -> Problem {
-    tracing::warn!(shard, "the owner of a shard is not reached: {error}");
-    let detail = format!("the node that owns shard {shard} is not reached; try again");
+/// What is left of an answer, as long as who gives it owns the shard.
+struct Owned {
+    body: Body,
+    moved: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl HttpBody for Owned {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Pending => {
+                self.moved.as_mut().poll(context).map(|()| Some(Err(axum::Error::new(NOT_ITS_OWNER))))
+            }
+            ready @ Poll::Ready(_) => ready,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+pub(super) fn unreachable(detail: &str) -> Problem {
     Problem::new(503, "owner_unreachable", detail)
 }
 

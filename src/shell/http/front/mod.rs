@@ -13,11 +13,13 @@ mod forward;
 mod merge;
 mod nodes;
 mod place;
+mod ready;
 mod table;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -50,6 +52,10 @@ use crate::shell::tokens::Tokens;
 /// The longest answer of a shard that is merged with others'.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
+/// How long another node's answer may be in coming, and how much longer if it was asked to wait for something.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// What every request goes through.
 pub struct Front {
     /// Who is let in.
@@ -63,7 +69,7 @@ pub struct Front {
     /// By which nodes know each other.
     pub tokens: Tokens,
     /// What is where.
-    pub table: Table,
+    pub table: Arc<Table>,
     /// Is told what another node knows of a window.
     pub learn: Box<dyn Fn(Runtime) + Send + Sync>,
     /// Asked to give back the shards that are more than this node's share.
@@ -96,21 +102,33 @@ struct Asked {
     headers: HeaderMap,
     caller: Option<Caller>,
     body: Bytes,
+    /// How long its answer may be in coming.
+    within: Duration,
 }
 
 impl Asked {
     async fn read(request: Request) -> Result<Asked, Problem> {
-        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let (mut method, uri) = (request.method().clone(), request.uri().clone());
+        if method == HttpMethod::HEAD {
+            // Of the answers to it, which end at their heads, none could be made. The router leaves the body out.
+            method = HttpMethod::GET;
+        }
         let headers = request.headers().clone();
         let caller = request.extensions().get().copied();
         let body = bytes(request, &()).await?;
-        Ok(Asked { method, uri, headers, caller, body })
+        let waits = query(&uri, "wait").is_some();
+        Ok(Asked { method, uri, headers, caller, body, within: ANSWER_WITHIN }.waiting(waits))
+    }
+
+    /// If it asks to wait for something, its answer takes longer.
+    fn waiting(self, waits: bool) -> Asked {
+        if waits { Asked { within: ANSWER_WITHIN + WAIT_MAX, ..self } } else { self }
     }
 
     /// Something else that is asked in the same name.
     fn get(&self, path_and_query: &str) -> Result<Asked, Problem> {
         let uri = path_and_query.parse().map_err(|error| Problem::field("path", error))?;
-        Ok(Asked { method: HttpMethod::GET, uri, body: Bytes::new(), ..self.clone() })
+        Ok(Asked { method: HttpMethod::GET, uri, body: Bytes::new(), within: ANSWER_WITHIN, ..self.clone() })
     }
 
     fn with_body(&self, body: &Json) -> Asked {
@@ -147,7 +165,7 @@ impl Front {
     ) -> Front {
         let forward = Forward::new(tokens.node());
         let Nodes { learn, rebalance, feed } = nodes;
-        let (entrance, table, ids) = (Arc::new(entrance), Table::default(), Ids::default());
+        let (entrance, table, ids) = (Arc::new(entrance), Arc::default(), Ids::default());
         let turn = AtomicU32::new(0);
         Front { entrance, node, shards, loaded, tokens, table, learn, rebalance, feed, turn, ids, forward }
     }
@@ -162,13 +180,16 @@ impl Front {
     }
 
     /// Asks one shard, where it is.
-    async fn ask(&self, shard: u32, request: Request) -> Response {
+    async fn ask(&self, shard: u32, asked: &Asked) -> Response {
         match (self.table.router(shard), self.table.owner(shard)) {
             (Some(router), _) => {
-                let answered = router.oneshot(request).await;
+                let answered = router.oneshot(asked.request()).await;
                 answered.unwrap_or_else(|never| match never {})
             }
-            (None, Some(address)) => self.forward.send(&address, shard, request).await,
+            (None, Some(address)) => {
+                let moved = Arc::clone(&self.table).moved(shard, address.clone());
+                self.forward.to_shard(&address, shard, asked, moved).await
+            }
             (None, None) => no_owner(shard).into_response(),
         }
     }
@@ -178,7 +199,7 @@ impl Front {
         let mut under_way = JoinSet::new();
         for (shard, asked) in asked {
             let front = Arc::clone(self);
-            under_way.spawn(async move { (shard, front.ask(shard, asked.request()).await) });
+            under_way.spawn(async move { (shard, front.ask(shard, &asked).await) });
         }
         let mut answers = under_way.join_all().await;
         answers.sort_by_key(|(shard, _)| *shard);
@@ -213,7 +234,7 @@ async fn document(response: Response) -> Result<Json, Refused> {
 
 fn unreadable(error: &dyn std::fmt::Display) -> Problem {
     tracing::warn!("the answer of a shard cannot be read: {error}");
-    Problem::new(503, "owner_unreachable", "the node that owns a shard broke off its answer; try again")
+    forward::unreachable("the node that owns a shard broke off its answer; try again")
 }
 
 fn no_owner(shard: u32) -> Problem {
@@ -299,10 +320,13 @@ async fn carry(front: &Arc<Front>, spread: Spread, request: Request) -> Result<R
         Spread::Page => Ok(dashboard::page(request.headers().clone()).await),
         Spread::Alive => Ok(system::healthz().await),
         Spread::Contract => Ok(system::openapi().await),
-        Spread::Ready => Ok(ready(front).await),
+        Spread::Ready => {
+            Ok(observe::readyz_of(front.table.local(), ready::reasons(&front.node, &front.table)).await)
+        }
         Spread::Metrics => {
-            let local = front.table.local().into_iter().map(|(_, shared)| shared).collect();
-            Ok(observe::metrics_of(local, &front.entrance.metrics, request.headers()).await?)
+            let own = ready::reasons(&front.node, &front.table);
+            let metrics = &front.entrance.metrics;
+            Ok(observe::metrics_of(front.table.local(), own, metrics, request.headers()).await?)
         }
         Spread::Nodes => Ok(nodes::list(front)),
         Spread::Rebalance => nodes::rebalance(front, request).await,
@@ -312,36 +336,10 @@ async fn carry(front: &Arc<Front>, spread: Spread, request: Request) -> Result<R
 
 /// `?limit=` of a list.
 fn limit(uri: &Uri) -> usize {
-    let named = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-    let limit = named.into_iter().find(|(name, _)| name == "limit");
-    limit.and_then(|(_, text)| text.parse().ok()).unwrap_or(super::records::LIMIT_DEFAULT)
+    query(uri, "limit").and_then(|text| text.parse().ok()).unwrap_or(super::records::LIMIT_DEFAULT)
 }
 
-/// Whether this node's shards take new work. One that owns none answers for the others.
-async fn ready(front: &Front) -> Response {
-    let mut reasons: Vec<Json> = Vec::new();
-    let mut ready = true;
-    for (shard, _) in front.table.local() {
-        let mut request = Request::new(Body::empty());
-        *request.uri_mut() = Uri::from_static("/readyz");
-        let response = front.ask(shard, request).await;
-        ready &= response.status().is_success();
-        let read = axum::body::to_bytes(response.into_body(), ANSWER_BYTES_MAX).await.unwrap_or_default();
-        let told: Json = serde_json::from_slice(&read).unwrap_or_default();
-        for reason in told.get("reasons").and_then(Json::as_array).into_iter().flatten() {
-            if !reasons.contains(reason) {
-                reasons.push(reason.clone());
-            }
-        }
-    }
-    let free: Vec<String> = (0..front.shards)
-        .filter(|shard| front.table.router(*shard).is_none() && front.table.owner(*shard).is_none())
-        .map(|shard| shard.to_string())
-        .collect();
-    if !free.is_empty() {
-        let detail = format!("shards without an owner: {}", free.join(", "));
-        reasons.push(json!({ "code": "shards_free", "detail": detail }));
-    }
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    answer(status, json!({ "ready": ready, "reasons": reasons }))
+fn query(uri: &Uri, name: &str) -> Option<String> {
+    let mut named = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    named.find(|(known, _)| known == name).map(|(_, text)| text.into_owned())
 }

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use serde_json::{Value as Json, json};
+use tokio::task::JoinSet;
 
 use super::super::Feed;
 use super::super::ask::{answer, bytes};
@@ -76,15 +77,28 @@ pub(super) fn list(front: &Front) -> Response {
     answer(StatusCode::OK, json!({ "items": items, "shards": shards }))
 }
 
-/// Lets every node give back what is more than its share.
+/// Lets every node give back what is more than its share; says of those that are not reached, once the others are told.
 pub(super) async fn rebalance(front: &Arc<Front>, request: Request) -> Result<Response, Refused> {
     let asked = Asked::read(request).await?;
     (front.rebalance)();
-    for node in front.table.view().nodes.iter().filter(|node| node.name != front.node) {
-        let told = front.forward.send(&node.address, front.shards, asked.request()).await;
-        if !told.status().is_success() {
-            return Err(Refused::There(told));
-        }
+    let mut telling = JoinSet::new();
+    for node in front.table.view().nodes.iter().filter(|node| node.name != front.node).cloned() {
+        let (front, asked) = (Arc::clone(front), asked.clone());
+        telling.spawn(async move {
+            let told = front.forward.to_node(&node.address, &asked).await;
+            let told =
+                told.and_then(|status| if status.is_success() { Ok(()) } else { Err(status.to_string()) });
+            told.err().map(|error| {
+                tracing::warn!(node = node.name, "a node is not told: {error}");
+                node.name
+            })
+        });
     }
-    Ok(answer(StatusCode::ACCEPTED, json!({})))
+    let mut missed: Vec<String> = telling.join_all().await.into_iter().flatten().collect();
+    missed.sort_unstable();
+    if missed.is_empty() {
+        return Ok(answer(StatusCode::ACCEPTED, json!({})));
+    }
+    let detail = format!("not reached: {}; every other node is told", missed.join(", "));
+    Err(Problem::new(503, "node_unreachable", detail).into())
 }

@@ -26,17 +26,17 @@ pub(super) async fn named(front: &Arc<Front>, request: Request) -> Result<Respon
         // The beginning of an id: it must be one record's only, whichever shard that is in.
         let asked = Asked::read(request).await?;
         let shard = find(front, &asked, list, id).await?;
-        return Ok(front.ask(shard, asked.request()).await);
+        return Ok(front.ask(shard, &asked).await);
     };
     let first = slot.shard(front.shards);
     let asked = Asked::read(request).await?;
-    let response = front.ask(first, asked.request()).await;
+    let response = front.ask(first, &asked).await;
     if response.status() != StatusCode::NOT_FOUND || front.shards == 1 {
         return Ok(response);
     }
     // Ids of a store that was cut into shards later say nothing.
     match find(front, &asked, list, id).await {
-        Ok(shard) if shard != first => Ok(front.ask(shard, asked.request()).await),
+        Ok(shard) if shard != first => Ok(front.ask(shard, &asked).await),
         Ok(_) | Err(_) => Ok(response),
     }
 }
@@ -93,7 +93,7 @@ pub(super) async fn of_org(
         Some(trigger) => expand(&front.loaded, trigger).0.id.slot(),
         None => org_of(asked.json().as_ref()),
     };
-    Ok(front.ask(slot.shard(front.shards), asked.request()).await)
+    Ok(front.ask(slot.shard(front.shards), &asked).await)
 }
 
 /// Of a body, or of one of its items. What is no text is for the shard to refuse.
@@ -111,7 +111,7 @@ pub(super) async fn items(
     let items = asked.json().and_then(|mut body| body.get_mut(list)?.as_array_mut().map(std::mem::take));
     let items = items.filter(|items| (1..=Filter::LIMIT_MAX).contains(&items.len()));
     // What is wrong with it is said by a shard.
-    let Some(items) = items else { return Ok(front.ask(0, asked.request()).await) };
+    let Some(items) = items else { return Ok(front.ask(0, &asked).await) };
     let mut shards: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (at, item) in items.iter().enumerate() {
         let id = item.get("record").and_then(Json::as_str).and_then(slot_of);
@@ -161,9 +161,9 @@ fn no_answer(shard: u32) -> Json {
 /// to all shards, each at its part of the rate.
 pub(super) async fn redrive(front: &Arc<Front>, request: Request) -> Result<Response, Refused> {
     let asked = Asked::read(request).await?;
-    let Some(Json::Object(body)) = asked.json() else { return Ok(front.ask(0, asked.request()).await) };
+    let Some(Json::Object(body)) = asked.json() else { return Ok(front.ask(0, &asked).await) };
     if let Some(rate) = body.get("rate").and_then(Json::as_str) {
-        let Ok(pace) = rate.parse::<Pace>() else { return Ok(front.ask(0, asked.request()).await) };
+        let Ok(pace) = rate.parse::<Pace>() else { return Ok(front.ask(0, &asked).await) };
         let part = with(&body, "rate", json!(pace.part_of(front.shards).to_string()));
         let (status, documents) = front.gather(&asked.with_body(&part)).await?;
         return Ok(answer(status, merge::redriven(documents)));
@@ -209,7 +209,7 @@ async fn by_filter(front: &Arc<Front>, asked: &Asked, body: &Map<String, Json>) 
             part.insert("cursor".to_owned(), json!(at));
         }
         at = "";
-        let response = front.ask(shard, asked.with_body(&Json::Object(part)).request()).await;
+        let response = front.ask(shard, &asked.with_body(&Json::Object(part))).await;
         status = response.status();
         let told = document(response).await?;
         left -= told.get("matched").and_then(Json::as_u64).unwrap_or(0).min(left);
@@ -253,7 +253,7 @@ pub(super) async fn scope(front: &Arc<Front>, request: Request) -> Result<Respon
     let asked = Asked::read(request).await?;
     let path = percent_encoding::percent_decode_str(asked.uri.path()).decode_utf8_lossy().into_owned();
     if let Some(org) = path.strip_prefix("/v1/scopes/org:").and_then(|rest| rest.strip_suffix("/why")) {
-        return Ok(front.ask(Slot::of(org).shard(front.shards), asked.request()).await);
+        return Ok(front.ask(Slot::of(org).shard(front.shards), &asked).await);
     }
     let (status, documents) = front.gather(&asked).await?;
     Ok(answer(status, merge::why(documents)))

@@ -2,11 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use tokio::time::sleep;
 
 use super::super::{Shared, bare};
+use crate::shell::metrics;
 use crate::store::postgres::View;
+
+/// How often it is looked for a change; the table changes about as often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is where, as far as this node knows.
 #[derive(Default)]
@@ -18,6 +24,7 @@ pub struct Table {
 struct Known {
     local: BTreeMap<u32, Local>,
     view: Arc<View>,
+    looked: Option<Instant>,
 }
 
 /// A shard that ticks here.
@@ -44,7 +51,17 @@ impl Table {
 
     /// Who owns what, by the latest look.
     pub fn look(&self, view: View) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).view = Arc::new(view);
+        self.seen(view, metrics::now());
+    }
+
+    pub(super) fn seen(&self, view: View, at: Instant) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        (known.view, known.looked) = (Arc::new(view), Some(at));
+    }
+
+    /// When that was.
+    pub(super) fn looked(&self) -> Option<Instant> {
+        self.known().looked
     }
 
     /// The latest look.
@@ -65,6 +82,13 @@ impl Table {
         let known = self.known();
         let owned = known.view.shards.iter().find(|owned| owned.shard == shard)?;
         owned.owner.as_ref().map(|owner| owner.address.clone())
+    }
+
+    /// Ends once the owner of a shard is another than who is reached at `address`, or there is none.
+    pub(super) async fn moved(self: Arc<Table>, shard: u32, address: String) {
+        while self.owner(shard).as_ref() == Some(&address) {
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {
