@@ -10,8 +10,12 @@ pub const STORE_HEADER: &str = "dwell-store";
 
 /// What stands in [`STORE_HEADER`]: the canonical path of the store's directory.
 pub fn store_header(data: &Path) -> String {
-    percent_encoding::percent_encode(data.as_os_str().as_encoded_bytes(), percent_encoding::NON_ALPHANUMERIC)
-        .to_string()
+    escaped(data.as_os_str().as_encoded_bytes())
+}
+
+/// A name as a part of a path, a query or a header.
+pub fn escaped(text: impl AsRef<[u8]>) -> String {
+    percent_encoding::percent_encode(text.as_ref(), percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 /// Written once the server listens; put in place whole, so no client reads half of it.

@@ -11,6 +11,7 @@ use ureq::{Agent, Body};
 use super::args::Place;
 use super::exit::{Failure, UNREACHABLE};
 use crate::shell::address;
+pub use crate::shell::address::escaped;
 use crate::shell::keyring::{self, TokenFileError};
 
 /// Loopback answers at once or not at all; another machine gets a little longer.
@@ -168,9 +169,4 @@ fn token(place: &Place) -> anyhow::Result<Option<String>> {
         Failure::failed(if missing { none() } else { error.to_string() })
     })?;
     Ok(Some(text.trim().to_owned()))
-}
-
-/// A text made safe for a path segment or a query value.
-pub fn escaped(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

@@ -305,7 +305,7 @@ fn redrive(item: &Json, when: When) -> Vec<String> {
     vec![
         text(item, "id").to_owned(),
         text(item, "rate").to_owned(),
-        super::paced::progress(item),
+        super::paced::progress(&[item]),
         when.show(text(item, "next_at")),
         filters.collect::<Vec<_>>().join(" "),
     ]

@@ -23,11 +23,13 @@ pub fn begin(client: &Client, args: &Redrive, mut body: Map<String, Json>) -> Re
     if id.is_empty() || args.detach { Ok(()) } else { follow(client, id) }
 }
 
-/// Says how far it is while it is there.
+/// Says how far it is while it, or a part of it in any shard, is there.
 fn follow(client: &Client, id: &str) -> Result<(), Failure> {
     let progress_of = |wait: &str| -> Result<Option<String>, Failure> {
         let running = items(client, &format!("/v1/redrives?wait={wait}"))?;
-        Ok(running.iter().find(|item| text(item, "id") == id).map(progress))
+        let is_part = |item: &&Json| id.split(',').any(|part| part == text(item, "id"));
+        let parts: Vec<&Json> = running.iter().filter(is_part).collect();
+        Ok((!parts.is_empty()).then(|| progress(&parts)))
     };
     let mut wait = "0s";
     while let Some(progress) = progress_of(wait).map_err(|failure| Failure {
@@ -42,10 +44,10 @@ fn follow(client: &Client, id: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `120 of 5000`.
-pub fn progress(item: &Json) -> String {
-    let more = if item.get("uncounted").is_some() { "more than " } else { "" };
-    let count = |name| item.get(name).and_then(Json::as_u64).unwrap_or_default();
+/// `120 of 5000`, of all its parts.
+pub fn progress(parts: &[&Json]) -> String {
+    let more = if parts.iter().any(|part| part.get("uncounted").is_some()) { "more than " } else { "" };
+    let count = |name| parts.iter().filter_map(|part| part.get(name)?.as_u64()).sum::<u64>();
     format!("{} of {more}{}", count("redriven"), count("matched"))
 }
 
@@ -55,6 +57,23 @@ pub fn stop(client: &Client, id: &str, json: bool) -> Result<(), Failure> {
     if json {
         out::json(&row)
     } else {
-        out::line(&format!("{} stopped, {} redriven", text(&row, "id"), progress(&row)))
+        out::line(&format!("{} stopped, {} redriven", text(&row, "id"), progress(&[&row])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_redrive_are_counted_together() {
+        let (a, b) = (
+            json!({ "redriven": 1, "matched": 5 }),
+            json!({ "redriven": 2, "matched": 7, "uncounted": true }),
+        );
+        assert_eq!(
+            (progress(&[&a]), progress(&[&a, &b])),
+            ("1 of 5".to_owned(), "3 of more than 12".to_owned())
+        );
     }
 }

@@ -119,13 +119,18 @@ pub(super) async fn openapi() -> Response {
 /// The furthest a test clock is moved at once: it goes from deadline to deadline, and a schedule may have one a minute.
 const ADVANCE_MAX: Duration = Duration::from_hours(366 * 24);
 
+/// What cannot be moved.
+pub(super) fn wall_clock() -> Problem {
+    Problem::not_found("the clock can be moved only under --test-clock")
+}
+
 /// `POST /v1/clock/advance`: `{"by": "31s"}`; there is no such route on the wall clock.
 pub(super) async fn advance(
     State(shared): State<Arc<Shared>>,
     Input(mut fields): Input,
 ) -> Result<Response, Problem> {
     if !shared.clock.is_test() {
-        return Err(Problem::not_found("the clock can be moved only under --test-clock"));
+        return Err(wall_clock());
     }
     let by = fields.span("by")?.ok_or_else(|| fields.problem("by", "it is missing"))?;
     if by > ADVANCE_MAX {

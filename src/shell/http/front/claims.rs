@@ -14,8 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::super::ask::answer;
 use super::super::claims::WAIT_MAX;
-use super::{Asked, Front, Refused, document};
-use crate::shell::fields::Fields;
+use super::{Asked, Front, IDEMPOTENCY_KEY, Refused, document};
 
 /// How often other nodes' shards are asked while there is nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -25,10 +24,9 @@ const LOOK_APART: Duration = Duration::from_millis(20);
 
 pub(super) async fn claim(front: &Arc<Front>, request: Request) -> Result<Response, Refused> {
     let asked = Asked::read(request).await?;
-    let Some(Json::Object(body)) = asked.json() else { return Ok(front.ask(0, &asked).await) };
-    let mut fields = Fields::parse(&asked.body)?;
+    let (body, mut fields) = asked.object()?;
     let most = fields.number("max")?.unwrap_or(1);
-    let once = asked.headers.contains_key("idempotency-key");
+    let once = asked.headers.contains_key(IDEMPOTENCY_KEY);
     // Under a key the same shards are asked in the same order again, and none is waited for.
     let first = if once { 0 } else { front.turn.fetch_add(1, Ordering::Relaxed) };
     let wait = fields.span("wait")?.filter(|_| !once).unwrap_or_default().min(WAIT_MAX);

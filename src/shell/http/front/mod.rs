@@ -28,7 +28,7 @@ use axum::http::{Extensions, HeaderMap, HeaderValue, Method as HttpMethod, Statu
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::on;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
@@ -45,6 +45,7 @@ use super::{
     observe, system,
 };
 use crate::model::Runtime;
+use crate::shell::fields::Fields;
 use crate::shell::ids::Ids;
 use crate::shell::problem::Problem;
 use crate::shell::tokens::Tokens;
@@ -55,6 +56,8 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// How long another node's answer may be in coming, and how much longer if it was asked to wait for something.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const WAIT_MAX: Duration = Duration::from_secs(60);
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// What every request goes through.
 pub struct Front {
@@ -135,8 +138,34 @@ impl Asked {
         Asked { body: body.to_string().into(), ..self.clone() }
     }
 
+    /// Its body; an empty one is an object without members.
     fn json(&self) -> Option<Json> {
-        serde_json::from_slice(&self.body).ok()
+        serde_json::from_slice(if self.body.is_empty() { b"{}" } else { &self.body }).ok()
+    }
+
+    /// The same, to be read as a shard reads it: what is wrong with it is said in the same words.
+    fn fields(&self) -> Result<Fields, Problem> {
+        Fields::parse(if self.body.is_empty() { b"{}" } else { &self.body })
+    }
+
+    /// Both.
+    fn object(&self) -> Result<(Map<String, Json>, Fields), Problem> {
+        let fields = self.fields()?;
+        let Some(Json::Object(body)) = self.json() else {
+            return Err(Problem::field("body", "expected a JSON object"));
+        };
+        Ok((body, fields))
+    }
+
+    /// The same, asked of others that the first who were asked do not know of. A key names one call of a shard, and a shard may
+    /// be asked both times.
+    fn again(&self) -> Asked {
+        let mut asked = self.clone();
+        let key = asked.headers.get(IDEMPOTENCY_KEY).map(|key| [key.as_bytes(), b"+"].concat());
+        if let Some(Ok(key)) = key.map(|key| HeaderValue::from_bytes(&key)) {
+            asked.headers.insert(IDEMPOTENCY_KEY, key);
+        }
+        asked
     }
 
     fn request(&self) -> Request {
@@ -206,9 +235,23 @@ impl Front {
         answers
     }
 
-    /// Asks all shards the same, and reads their answers; the first refusal is all of it.
+    /// Asks all shards the same, and reads their answers; the first refusal is all of it. What changes something is told to
+    /// nobody while a shard has no owner; what takes something away needs to be there in one shard only.
     async fn gather(self: &Arc<Front>, asked: &Asked) -> Result<(StatusCode, Vec<Json>), Refused> {
-        let answers = self.each((0..self.shards).map(|shard| (shard, asked.clone())).collect()).await;
+        let all = 0..self.shards;
+        if asked.method != HttpMethod::GET {
+            let is_free =
+                |shard: &u32| self.table.router(*shard).is_none() && self.table.owner(*shard).is_none();
+            if let Some(free) = all.clone().find(is_free) {
+                return Err(no_owner(free).into());
+            }
+        }
+        let mut answers = self.each(all.map(|shard| (shard, asked.clone())).collect()).await;
+        if asked.method == HttpMethod::DELETE
+            && answers.iter().any(|(_, answer)| answer.status().is_success())
+        {
+            answers.retain(|(_, answer)| answer.status() != StatusCode::NOT_FOUND);
+        }
         read_all(answers).await
     }
 }
@@ -331,6 +374,7 @@ async fn carry(front: &Arc<Front>, spread: Spread, request: Request) -> Result<R
         Spread::Nodes => Ok(nodes::list(front)),
         Spread::Rebalance => nodes::rebalance(front, request).await,
         Spread::Backup => Err(backup::not_in_files().into()),
+        Spread::Clock => Err(system::wall_clock().into()),
     }
 }
 

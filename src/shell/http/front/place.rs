@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use serde_json::{Map, Value as Json, json};
 
@@ -14,31 +14,37 @@ use super::super::intake::{Reader, expand, read_hook, read_trigger};
 use super::{Asked, Front, Refused, document, merge, read_all};
 use crate::engine::Filter;
 use crate::model::{Pace, RecordId, Slot, TriggerId};
-use crate::shell::fields::Fields;
+use crate::shell::address::escaped;
 use crate::shell::problem::Problem;
 
 /// To the shard of the record, or trigger, in its path.
 pub(super) async fn named(front: &Arc<Front>, request: Request) -> Result<Response, Refused> {
-    let path = request.uri().path().to_owned();
-    let mut parts = path.splitn(5, '/').skip(2);
-    let (list, id) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let Some(slot) = slot_of(id) else {
+    let asked = Asked::read(request).await?;
+    let (list, id) = (part(&asked.uri, 1), part(&asked.uri, 2));
+    let Some(slot) = slot_of(&id) else {
         // The beginning of an id: it must be one record's only, whichever shard that is in.
-        let asked = Asked::read(request).await?;
-        let shard = find(front, &asked, list, id).await?;
+        let shard = find(front, &asked, &list, &id).await?;
         return Ok(front.ask(shard, &asked).await);
     };
     let first = slot.shard(front.shards);
-    let asked = Asked::read(request).await?;
     let response = front.ask(first, &asked).await;
     if response.status() != StatusCode::NOT_FOUND || front.shards == 1 {
         return Ok(response);
     }
     // Ids of a store that was cut into shards later say nothing.
-    match find(front, &asked, list, id).await {
+    match find(front, &asked, &list, &id).await {
         Ok(shard) if shard != first => Ok(front.ask(shard, &asked).await),
-        Ok(_) | Err(_) => Ok(response),
+        Err(Refused::There(missing)) if missing.status() == StatusCode::NOT_FOUND => Ok(response),
+        Ok(_) => Ok(response),
+        // It may be where nobody answers.
+        Err(refused) => Err(refused),
     }
+}
+
+/// One of the names between the slashes of a path, as it is meant.
+fn part(uri: &Uri, nth: usize) -> String {
+    let part = uri.path().split('/').skip(1).nth(nth).unwrap_or_default();
+    percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned()
 }
 
 fn slot_of(id: &str) -> Option<Slot> {
@@ -48,7 +54,7 @@ fn slot_of(id: &str) -> Option<Slot> {
 
 /// The only shard that knows an id, or its beginning.
 async fn find(front: &Arc<Front>, asked: &Asked, list: &str, id: &str) -> Result<u32, Refused> {
-    let look = asked.get(&format!("/v1/{list}/{id}"))?;
+    let look = asked.get(&format!("/v1/{list}/{}", escaped(id)))?;
     let answers = front.each((0..front.shards).map(|shard| (shard, look.clone())).collect()).await;
     let (mut found, mut missing) = (Vec::new(), None);
     for (shard, response) in answers {
@@ -79,14 +85,16 @@ pub(super) async fn of_org(
     arriving: Arriving,
     request: Request,
 ) -> Result<Response, Refused> {
-    let asked = Asked::read(request).await?;
+    let mut asked = Asked::read(request).await?;
     let reader = Reader { loaded: &front.loaded, ids: &front.ids, clock: &front.entrance.clock };
     let trigger = match arriving {
-        Arriving::Trigger => Some(read_trigger(&reader, &asked.headers, &mut Fields::parse(&asked.body)?)?),
-        Arriving::Hook => {
-            let name = asked.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
-            Some(read_hook(&reader, name, &asked.headers, &asked.body)?)
+        Arriving::Trigger => {
+            let mut fields = asked.fields()?;
+            let trigger = read_trigger(&reader, &asked.headers, &mut fields)?;
+            asked = asked.waiting(fields.any("wait").is_some());
+            Some(trigger)
         }
+        Arriving::Hook => Some(read_hook(&reader, part(&asked.uri, 1), &asked.headers, &asked.body)?),
         Arriving::Session => None,
     };
     let slot = match trigger {
@@ -112,36 +120,88 @@ pub(super) async fn items(
     let items = items.filter(|items| (1..=Filter::LIMIT_MAX).contains(&items.len()));
     // What is wrong with it is said by a shard.
     let Some(items) = items else { return Ok(front.ask(0, &asked).await) };
-    let mut shards: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-    for (at, item) in items.iter().enumerate() {
-        let id = item.get("record").and_then(Json::as_str).and_then(slot_of);
-        let slot = id.unwrap_or_else(|| org_of(Some(item)));
-        shards.entry(slot.shard(front.shards)).or_default().push(at);
+    let slots = items.iter().map(|item| item.get("record").and_then(Json::as_str).and_then(slot_of));
+    let slots: Vec<Option<Slot>> = slots.collect();
+    let mut homes: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (at, (item, slot)) in items.iter().zip(&slots).enumerate() {
+        let slot = slot.unwrap_or_else(|| org_of(Some(item)));
+        homes.entry(slot.shard(front.shards)).or_default().push(at);
     }
-    let part = |of: &[usize]| {
-        let items: Vec<&Json> = of.iter().filter_map(|at| items.get(*at)).collect();
-        asked.with_body(&json!({ list: items }))
-    };
-    let answers = front.each(shards.iter().map(|(shard, of)| (*shard, part(of))).collect()).await;
     let mut answered = vec![Json::Null; items.len()];
-    for ((shard, response), of) in answers.into_iter().zip(shards.values()) {
-        let mut told = match document(response).await {
-            Ok(document) => merge::items_of(document).into_iter(),
-            // The other shards have done their part, so each item says what became of it.
-            Err(Refused::There(response)) => {
-                let refused = refused_item(response).await;
-                vec![refused; of.len()].into_iter()
-            }
-            Err(here @ Refused::Here(_)) => return Err(here),
+    Round { asked: &asked, list, items: &items }.ask(front, &homes, &mut answered).await?;
+    // Ids of a store that was cut into shards later say nothing: what is not where they say is elsewhere.
+    let is_missing = |at: &usize| answered.get(*at).is_some_and(|told| rank(told) == MISSING);
+    let strayed: Vec<(usize, Slot)> = slots
+        .iter()
+        .enumerate()
+        .filter_map(|(at, slot)| Some((at, (*slot)?)))
+        .filter(|(at, _)| is_missing(at))
+        .collect();
+    let elsewhere = others(front, &strayed);
+    Round { asked: &asked.again(), list, items: &items }.ask(front, &elsewhere, &mut answered).await?;
+    Ok(answer(StatusCode::OK, json!({ "items": answered })))
+}
+
+/// Each shard with what would be in another one, by its slot.
+fn others<T: Clone>(front: &Front, strayed: &[(T, Slot)]) -> BTreeMap<u32, Vec<T>> {
+    let of = |shard| {
+        let of = strayed.iter().filter(|(_, slot)| slot.shard(front.shards) != shard);
+        (shard, of.map(|(what, _)| what.clone()).collect::<Vec<T>>())
+    };
+    (0..front.shards).map(of).filter(|(_, of)| !of.is_empty()).collect()
+}
+
+/// Items of a list that shards are asked for, each its own.
+struct Round<'a> {
+    asked: &'a Asked,
+    list: &'static str,
+    items: &'a [Json],
+}
+
+impl Round<'_> {
+    async fn ask(
+        self,
+        front: &Arc<Front>,
+        shards: &BTreeMap<u32, Vec<usize>>,
+        answered: &mut [Json],
+    ) -> Result<(), Refused> {
+        let part = |of: &[usize]| {
+            let items: Vec<&Json> = of.iter().filter_map(|at| self.items.get(*at)).collect();
+            self.asked.with_body(&json!({ self.list: items }))
         };
-        for at in of {
-            let told = told.next().unwrap_or_else(|| no_answer(shard));
-            if let Some(place) = answered.get_mut(*at) {
-                *place = told;
+        let answers = front.each(shards.iter().map(|(shard, of)| (*shard, part(of))).collect()).await;
+        for ((shard, response), of) in answers.into_iter().zip(shards.values()) {
+            let mut told = match document(response).await {
+                Ok(document) => merge::items_of(document).into_iter(),
+                // The other shards have done their part, so each item says what became of it.
+                Err(Refused::There(response)) => {
+                    let refused = refused_item(response).await;
+                    vec![refused; of.len()].into_iter()
+                }
+                Err(here @ Refused::Here(_)) => return Err(here),
+            };
+            for at in of {
+                let told = told.next().unwrap_or_else(|| no_answer(shard));
+                if let Some(place) = answered.get_mut(*at).filter(|place| rank(place) < rank(&told)) {
+                    *place = told;
+                }
             }
         }
+        Ok(())
     }
-    Ok(answer(StatusCode::OK, json!({ "items": answered })))
+}
+
+/// It is not in that shard.
+const MISSING: u8 = 1;
+
+/// Of two answers to an item of a list, the one that says more counts.
+fn rank(answered: &Json) -> u8 {
+    match answered.get("status").and_then(Json::as_u64) {
+        None => 0,
+        Some(404) => MISSING,
+        Some(500..) => 2,
+        Some(_) => 3,
+    }
 }
 
 async fn refused_item(response: Response) -> Json {
@@ -158,30 +218,55 @@ fn no_answer(shard: u32) -> Json {
 }
 
 /// Dead letters by id to their shards; by filter shard after shard, until as many as were asked for are found; with a rate
-/// to all shards, each at its part of the rate.
+/// to all shards, each at its part of the rate, or to that of the only org it is for.
 pub(super) async fn redrive(front: &Arc<Front>, request: Request) -> Result<Response, Refused> {
     let asked = Asked::read(request).await?;
-    let Some(Json::Object(body)) = asked.json() else { return Ok(front.ask(0, &asked).await) };
-    if let Some(rate) = body.get("rate").and_then(Json::as_str) {
-        let Ok(pace) = rate.parse::<Pace>() else { return Ok(front.ask(0, &asked).await) };
+    let (body, mut fields) = asked.object()?;
+    let (rate, ids, org) = (fields.text("rate")?, fields.texts("ids")?, fields.text("org")?);
+    let (limit, cursor) = (fields.number("limit")?, fields.text("cursor")?);
+    if let Some(rate) = rate {
+        let whole = org.map(|org| Slot::of(&org).shard(front.shards));
+        let (None, Ok(pace)) = (whole, rate.parse::<Pace>()) else {
+            return Ok(front.ask(whole.unwrap_or(0), &asked).await);
+        };
         let part = with(&body, "rate", json!(pace.part_of(front.shards).to_string()));
         let (status, documents) = front.gather(&asked.with_body(&part)).await?;
         return Ok(answer(status, merge::redriven(documents)));
     }
-    if let Some(ids) = body.get("ids").and_then(Json::as_array) {
-        let mut shards: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
-        for id in ids.iter().filter_map(Json::as_str) {
-            let shard = match slot_of(id) {
-                Some(slot) => slot.shard(front.shards),
-                None => find(front, &asked, "records", id).await?,
-            };
-            shards.entry(shard).or_default().push(id);
-        }
-        let part = |(shard, ids): (u32, Vec<&str>)| (shard, asked.with_body(&with(&body, "ids", json!(ids))));
-        let (status, documents) = read_all(front.each(shards.into_iter().map(part).collect()).await).await?;
-        return Ok(answer(status, merge::redriven(documents)));
+    match ids {
+        Some(ids) if (1..=Filter::LIMIT_MAX).contains(&ids.len()) => by_ids(front, &asked, &body, &ids).await,
+        Some(_) => Ok(front.ask(0, &asked).await),
+        None => by_filter(front, &asked, &body, limit, cursor.as_deref()).await,
     }
-    by_filter(front, &asked, &body).await
+}
+
+async fn by_ids(
+    front: &Arc<Front>,
+    asked: &Asked,
+    body: &Map<String, Json>,
+    ids: &[String],
+) -> Result<Response, Refused> {
+    let mut homes: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
+    for id in ids {
+        let shard = match slot_of(id) {
+            Some(slot) => slot.shard(front.shards),
+            None => find(front, asked, "records", id).await?,
+        };
+        homes.entry(shard).or_default().push(id);
+    }
+    let tell = async |asked: Asked, shards: BTreeMap<u32, Vec<&str>>| {
+        let part = |(shard, ids): (u32, Vec<&str>)| (shard, asked.with_body(&with(body, "ids", json!(ids))));
+        read_all(front.each(shards.into_iter().map(part).collect()).await).await
+    };
+    let (status, mut documents) = tell(asked.clone(), homes).await?;
+    // As with items: a shard passes over what it has not.
+    let matched = merge::redriven(documents.clone());
+    let matched = matched.get("ids").and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
+    let is_strayed = |id: &&String| !matched.iter().any(|known| known == id.as_str());
+    let strayed: Vec<(&str, Slot)> =
+        ids.iter().filter(is_strayed).filter_map(|id| Some((id.as_str(), slot_of(id)?))).collect();
+    documents.extend(tell(asked.again(), others(front, &strayed)).await?.1);
+    Ok(answer(status, merge::redriven(documents)))
 }
 
 fn with(body: &Map<String, Json>, name: &str, value: Json) -> Json {
@@ -191,10 +276,15 @@ fn with(body: &Map<String, Json>, name: &str, value: Json) -> Json {
 }
 
 /// Shard after shard. The cursor says which, and where in it.
-async fn by_filter(front: &Arc<Front>, asked: &Asked, body: &Map<String, Json>) -> Result<Response, Refused> {
-    let most = body.get("limit").and_then(Json::as_u64).unwrap_or(Filter::LIMIT_MAX as u64);
-    let cursor = body.get("cursor").and_then(Json::as_str).unwrap_or("0:");
-    let (shard, mut at) = cursor.split_once(':').unwrap_or(("", ""));
+async fn by_filter(
+    front: &Arc<Front>,
+    asked: &Asked,
+    body: &Map<String, Json>,
+    limit: Option<u64>,
+    cursor: Option<&str>,
+) -> Result<Response, Refused> {
+    let most = limit.unwrap_or(Filter::LIMIT_MAX as u64);
+    let (shard, mut at) = cursor.unwrap_or("0:").split_once(':').unwrap_or(("", ""));
     let first: u32 = shard.parse().map_err(|_| Problem::field("cursor", "expected one of an answer"))?;
     let (mut documents, mut left, mut next, mut status) = (Vec::new(), most, None, StatusCode::ACCEPTED);
     for shard in first..front.shards {
@@ -230,29 +320,29 @@ async fn by_filter(front: &Arc<Front>, asked: &Asked, body: &Map<String, Json>) 
 /// A paced redrive is one in each shard that has dead letters of it; its name is all of theirs.
 pub(super) async fn stop_redrive(front: &Arc<Front>, request: Request) -> Result<Response, Refused> {
     let asked = Asked::read(request).await?;
-    let ids = asked.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
-    let (mut stopped, mut refused) = (Vec::new(), None);
-    for id in ids.split(',') {
-        let uri = format!("/v1/redrives/{id}").parse().map_err(|error| Problem::field("path", error))?;
-        let one = Asked { uri, ..asked.clone() };
-        for (_, response) in front.each((0..front.shards).map(|shard| (shard, one.clone())).collect()).await {
-            match document(response).await {
-                Ok(row) => stopped.push(row),
-                Err(other) => refused = Some(other),
+    let (mut stopped, mut missing) = (Vec::new(), None);
+    for id in part(&asked.uri, 2).split(',') {
+        let uri = format!("/v1/redrives/{}", escaped(id));
+        let uri = uri.parse().map_err(|error| Problem::field("path", error))?;
+        match front.gather(&Asked { uri, ..asked.clone() }).await {
+            Ok((_, rows)) => stopped.extend(rows),
+            // That part is over.
+            Err(Refused::There(response)) if response.status() == StatusCode::NOT_FOUND => {
+                missing = Some(response)
             }
+            Err(refused) => return Err(refused),
         }
     }
-    match (stopped.is_empty(), refused) {
-        (true, Some(refused)) => Err(refused),
-        (true, None) | (false, _) => Ok(answer(StatusCode::OK, merge::redrive(stopped))),
+    match missing.filter(|_| stopped.is_empty()) {
+        Some(missing) => Err(Refused::There(missing)),
+        None => Ok(answer(StatusCode::OK, merge::redrive(stopped))),
     }
 }
 
 /// Why nothing of a scope starts: an org is in one shard; of the rest, what holds it in any.
 pub(super) async fn scope(front: &Arc<Front>, request: Request) -> Result<Response, Refused> {
     let asked = Asked::read(request).await?;
-    let path = percent_encoding::percent_decode_str(asked.uri.path()).decode_utf8_lossy().into_owned();
-    if let Some(org) = path.strip_prefix("/v1/scopes/org:").and_then(|rest| rest.strip_suffix("/why")) {
+    if let Some(org) = part(&asked.uri, 2).strip_prefix("org:") {
         return Ok(front.ask(Slot::of(org).shard(front.shards), &asked).await);
     }
     let (status, documents) = front.gather(&asked).await?;
