@@ -15,6 +15,8 @@ mod server;
 mod copied;
 
 mod answers;
+mod commands;
+mod cut;
 mod failures;
 mod guard;
 mod moves;
