@@ -168,6 +168,8 @@ fn a_node_that_is_cut_off_has_stopped_its_attempts_before_its_lease_is_over() {
         let answer = asked.join().unwrap();
         assert!(answer.is_none_or(|answer| answer.status >= 500), "nobody is told that it is kept");
     }
+    until("the node says that it is cut off", || cluster.node(0).get("/readyz").status == 503);
     cluster.postgres.restart(Stop::Fast).unwrap();
     run_again(&cluster, &made, 0);
+    until("and that it is not any more", || cluster.node(0).get("/readyz").status == 200);
 }

@@ -76,7 +76,8 @@ impl Cluster {
 
     /// The same with this lease.
     fn with(lease: &'static str, nodes: usize, shards: usize) -> Option<Cluster> {
-        let mut cluster = Cluster { lease, ..Cluster::made(shards)? };
+        let mut cluster = Cluster::made(shards)?;
+        cluster.lease = lease;
         for node in 0..nodes {
             cluster.nodes.push(None);
             cluster.up(node);
@@ -144,6 +145,16 @@ impl Cluster {
             let answer = |node: &Server| node.get("/v1/status").status == 200;
             free == 0 && fine(&counts) && self.nodes.iter().flatten().all(answer)
         });
+    }
+}
+
+impl Drop for Cluster {
+    /// What the nodes said, if the test failed.
+    fn drop(&mut self) {
+        for node in (0..self.nodes.len()).filter(|_| std::thread::panicking()) {
+            let log = std::fs::read_to_string(self.home(node).join("log")).unwrap_or_default();
+            eprintln!("node{node}:\n{log}");
+        }
     }
 }
 

@@ -294,6 +294,6 @@ pub fn drain(client: &Client, args: &Drain) -> Result<(), Failure> {
 
 /// `dwell undrain`.
 pub fn undrain(client: &Client, args: &Undrain) -> Result<(), Failure> {
-    let row = client.delete(&format!("/v1/drains/{}", escaped(&args.scope.text())))?;
+    let row = client.delete(&format!("/v1/drains/{}", escaped(args.scope.text())))?;
     if args.json { out::json(&row) } else { out::line(&format!("{} undrained", text(&row, "scope"))) }
 }

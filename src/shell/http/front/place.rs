@@ -13,7 +13,7 @@ use super::super::ask::answer;
 use super::super::intake::{Reader, expand, read_hook, read_trigger};
 use super::{Asked, Front, Refused, document, merge, read_all};
 use crate::engine::Filter;
-use crate::model::{Pace, RecordId, Slot, TriggerId};
+use crate::model::{RecordId, Slot, TriggerId};
 use crate::shell::address::escaped;
 use crate::shell::problem::Problem;
 
@@ -224,13 +224,12 @@ pub(super) async fn redrive(front: &Arc<Front>, request: Request) -> Result<Resp
     let (body, mut fields) = asked.object()?;
     let (rate, ids, org) = (fields.text("rate")?, fields.texts("ids")?, fields.text("org")?);
     let (limit, cursor) = (fields.number("limit")?, fields.text("cursor")?);
-    if let Some(rate) = rate {
-        let whole = org.map(|org| Slot::of(&org).shard(front.shards));
-        let (None, Ok(pace)) = (whole, rate.parse::<Pace>()) else {
-            return Ok(front.ask(whole.unwrap_or(0), &asked).await);
-        };
-        let part = with(&body, "rate", json!(pace.part_of(front.shards).to_string()));
-        let (status, documents) = front.gather(&asked.with_body(&part)).await?;
+    if rate.is_some() {
+        if let Some(org) = org {
+            return Ok(front.ask(Slot::of(&org).shard(front.shards), &asked).await);
+        }
+        // Each carries out its part of it.
+        let (status, documents) = front.gather(&asked).await?;
         return Ok(answer(status, merge::redriven(documents)));
     }
     match ids {
@@ -328,7 +327,7 @@ pub(super) async fn stop_redrive(front: &Arc<Front>, request: Request) -> Result
             Ok((_, rows)) => stopped.extend(rows),
             // That part is over.
             Err(Refused::There(response)) if response.status() == StatusCode::NOT_FOUND => {
-                missing = Some(response)
+                missing = Some(response);
             }
             Err(refused) => return Err(refused),
         }
