@@ -2,6 +2,7 @@
 
 mod bulk;
 mod events;
+mod front;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ impl engine::Clock for Hand {
 
 struct Running {
     url: String,
+    shared: Arc<Shared>,
     handle: Handle,
     logs: TempDir,
     agent: ureq::Agent,
@@ -94,9 +96,9 @@ fn start() -> Running {
         };
         engine::run(opening.survivors_stopped(), &inbox, &Hand(clock), &mut release, &mut || {}).unwrap();
     });
-    let server = Server::start(TcpListener::bind("127.0.0.1:0").unwrap(), shared).unwrap();
+    let server = Server::start(TcpListener::bind("127.0.0.1:0").unwrap(), Arc::clone(&shared)).unwrap();
     let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    Running { url: format!("http://{}", server.address()), handle, logs, agent, _server: server }
+    Running { url: format!("http://{}", server.address()), shared, handle, logs, agent, _server: server }
 }
 
 impl Running {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::{StatusCode, Uri};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value as Json, json};
 
 use super::super::Arriving;
@@ -128,7 +128,7 @@ pub(super) async fn items(
         homes.entry(slot.shard(front.shards)).or_default().push(at);
     }
     let mut answered = vec![Json::Null; items.len()];
-    Round { asked: &asked, list, items: &items }.ask(front, &homes, &mut answered).await?;
+    Round { asked: &asked, list, items: &items }.ask(front, &homes, &mut answered).await;
     // Ids of a store that was cut into shards later say nothing: what is not where they say is elsewhere.
     let is_missing = |at: &usize| answered.get(*at).is_some_and(|told| rank(told) == MISSING);
     let strayed: Vec<(usize, Slot)> = slots
@@ -138,7 +138,7 @@ pub(super) async fn items(
         .filter(|(at, _)| is_missing(at))
         .collect();
     let elsewhere = others(front, &strayed);
-    Round { asked: &asked.again(), list, items: &items }.ask(front, &elsewhere, &mut answered).await?;
+    Round { asked: &asked.again(), list, items: &items }.ask(front, &elsewhere, &mut answered).await;
     Ok(answer(StatusCode::OK, json!({ "items": answered })))
 }
 
@@ -159,12 +159,7 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    async fn ask(
-        self,
-        front: &Arc<Front>,
-        shards: &BTreeMap<u32, Vec<usize>>,
-        answered: &mut [Json],
-    ) -> Result<(), Refused> {
+    async fn ask(self, front: &Arc<Front>, shards: &BTreeMap<u32, Vec<usize>>, answered: &mut [Json]) {
         let part = |of: &[usize]| {
             let items: Vec<&Json> = of.iter().filter_map(|at| self.items.get(*at)).collect();
             self.asked.with_body(&json!({ self.list: items }))
@@ -174,11 +169,7 @@ impl Round<'_> {
             let mut told = match document(response).await {
                 Ok(document) => merge::items_of(document).into_iter(),
                 // The other shards have done their part, so each item says what became of it.
-                Err(Refused::There(response)) => {
-                    let refused = refused_item(response).await;
-                    vec![refused; of.len()].into_iter()
-                }
-                Err(here @ Refused::Here(_)) => return Err(here),
+                Err(refused) => vec![refused_item(refused).await; of.len()].into_iter(),
             };
             for at in of {
                 let told = told.next().unwrap_or_else(|| no_answer(shard));
@@ -187,7 +178,6 @@ impl Round<'_> {
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -204,7 +194,11 @@ fn rank(answered: &Json) -> u8 {
     }
 }
 
-async fn refused_item(response: Response) -> Json {
+async fn refused_item(refused: Refused) -> Json {
+    let response = match refused {
+        Refused::Here(problem) => problem.into_response(),
+        Refused::There(response) => response,
+    };
     let status = response.status().as_u16();
     let read = axum::body::to_bytes(response.into_body(), super::ANSWER_BYTES_MAX).await.unwrap_or_default();
     let problem: Json = serde_json::from_slice(&read).unwrap_or_default();
