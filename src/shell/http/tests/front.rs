@@ -9,7 +9,7 @@ use crate::shell::tokens::Tokens;
 struct Node {
     shards: Vec<Running>,
     front: Arc<Front>,
-    node: Running,
+    http: Running,
 }
 
 /// One of two shards, of which the first so many are open.
@@ -26,8 +26,8 @@ fn node(open: usize) -> Node {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (routes, exempt) = (router(Arc::clone(&front)), Arc::clone(&front).exempt());
     let server = Server::serve(listener, routes, Limits::default(), exempt, Box::new(|| {})).unwrap();
-    let node = Running { url: format!("http://{}", server.address()), _server: server, ..whole };
-    Node { shards, front, node }
+    let http = Running { url: format!("http://{}", server.address()), _server: server, ..whole };
+    Node { shards, front, http }
 }
 
 fn code(answer: &(u16, Value)) -> (u16, &str) {
@@ -36,7 +36,7 @@ fn code(answer: &(u16, Value)) -> (u16, &str) {
 
 #[test]
 fn what_changes_something_is_told_to_nobody_while_a_shard_has_no_owner() {
-    let Node { shards, node, .. } = node(1);
+    let Node { shards, http: node, .. } = node(1);
     for (path, body) in [
         ("/v1/runtimes/shell/pause", json!({})),
         ("/v1/drains", json!({ "scope": "all" })),
@@ -58,7 +58,7 @@ fn what_changes_something_is_told_to_nobody_while_a_shard_has_no_owner() {
 
 #[test]
 fn what_is_taken_back_needs_to_be_in_one_shard_only() {
-    let Node { shards, node, .. } = node(2);
+    let Node { shards, http: node, .. } = node(2);
     assert_eq!(shards[1].post("/v1/drains", &json!({ "scope": "org:a" })).0, 200);
     assert_eq!(node.get("/v1/drains").1["items"].as_array().unwrap().len(), 1);
     let undrain = || node.send("DELETE", "/v1/drains/org%3Aa", &[], b"");
