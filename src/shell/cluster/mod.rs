@@ -80,8 +80,8 @@ struct Taken {
 
 /// Where a shard is with this node.
 enum Standing {
-    /// Taken, and read at the moment; it may have ended before that was heard.
-    Opening { ended: bool },
+    /// Taken, and read at the moment; what else was heard of it is for when it is.
+    Opening { ended: bool, handed_over: bool },
     /// It ticks.
     Open { taken: Taken, handed_over: bool },
     /// Its attempts are being stopped.
@@ -206,7 +206,7 @@ impl Node {
 
     /// Takes a shard and reads it, on a thread of its own.
     fn take(&self, number: u32) {
-        self.standings().insert(number, Standing::Opening { ended: false });
+        self.standings().insert(number, Standing::Opening { ended: false, handed_over: false });
         let shard = engine::Shard { number, count: self.shards.count() };
         let (common, pool, tell) = (Arc::clone(&self.common), self.pool.clone(), self.tell.clone());
         let (shards, guard) = (Arc::clone(&self.shards), Arc::clone(&self.guard));
@@ -248,9 +248,9 @@ impl Node {
             // The reload knew nothing of it.
             self.reload.reload();
         }
-        if matches!(before, Some(Standing::Opening { ended: true })) {
+        if matches!(before, Some(Standing::Opening { ended: true, .. })) {
             self.close(number);
-        } else if self.stopping {
+        } else if self.stopping || matches!(before, Some(Standing::Opening { handed_over: true, .. })) {
             self.hand_over(number);
         }
         self.looks.now();
@@ -259,7 +259,7 @@ impl Node {
     /// An engine ticks no more, with this node's will or without.
     fn ended(&mut self, number: u32, of: u64) {
         let is_it = match self.standings().get_mut(&number) {
-            Some(Standing::Opening { ended }) => {
+            Some(Standing::Opening { ended, .. }) => {
                 *ended = true;
                 false
             }
@@ -319,7 +319,11 @@ impl Node {
                 *handed_over = true;
                 Arc::clone(&taken.shard.shared)
             }
-            Some(Standing::Opening { .. } | Standing::Closing) | None => return,
+            Some(Standing::Opening { handed_over, .. }) => {
+                *handed_over = true;
+                return;
+            }
+            Some(Standing::Closing) | None => return,
         };
         let until = shared.clock.now().after(self.common.config.get().drain_timeout);
         if shared.handle.deliver(Request::Drain { until }, Box::new(drop)).is_err() {
@@ -333,7 +337,12 @@ impl Node {
         let open: Vec<u32> = {
             let standings = self.standings();
             let kept = |standing: &Standing| {
-                !matches!(standing, Standing::Open { handed_over: true, .. } | Standing::Closing)
+                !matches!(
+                    standing,
+                    Standing::Open { handed_over: true, .. }
+                        | Standing::Opening { handed_over: true, .. }
+                        | Standing::Closing
+                )
             };
             standings.iter().filter(|(_, standing)| kept(standing)).map(|(number, _)| *number).collect()
         };
