@@ -61,3 +61,24 @@ fn attempts_end_with_their_node_s_leases_and_with_the_node() {
     assert!(guard.wait().unwrap().success());
     assert!(beside.0.try_wait().unwrap().is_none(), "another node's is none of its");
 }
+
+/// The guards of a node: its children that are called so.
+fn guards(cluster: &Cluster) -> Vec<i32> {
+    let node = cluster.node(0).child.id();
+    let threads = std::fs::read_dir(format!("/proc/{node}/task")).unwrap();
+    let of = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("children"));
+    let children: String = threads.map(|thread| of(thread.unwrap()).unwrap_or_default()).collect();
+    let is_guard = |pid: &i32| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.split(|byte| *byte == 0).nth(1) == Some(b"guard")
+    };
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).filter(is_guard).collect()
+}
+
+#[test]
+fn a_guard_that_is_killed_has_another_in_its_place() {
+    let Some(cluster) = Cluster::with(SHORT, 1, 2) else { return };
+    let [first] = guards(&cluster)[..] else { panic!("it has one") };
+    kill_process(Pid::from_raw(first).unwrap(), Signal::KILL).unwrap();
+    until("there is another", || matches!(guards(&cluster)[..], [other] if other != first));
+}

@@ -30,7 +30,7 @@ pub fn on_postgres(scripts: &[fn()]) {
         lease: Duration::from_mins(10),
         history_age_max: Duration::from_hours(24),
     };
-    let shards = Shards::open(server, member, Box::new(|_| {})).unwrap();
+    let shards = Shards::open(server, member, Box::new(drop)).unwrap();
     SERVER.set(Some(Rc::new(shards)));
     for script in scripts {
         script();
@@ -44,18 +44,22 @@ pub fn on_postgres(scripts: &[fn()]) {
 pub struct Place {
     shards: Rc<Shards>,
     number: u32,
+    /// Of whoever opened it last.
+    epoch: Rc<Cell<u64>>,
 }
 
 impl Place {
     pub fn next() -> Option<Place> {
         let shards = SERVER.with_borrow(Clone::clone)?;
         let number = NEXT.replace(NEXT.get() + 1);
-        Some(Place { shards, number })
+        Some(Place { shards, number, epoch: Rc::default() })
     }
 
     /// Takes the shard anew, as whoever opens it after a crash does.
     pub fn open(&self, memory: Memory) -> Twin {
+        self.shards.give_back(self.number, self.epoch.get()).unwrap();
         let shard = self.shards.take(self.number).unwrap().expect("the engine before is gone");
+        self.epoch.set(shard.epoch());
         Twin { memory, shard }
     }
 }

@@ -140,7 +140,18 @@ fn load(place: &Place, mut flags: Vec<(&'static str, &'static str, String)>) -> 
     let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
-    Config::load(&Layers { file, env: std::env::vars_os().filter_map(text).collect(), flags })
+    let layers = Layers { file, env: std::env::vars_os().filter_map(text).collect(), flags };
+    let mut config = Config::load(&layers)?;
+    let is_elsewhere =
+        |(name, value): &(String, String)| name == "DWELL_STORE_URL" && value.starts_with("postgres");
+    let elsewhere = layers.env.iter().any(is_elsewhere);
+    if place.data.is_some() && elsewhere {
+        config.warnings.push(
+            "--data names a store in files, and goes before DWELL_STORE_URL, which names one in PostgreSQL"
+                .to_owned(),
+        );
+    }
+    Ok(config)
 }
 
 fn config_check(place: &Place, json: bool) -> anyhow::Result<()> {

@@ -142,8 +142,8 @@ impl Node {
                 tracing::warn!("{error}; the shards of this node go on as long as their leases");
                 self.out_of_reach = true;
             }
-            Event::Lost(shard) => self.close(shard),
-            Event::Ended(shard, epoch) => self.ended(shard, epoch),
+            Event::Lost(shard) => self.over(shard, None),
+            Event::Ended(shard, epoch) => self.over(shard, Some(epoch)),
             Event::Drained(shard) => {
                 tracing::info!(shard, "given back: nothing of it is outstanding");
                 self.close(shard);
@@ -256,14 +256,14 @@ impl Node {
         self.looks.now();
     }
 
-    /// An engine ticks no more, with this node's will or without.
-    fn ended(&mut self, number: u32, of: u64) {
+    /// A lease is over, or an engine ticks no more, with this node's will or without.
+    fn over(&mut self, number: u32, of: Option<u64>) {
         let is_it = match self.standings().get_mut(&number) {
             Some(Standing::Opening { ended, .. }) => {
                 *ended = true;
                 false
             }
-            Some(Standing::Open { taken, .. }) => taken.epoch == of,
+            Some(Standing::Open { taken, .. }) => of.is_none_or(|of| of == taken.epoch),
             Some(Standing::Closing) | None => false,
         };
         if is_it {

@@ -132,7 +132,8 @@ impl Shards {
     /// may be at work any more.
     pub fn give_back(&self, shard: u32, epoch: u64) -> Result<(), StoreError> {
         let params: Params<'_> = &[&i64::from(shard), &epoch.cast_signed()];
-        let given = self.connection().once(GIVE_BACK, params, now() + ANSWER_WITHIN);
+        // On a connection of its own: the other one may be waiting for a server that does not answer.
+        let given = Connection::to(&self.server)?.once(GIVE_BACK, params, now() + ANSWER_WITHIN);
         given.map(drop).map_err(failed("give a shard back to"))
     }
 }
