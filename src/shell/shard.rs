@@ -261,12 +261,17 @@ pub fn logs(data: &Path) -> PathBuf {
     data.join("logs")
 }
 
+/// The program that attempts are started with, and what looks after them: this one.
+pub fn program() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("dwell"))
+}
+
 fn executor(common: &Common, config: &Config, mark: String, handle: &Handle, clock: &Clock) -> Exec {
     let (tokens, handle, clock) = (common.tokens.clone(), handle.clone(), clock.clone());
     let setup = exec::Setup {
         runtimes: loading::runtimes(config),
         logs: logs(&common.data),
-        hold: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("dwell")),
+        hold: program(),
         mark,
         withheld: config.secret_variables(),
         server: Some(format!("http://{}", common.address)),

@@ -9,35 +9,33 @@
 
 mod guard;
 mod looks;
+mod opening;
 mod start;
 mod windows;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use self::guard::Guard;
 pub use self::guard::guard;
 use self::looks::Looks;
+use self::opening::{mark, open};
 pub use self::start::run;
 use self::windows::Windows;
-use super::clock::Clock;
 use super::http::front::Front;
 use super::metrics;
 use super::reload;
 use super::service::Watchdog;
-use super::shard::{Common, News, Opened, Own, Shard};
+use super::shard::{Common, Shard};
 use crate::engine::{self, Answer, Pool, Request};
 use crate::exec;
 use crate::model::Runtime;
 use crate::store::StoreError;
-use crate::store::postgres::{self, Shards, View};
-use crate::store::transfer::is_unfinished;
+use crate::store::postgres::{Shards, View};
 
 /// How often a node looks who owns what.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -372,77 +370,9 @@ fn share(shards: u32, nodes: usize) -> usize {
     (shards as usize).div_ceil(nodes.max(1))
 }
 
-/// In the environment of every attempt of a shard; the number stands last, so that a node's own all begin alike.
-fn mark(data: &std::path::Path, shard: u32) -> String {
-    format!("{}{shard}", node_mark(data))
-}
-
-fn node_mark(data: &std::path::Path) -> String {
-    format!("{}#", data.display())
-}
-
-/// Says of an engine's end when it is dropped, however that came.
-struct Ends {
-    tell: Sender<Event>,
-    shard: u32,
-    epoch: u64,
-}
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        self.tell.send(Event::Ended(self.shard, self.epoch)).ok();
-    }
-}
-
 /// Milliseconds that attempts may go on after this node counts a lease as over.
 fn ends_within(lease: Duration) -> u64 {
     u64::try_from((lease / ENDS_WITHIN).as_millis()).unwrap_or(u64::MAX)
-}
-
-fn open(
-    common: &Common,
-    pool: &Pool,
-    shard: engine::Shard,
-    backend: postgres::Shard,
-    tell: &Sender<Event>,
-) -> anyhow::Result<Shard> {
-    if is_unfinished(&backend)? {
-        bail!("an import into this store was cut off: make the store anew, and import again");
-    }
-    let epoch = backend.epoch();
-    let settings = engine::Settings { pool: Some(pool.clone()), ..common.config.settings(shard) };
-    let own = Own {
-        store: super::address::store_header(&common.data),
-        mark: mark(&common.data, shard.number),
-        clock: Clock::System,
-        figures: Box::new(|| None),
-        backups: None,
-    };
-    let opened = Opened::open(common, own, backend, settings)?;
-    pool.join(shard.number, opened.handle().clone());
-    let ends = Ends { tell: tell.clone(), shard: shard.number, epoch };
-    opened.start(Box::new(move |news| {
-        let event = match news {
-            News::Drained => Event::Drained(ends.shard),
-            News::Window(row) => Event::Window(Some(ends.shard), row.clone()),
-        };
-        ends.tell.send(event).ok();
-    }))
-}
-
-/// What `of` makes of each shard that ticks.
-fn open_shards<T>(standings: &Standings, of: impl Fn(u32, &Shard) -> T) -> Vec<T> {
-    let standings = standings.lock().unwrap_or_else(PoisonError::into_inner);
-    let open = standings.iter().filter_map(|(number, standing)| match standing {
-        Standing::Open { taken, .. } => Some(of(*number, &taken.shard)),
-        Standing::Opening { .. } | Standing::Closing => None,
-    });
-    open.collect()
-}
-
-/// The program that attempts and the guard are started with.
-fn program() -> PathBuf {
-    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("dwell"))
 }
 
 #[cfg(test)]
@@ -455,12 +385,5 @@ mod tests {
             assert_eq!(share(shards, nodes), expected, "{shards} {nodes}");
             assert!(share(shards, nodes) * nodes.max(1) >= shards as usize);
         }
-    }
-
-    #[test]
-    fn the_marks_of_a_node_begin_alike_and_no_other_node_s_do() {
-        let (a, ab) = (std::path::Path::new("/a"), std::path::Path::new("/a/b"));
-        assert!(mark(a, 1).starts_with(&node_mark(a)) && !mark(ab, 1).starts_with(&node_mark(a)));
-        assert_ne!(mark(a, 1), mark(a, 11));
     }
 }

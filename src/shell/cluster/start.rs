@@ -6,15 +6,16 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use anyhow::{Context as _, anyhow, bail};
 use crossbeam_channel::{Sender, unbounded};
 
 use super::guard::Guard;
 use super::looks::Looks;
+use super::opening::node_mark;
 use super::windows::Windows;
-use super::{Event, Node, Standings, ends_within, node_mark, open_shards, program};
+use super::{Event, Node, Standing, Standings, ends_within};
 use crate::engine::{self, Pool};
 use crate::exec;
 use crate::shell::cli::out;
@@ -27,7 +28,7 @@ use crate::shell::metrics::{self, Metrics};
 use crate::shell::reload::{self, InForce, Target};
 use crate::shell::serve::{self, HTTP_GRACE, Listen};
 use crate::shell::service;
-use crate::shell::shard::Common;
+use crate::shell::shard::{Common, program};
 use crate::shell::signals::{self, Asked};
 use crate::shell::tokens::Tokens;
 use crate::shell::traces::Traces;
@@ -196,12 +197,17 @@ fn front(common: &Common, tokens: Tokens, node: String, shards: u32, tell: &Send
 fn engines(front: &Arc<Front>, pool: &Pool, standings: &Standings) -> Box<dyn Fn() -> Vec<Target> + Send> {
     let (front, pool, standings) = (Arc::clone(front), pool.clone(), Arc::clone(standings));
     Box::new(move || {
-        open_shards(&standings, |number, shard| Target {
-            shard: engine::Shard { number, count: front.shards },
-            pool: Some(pool.clone()),
-            handle: shard.shared.handle.clone(),
-            exec: Arc::clone(&shard.exec),
-        })
+        let standings = standings.lock().unwrap_or_else(PoisonError::into_inner);
+        let target = |(number, standing): (&u32, &Standing)| match standing {
+            Standing::Open { taken, .. } => Some(Target {
+                shard: engine::Shard { number: *number, count: front.shards },
+                pool: Some(pool.clone()),
+                handle: taken.shard.shared.handle.clone(),
+                exec: Arc::clone(&taken.shard.exec),
+            }),
+            Standing::Opening { .. } | Standing::Closing => None,
+        };
+        standings.iter().filter_map(target).collect()
     })
 }
 
