@@ -9,7 +9,8 @@ use super::lease::Lease;
 use crate::store::{Batch, StoreError};
 
 /// The row of the shard comes first: who cannot move it on from the commit before changes nothing else. A key stands once in
-/// what is sent, so what is put and what is deleted have none in common.
+/// what is sent, so what is put and what is deleted have none in common. What is deleted is one relation of its own, so that
+/// each row is looked up by both columns of its key.
 const COMMIT: &str = "with mine as ( \
         update dwell_shard set sequence = $3::int8 \
         where shard = $1 and epoch = $2 and sequence = $3::int8 - 1 \
@@ -20,9 +21,11 @@ const COMMIT: &str = "with mine as ( \
         from mine, unnest($4::bytea[], $5::bytea[]) as new (key, value) \
         on conflict (shard, key) do update set value = excluded.value \
         returning 1 \
+    ), dead as materialized ( \
+        select mine.shard, dead.key from mine, unnest($6::bytea[]) as dead (key) \
     ), gone as ( \
-        delete from dwell_kv \
-        where shard = (select shard from mine) and key = any($6::bytea[]) \
+        delete from dwell_kv as old using dead \
+        where old.shard = dead.shard and old.key = dead.key \
         returning 1 \
     ), told as ( \
         insert into dwell_history (shard, sequence, at, events) \
