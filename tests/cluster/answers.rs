@@ -154,6 +154,45 @@ fn what_holds_is_said_to_every_shard_from_any_node() {
 }
 
 #[test]
+fn budgets_and_groups_hold_whichever_node_is_asked() {
+    let Some(cluster) = Cluster::start(2, 4) else { return };
+    for org in ["a", "b", "c", "d", "e"] {
+        let nodes = [0, 1, 0].map(|node| cluster.node(node));
+        let submit = |node: &Server, key: &str| {
+            let mut body = work(org, key);
+            body["budget"] = json!({ "calls": 2 });
+            body["concurrency"] = json!({ "group": org, "max": 1 });
+            node.session(&body)
+        };
+        let (first, second) = (submit(nodes[1], "first"), submit(nodes[0], "second"));
+        let claim = |node: &Server| {
+            let claim = json!({ "worker": "w", "queue": "q", "max": 10 });
+            node.post("/v1/claims", &claim).body["attempts"].as_array().unwrap().clone()
+        };
+        let claimed = claim(nodes[0]);
+        assert_eq!((claimed.len(), &claimed[0]["id"]), (1, &json!(first)), "{claimed:?}");
+        assert!(claim(nodes[1]).is_empty());
+        for node in [0, 1] {
+            let why = cluster.node(node).get(&format!("/v1/records/{second}/why"));
+            assert_eq!(why.body["rule"], "group_busy", "{why:?}");
+        }
+        let charges = nodes.map(|node| {
+            let charge = json!({ "attempt": 1, "calls": 1 });
+            let told = node.post(&format!("/v1/records/{first}/charge"), &charge);
+            (told.status, told.body["code"].clone())
+        });
+        assert_eq!(charges, [(200, Value::Null), (200, Value::Null), (429, json!("budget_exhausted"))]);
+        for node in [0, 1] {
+            let shown = cluster.node(node).get(&format!("/v1/records/{first}")).body;
+            assert_eq!([&shown["budget"]["used"], &shown["budget"]["limit"]], [2, 2]);
+        }
+        let done = json!({ "attempt": 1, "type": "succeeded" });
+        assert_eq!(nodes[1].post(&format!("/v1/records/{first}/reports"), &done).status, 200);
+        assert_eq!(claim(nodes[1])[0]["id"], json!(second));
+    }
+}
+
+#[test]
 fn events_of_all_shards_are_one_stream_that_goes_on_where_it_was_left() {
     let Some(cluster) = Cluster::start(2, 4) else { return };
     let follow = |node: usize, after: &str| {
