@@ -65,11 +65,7 @@ pub(super) fn stop(draft: &mut Draft<'_>, id: RedriveId) -> Result<Answer, Fail>
 
 /// Those that are running, each as it is carried out here.
 pub(super) fn running(draft: &Draft<'_>) -> Vec<Redrive> {
-    parts(draft.core.redrives.values(), shards(draft)).collect()
-}
-
-fn parts<'a>(rows: impl Iterator<Item = &'a Redrive>, shards: u32) -> impl Iterator<Item = Redrive> {
-    rows.map(move |row| row.part_of(shards))
+    draft.core.redrives.values().map(|row| row.part_of(shards(draft))).collect()
 }
 
 fn shards(draft: &Draft<'_>) -> u32 {
@@ -81,7 +77,9 @@ pub(super) fn advance(draft: &mut Draft<'_>) -> Result<(), EngineError> {
     if draft.core.draining.is_some() {
         return Ok(());
     }
-    let due: Vec<Redrive> = running(draft).into_iter().filter(|row| row.next_at() <= draft.now).collect();
+    let (rows, shards) = (draft.core.redrives.values(), shards(draft));
+    let due = rows.filter(|row| row.next_at_of(shards) <= draft.now);
+    let due: Vec<Redrive> = due.map(|row| row.part_of(shards)).collect();
     for row in due {
         advance_one(draft, row)?;
     }
@@ -169,5 +167,5 @@ fn filter(row: &Redrive) -> Filter {
 
 /// When the next one of any is due.
 pub(super) fn next_at<'a>(rows: impl Iterator<Item = &'a Redrive>, shards: u32) -> Option<Time> {
-    parts(rows, shards).map(|row| row.next_at()).min()
+    rows.map(|row| row.next_at_of(shards)).min()
 }

@@ -122,17 +122,25 @@ impl Redrive {
     /// How late one may be and still count as on time; what was missed beyond it is not made up for.
     pub const LATE_MAX: Duration = Duration::from_secs(1);
 
-    /// As one of so many shards carries it out: each at its part of the pace, but the dead letters of an org are in one.
+    /// As one of so many shards carries it out.
     #[must_use]
     pub fn part_of(&self, shards: u32) -> Redrive {
-        let is_parted = shards > 1 && self.org.is_none();
-        let pace = if is_parted { self.pace.part_of(shards) } else { self.pace };
-        Redrive { pace, ..self.clone() }
+        Redrive { pace: self.pace_of(shards), ..self.clone() }
+    }
+
+    /// Each shard has its part of the pace, but the dead letters of an org are in one.
+    fn pace_of(&self, shards: u32) -> Pace {
+        if shards > 1 && self.org.is_none() { self.pace.part_of(shards) } else { self.pace }
     }
 
     /// When the next one is due.
     pub fn next_at(&self) -> Time {
-        self.pace.due(self.from, self.done)
+        self.next_at_of(1)
+    }
+
+    /// The same where one of so many shards carries it out.
+    pub fn next_at_of(&self, shards: u32) -> Time {
+        self.pace_of(shards).due(self.from, self.done)
     }
 
     /// How many are due now.
