@@ -353,7 +353,7 @@ fn damaged_small_files_are_refused_or_whole_and_never_less() {
         suite.case("a small file missing", |dir| fs::remove_file(dir.join(file)).unwrap());
     }
     suite.case("format: a newer one", |dir| {
-        fs::write(dir.join("format"), "dwell 2 00000000 00000000\n").unwrap();
+        fs::write(dir.join("format"), "dwell 3 00000000 00000000\n").unwrap();
     });
     suite.case("journal: a frame of a newer layout", |dir| {
         let text = fs::read_to_string(dir.join("format")).unwrap();

@@ -93,9 +93,9 @@ fn rows(data: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
 fn a_store_of_a_newer_format_is_refused() {
     let dir = server::directory("");
     let data = store(dir.path());
-    let newer = "dwell 2 whatever it holds\n";
+    let newer = "dwell 3 whatever it holds\n";
     fs::write(data.join("format"), newer).unwrap();
-    is_refused(dir.path(), "data/format says format 2: this build reads up to 1");
+    is_refused(dir.path(), "data/format says format 3: this build reads up to 2");
 }
 
 /// Also the last frame: it was acknowledged, however little this build makes of it.

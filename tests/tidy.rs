@@ -61,7 +61,7 @@ const NOWHERE: &[&str] = &["thread::sleep(", "unsafe {", "todo!(", "unimplemente
 
 /// What occurs under one path only; of what moves bytes for others, under one for each protocol.
 const ONE_PLACE: &[(&str, &[&str])] = &[
-    ("sled::", &["store/local/table.rs"]),
+    ("sled::", &["store/local/table.rs", "store/local/table/tree.rs"]),
     ("bincode::", &["store/codec/"]),
     ("SystemTime::now", &["shell/clock.rs"]),
     ("tokio::", &["shell/http/", "store/postgres/connection.rs"]),

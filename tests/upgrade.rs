@@ -133,7 +133,10 @@ fn holds_what_was_said(store: &Local, said: &Value) {
 #[test]
 fn a_store_of_the_oldest_format_holds_what_its_own_build_said() {
     let (dir, said) = copy_of("store-v1");
-    let store = local(dir.path());
+    let format = || fs::read_to_string(dir.path().join("format")).unwrap();
+    let (was, store) = (format(), local(dir.path()));
+    assert_eq!([&was, &format()].map(|format| &format[..8]), ["dwell 1 ", "dwell 2 "]);
+    assert_eq!(format()[8..16], was[8..16], "the seed is its own for ever");
     for kind in ["r", "f", "p", "t", "u"] {
         let rows = rows(&store, kind);
         assert!(
@@ -244,11 +247,25 @@ fn work_goes_on_in_a_store_of_the_oldest_format() {
 /// Every kind of key, at the version that was the newest when the store was written.
 #[test]
 fn a_store_of_version_2_holds_what_its_own_build_said() {
-    let fixture = fixture("store-v2");
+    holds_every_kind("store-v2");
+}
+
+/// The same, with packs in its table.
+#[test]
+fn a_store_of_format_2_holds_what_its_own_build_said() {
+    holds_every_kind("store-format-2");
+    let (dir, _) = copy_of("store-format-2");
+    let table = sled::Config::new().path(dir.path().join("table")).open().unwrap();
+    let works = table.open_tree("p").unwrap();
+    assert!(works.iter().values().any(|value| value.unwrap()[0] == 0), "it has packs");
+}
+
+fn holds_every_kind(name: &str) {
+    let fixture = fixture(name);
     if std::env::var_os(WRITE_NEW).is_some() && !fixture.exists() {
         write(&fixture);
     }
-    let (dir, mut said) = copy_of("store-v2");
+    let (dir, mut said) = copy_of(name);
     let store = local(dir.path());
     let kinds: BTreeSet<char> = rows(&store, "").iter().map(|(key, _)| char::from(key[0])).collect();
     assert_eq!(kinds, "abcfikmnoprstuv".chars().collect());

@@ -46,6 +46,11 @@ pub const KINDS: [(u8, &str); 15] = [
     (DEBOUNCE, "debounced run"),
 ];
 
+/// Whether rows of a kind come, and go, about in the order of their keys.
+pub fn are_in_order(kind: u8) -> bool {
+    matches!(kind, FINISHED | POINTER | WORK)
+}
+
 /// No key begins like this, or comes after it.
 pub const LAST: &[u8] = &[0xff; 64];
 

@@ -17,15 +17,11 @@ use super::overlay::Changes;
 use super::reserve::Reserve;
 use super::retention::Retention;
 use super::seal::Verification;
-use super::table::Table;
+use super::table::{Table, VALUES_AT_ONCE_MAX};
 use crate::store::{StoreError, crash_point};
 
-/// sled's memory follows the size of its batches: 300,000 records in batches of 8,192 left 1.8 GB resident, in
-/// batches of 64 0.2 GB (spec 4.2). But each batch makes it write twice and wakes all its threads.
-pub(super) const WRITES_PER_BATCH_MAX: usize = 128;
-
 /// While nobody waits for it: a commit meets the disk between two batches, or behind one that is soon over.
-const WRITES_AT_REST: usize = 16;
+const VALUES_AT_REST: usize = 16;
 
 /// After a batch the thread rests for so many times as long as that took, unless somebody waits for it: what commits
 /// meanwhile then finds the disk and the table's lock free more often than not.
@@ -285,9 +281,8 @@ impl Thread {
             }
             let begun = now();
             let is_hurried = self.hurried.load(Ordering::Relaxed);
-            let writes = if is_hurried { WRITES_PER_BATCH_MAX } else { WRITES_AT_REST };
-            let batch: Vec<_> = changes.by_ref().take(writes).collect();
-            self.table.write(&batch, self.verification.as_mut())?;
+            let values = if is_hurried { VALUES_AT_ONCE_MAX } else { VALUES_AT_REST };
+            self.table.write(&mut changes, values, self.verification.as_mut())?;
             if self.verification.is_some() {
                 // It comes to its end also where there is always something to write.
                 self.verify()?;

@@ -7,24 +7,29 @@ use std::path::Path;
 use super::files::{failed, replace};
 use crate::store::StoreError;
 
-/// What this build writes, and the newest it reads.
-const FORMAT: u32 = 1;
+/// What this build writes, and the newest it reads. 1: each row of the table has a value of its own. A table without packs
+/// is one of 2 as well.
+const FORMAT: u32 = 2;
 
-/// Reads the seed of the store in `dir`; a new store gets one. A newer format is refused.
+/// Reads the seed of the store in `dir`; a new store gets one. A newer format is refused, and an older one is this build's
+/// from here on.
 ///
 /// Every frame's checksum starts from the seed, so bytes that were not written as a frame of this very store (a
 /// payload that looks like one, a segment of another store) are not taken for one.
 pub(super) fn seed(dir: &Path) -> Result<u32, StoreError> {
-    if let Some(seed) = read(dir)? {
+    let path = dir.join("format");
+    if let Some((format, seed)) = both(&path)? {
+        if format < FORMAT {
+            replace(&path, text(FORMAT, seed).as_bytes())?;
+        }
         return Ok(seed);
     }
-    let path = dir.join("format");
     if let Some(left) = left(dir) {
         let reason = format!("it is missing, but {left} is there");
         return Err(StoreError::Corrupt { file: path, offset: 0, reason });
     }
     let (seed, ..) = uuid::Uuid::new_v4().as_fields();
-    replace(&path, text(seed).as_bytes())?;
+    replace(&path, text(FORMAT, seed).as_bytes())?;
     Ok(seed)
 }
 
@@ -35,20 +40,24 @@ pub(super) fn left(dir: &Path) -> Option<&'static str> {
 
 /// The seed of the store in `dir`; `None` if there is no such file.
 pub(super) fn read(dir: &Path) -> Result<Option<u32>, StoreError> {
-    let path = dir.join("format");
-    match fs::read(&path) {
-        Ok(bytes) => parse(&path, &String::from_utf8_lossy(&bytes)).map(Some),
+    Ok(both(&dir.join("format"))?.map(|(_, seed)| seed))
+}
+
+/// The format that the file says, and the seed.
+fn both(path: &Path) -> Result<Option<(u32, u32)>, StoreError> {
+    match fs::read(path) {
+        Ok(bytes) => parse(path, &String::from_utf8_lossy(&bytes)).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed("read", &path)(error)),
+        Err(error) => Err(failed("read", path)(error)),
     }
 }
 
-fn text(seed: u32) -> String {
-    let words = format!("dwell {FORMAT} {seed:08x}");
+fn text(format: u32, seed: u32) -> String {
+    let words = format!("dwell {format} {seed:08x}");
     format!("{words} {:08x}\n", crc32c::crc32c(words.as_bytes()))
 }
 
-fn parse(path: &Path, found: &str) -> Result<u32, StoreError> {
+fn parse(path: &Path, found: &str) -> Result<(u32, u32), StoreError> {
     let corrupt = || {
         let reason =
             format!("{:?} is not `dwell <format> <seed> <checksum>`", found.get(..40).unwrap_or(found));
@@ -61,5 +70,5 @@ fn parse(path: &Path, found: &str) -> Result<u32, StoreError> {
         return Err(StoreError::Format { file: path.to_owned(), found: format, newest: FORMAT });
     }
     let seed = words.next().and_then(|seed| u32::from_str_radix(seed, 16).ok()).ok_or_else(corrupt)?;
-    if found == text(seed) { Ok(seed) } else { Err(corrupt()) }
+    if found == text(format, seed) { Ok((format, seed)) } else { Err(corrupt()) }
 }

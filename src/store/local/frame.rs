@@ -131,7 +131,8 @@ const fn narrow(length: usize) -> u32 {
     length as u32
 }
 
-fn put_bytes(frame: &mut Vec<u8>, bytes: &[u8]) {
+/// Adds bytes behind their length, as [`take_bytes`] takes them.
+pub(super) fn put_bytes(frame: &mut Vec<u8>, bytes: &[u8]) {
     put_length(frame, bytes.len());
     frame.extend_from_slice(bytes);
 }
@@ -146,7 +147,8 @@ fn take_length(rest: &mut &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(take(rest, 4)?.try_into().ok()?))
 }
 
-fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+/// Takes what [`put_bytes`] put there; `None` if it is cut off.
+pub(super) fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = take_length(rest)?;
     take(rest, usize::try_from(length).ok()?)
 }

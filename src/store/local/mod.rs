@@ -30,6 +30,7 @@ mod lock;
 mod mark;
 mod options;
 mod overlay;
+mod pack;
 pub mod replay;
 mod reserve;
 pub mod restore;

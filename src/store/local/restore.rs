@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::archive;
-use super::checkpoint::{WRITES_PER_BATCH_MAX, write_mark};
+use super::checkpoint::write_mark;
 use super::commits::{Commits, Found};
 use super::files::{failed, make_dir, sync_parent, sync_tree};
 use super::overlay::Overlay;
@@ -97,11 +97,7 @@ impl Restoring {
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
-        let changes = self.pending.freeze();
-        let changes: Vec<_> = changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).collect();
-        for batch in changes.chunks(WRITES_PER_BATCH_MAX) {
-            self.table.write(batch, None)?;
-        }
+        self.table.write_all(&self.pending.freeze())?;
         drop(self.pending.thaw());
         Ok(())
     }

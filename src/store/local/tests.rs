@@ -237,8 +237,8 @@ fn a_missing_or_foreign_file_is_refused() {
     );
     check(&|dir| fs::remove_file(dir.join("format")).unwrap(), "it is missing, but journal is there");
     check(
-        &|dir| fs::write(dir.join("format"), "dwell 2 00000000 00000000\n").unwrap(),
-        "says format 2: this build reads up to 1",
+        &|dir| fs::write(dir.join("format"), "dwell 3 00000000 00000000\n").unwrap(),
+        "says format 3: this build reads up to 2",
     );
     check(
         &|dir| fs::write(dir.join("format"), "hello").unwrap(),

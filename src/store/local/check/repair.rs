@@ -10,10 +10,10 @@ use serde_json::json;
 
 use super::journal::{Chain, Run};
 use super::{Checked, Mark, TABLE_CACHE_BYTES, Watch, copy_tree};
-use crate::store::local::checkpoint::{self, WRITES_PER_BATCH_MAX};
+use crate::store::local::checkpoint;
 use crate::store::local::files::{failed, make_dir, sync_dir};
 use crate::store::local::lock::Lock;
-use crate::store::local::overlay::{Changes, Overlay};
+use crate::store::local::overlay::Overlay;
 use crate::store::local::segments::Segment;
 use crate::store::local::table::Table;
 use crate::store::local::{Local, Options, frame, mark};
@@ -186,12 +186,12 @@ impl Repair<'_> {
                 frame::decode(body, |key, value| overlay.set(key, value), |_| {}).unwrap_or_default();
                 rest = rest.get(place(header.frame_bytes())..).unwrap_or_default();
                 if overlay.active_bytes() > OVERLAY_BYTES_MAX {
-                    write_all(&table, &overlay.freeze())?;
+                    table.write_all(&overlay.freeze())?;
                     drop(overlay.thaw());
                 }
             }
         }
-        write_all(&table, &overlay.freeze())?;
+        table.write_all(&overlay.freeze())?;
         table.sync(chain.next - 1)?;
         drop(table);
         if old.exists() {
@@ -260,15 +260,6 @@ pub fn put_right(dir: &Path, fixes: &[Fix], beside: &Path) -> Result<(), StoreEr
     written.map_err(failed("write", &path))?;
     sync_dir(beside)?;
     Local::open(dir, Options::default())?.commit(&batch)
-}
-
-fn write_all(table: &Table, changes: &Changes) -> Result<(), StoreError> {
-    let mut changes = changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).peekable();
-    while changes.peek().is_some() {
-        let batch: Vec<_> = changes.by_ref().take(WRITES_PER_BATCH_MAX).collect();
-        table.write(&batch, None)?;
-    }
-    Ok(())
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
