@@ -156,7 +156,9 @@ fn rows_are_packed_as_frozen() {
     let rows = [(7, b"one".to_vec()), (8, b"".to_vec()), (9, vec![1; 1_024]), (10, vec![0; 3])]
         .map(|(n, value)| (keys::work(RecordId::session(n)), value));
     let mut batch = Batch::default();
-    rows.iter().for_each(|(key, value)| batch.put(key.clone(), value.clone()));
+    for (key, value) in &rows {
+        batch.put(key.clone(), value.clone());
+    }
     store.commit(&batch).unwrap();
     store.verified().unwrap();
     drop(store);

@@ -10,8 +10,8 @@ use super::step::Step;
 use super::{budget, modes, windows};
 use crate::machine::{self, RuntimeChange};
 use crate::model::{
-    Effect, Event, Lane, Measure, Meter, Pause, Prompt, Record, RecordId, Rejected, Report, Runtime, Start,
-    State, Submission, Time, Transition, Work, code,
+    Effect, Event, Fault, Lane, Measure, Meter, Pause, Prompt, Record, RecordId, Rejected, Report, Runtime,
+    Start, State, Submission, Time, Transition, Work, code,
 };
 use crate::store::{Backend, Batch, Stored, Told, keys};
 
@@ -129,7 +129,7 @@ impl<'a> Draft<'a> {
         let record = Arc::new(record);
         self.core.tally.admitted += 1;
         self.core.index.set(&record);
-        let detail = record.last_error.as_ref().map(|fault| format!("{}: {}", fault.code, fault.message));
+        let detail = record.last_error.as_ref().map(Fault::words);
         self.step(None, &record, None, "admitted", detail);
         let touched = Touched { before: None, after: Arc::clone(&record), work: Some(work) };
         self.touched.insert(record.id, touched);
@@ -147,7 +147,7 @@ impl<'a> Draft<'a> {
         let record = Arc::new(machine::shadow(queued.clone(), self.now));
         self.core.tally.admitted += 1;
         self.core.count(queued, &record);
-        let detail = record.last_error.as_ref().map(|fault| format!("{}: {}", fault.code, fault.message));
+        let detail = record.last_error.as_ref().map(Fault::words);
         self.step(None, &record, None, "shadowed", detail);
         let touched = Touched { before: None, after: Arc::clone(&record), work: Some(work) };
         self.touched.insert(record.id, touched);
@@ -443,7 +443,7 @@ fn detail(before: &Record, after: &Record, event: &Event) -> Option<String> {
     }
     let ends = before.state.outstanding() && !after.state.outstanding();
     let fault = after.last_error.as_ref().filter(|_| ends || after.last_error != before.last_error);
-    let fault = fault.map(|fault| format!("{}: {}", fault.code, fault.message));
+    let fault = fault.map(Fault::words);
     match after.state {
         State::DeadLettered { cause, .. } => {
             Some(fault.map_or(cause.to_string(), |fault| format!("{cause}, {fault}")))

@@ -138,7 +138,7 @@ impl Engine {
             commits: 0,
         };
         let (writer, survivors) = Writer::open(backend).commit(&batch, survivors)?;
-        Ok((Opening { engine: Engine { writer, core } }, survivors))
+        Ok((Opening { engine: Engine { writer, core: Box::new(core) } }, survivors))
     }
 }
 

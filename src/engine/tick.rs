@@ -44,7 +44,8 @@ pub struct Released {
 /// The engine between two ticks.
 pub struct Engine {
     pub(super) writer: Writer,
-    pub(super) core: Core,
+    /// Boxed, for a tick hands the engine on many times.
+    pub(super) core: Box<Core>,
 }
 
 impl Engine {

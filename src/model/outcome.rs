@@ -16,6 +16,11 @@ impl Fault {
     pub fn new(code: &str, message: &str) -> Fault {
         Fault { code: bounded(code), message: bounded(message) }
     }
+
+    /// Both, for humans.
+    pub fn words(&self) -> String {
+        [&self.code, ": ", &self.message].concat()
+    }
 }
 
 /// Fault codes that rules look at.

@@ -15,6 +15,7 @@ use sha2::Sha256;
 use super::cli::client::Client;
 use super::cli::out;
 use super::clock::Clock;
+use super::hex::hex;
 use super::{demo_agent, time};
 use crate::model::Time;
 
@@ -161,7 +162,7 @@ impl Stage {
     fn deliver(&self) -> anyhow::Result<(u16, Json)> {
         let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes())?;
         mac.update(PAYLOAD.as_bytes());
-        let digest: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&mac.finalize().into_bytes());
         let (_, _, url) = self.server.as_ref().context("no server is running")?;
         let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
         let mut response = ureq::Agent::from(config)

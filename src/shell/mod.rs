@@ -14,6 +14,7 @@ pub mod demo;
 pub mod demo_agent;
 pub mod fields;
 pub mod flows;
+pub mod hex;
 pub mod hook;
 pub mod http;
 pub mod ids;

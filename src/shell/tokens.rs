@@ -11,6 +11,7 @@ use std::path::Path;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
+use super::hex::{hex, unhex};
 use crate::model::RecordId;
 
 const KEY_FILE: &str = "attempt.key";
@@ -67,15 +68,15 @@ impl Tokens {
     }
 
     fn of_node(&self) -> Hmac<Sha256> {
-        let mut mac = self.keyed.clone();
         // No attempt is named like this.
-        mac.update(b"node");
-        mac
+        self.of("node")
     }
 
     /// The token of one attempt: which it is, and the proof.
     pub fn token(&self, id: RecordId, attempt: u32) -> String {
-        format!("{id}.{attempt}.{}", hex(&self.of(id, attempt).finalize().into_bytes()))
+        let named = format!("{id}.{attempt}");
+        let proof = hex(&self.of(&named).finalize().into_bytes());
+        [&named, ".", &proof].concat()
     }
 
     /// Whether this is the token of that attempt; takes as long whether its proof is right or not.
@@ -84,22 +85,13 @@ impl Tokens {
         if named != format!("{id}.{attempt}") {
             return false;
         }
-        unhex(proof).is_some_and(|bytes| self.of(id, attempt).verify_slice(&bytes).is_ok())
+        unhex(proof).is_some_and(|bytes| self.of(named).verify_slice(&bytes).is_ok())
     }
 
-    fn of(&self, id: RecordId, attempt: u32) -> Hmac<Sha256> {
-        let mut mac = self.keyed.clone();
-        mac.update(format!("{id}.{attempt}").as_bytes());
-        mac
+    /// Of an attempt, as a token names it.
+    fn of(&self, named: &str) -> Hmac<Sha256> {
+        self.keyed.clone().chain_update(named)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 /// The attempt that a token names, proven or not.

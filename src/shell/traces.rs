@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
+use super::hex::hex;
 use super::metrics::Metrics;
 use crate::engine::Step;
 use crate::model::{Name, RecordId, StateName, Time, Transition};
@@ -110,7 +111,7 @@ fn trace_id(id: RecordId) -> String {
 fn span_id(id: RecordId, attempt: u32) -> String {
     let digest =
         Sha256::new().chain_update(id.ulid.to_be_bytes()).chain_update(attempt.to_be_bytes()).finalize();
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(digest.get(..8).unwrap_or_default())
 }
 
 /// What an attempt hands on to what it calls, by W3C Trace Context: <https://www.w3.org/TR/trace-context/#traceparent-header>.

@@ -11,6 +11,7 @@ use sha2::Sha256;
 
 use super::Right;
 use crate::model::Time;
+use crate::shell::hex::{hex, unhex};
 use crate::shell::time;
 
 /// The most tokens of one server.
@@ -132,7 +133,9 @@ impl Entry {
             "never" => None,
             text => Some(time::parse(text).map_err(|error| error.to_string())?),
         };
-        let digest = unhex(digest).ok_or("the digest is not 64 hex digits")?;
+        let digest = unhex(digest)
+            .and_then(|digest| digest.try_into().ok())
+            .ok_or("the digest is not 64 hex digits")?;
         Ok(Entry { name, right, expires, digest })
     }
 
@@ -302,18 +305,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 fn mac(token: &str) -> Hmac<Sha256> {
     let Ok(mac) = Hmac::<Sha256>::new_from_slice(b"dwell token") else { unreachable!("any key will do") };
     mac.chain_update(token)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let bytes: Option<Vec<u8>> =
-        pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
-    bytes.filter(|_| rest.is_empty())?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use sha2::{Digest as _, Sha256};
 
+use crate::shell::hex::hex;
 use crate::shell::problem::Problem;
 use files::FILES;
 
@@ -35,8 +36,7 @@ static TAG: LazyLock<String> = LazyLock::new(|| {
         hash.update(file.path);
         hash.update(file.bytes);
     }
-    let hex: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{hex}\"")
+    format!("\"{}\"", hex(hash.finalize().get(..8).unwrap_or_default()))
 });
 
 /// Everything that the page loads.

@@ -19,7 +19,10 @@ fn a_table_says_how_far_it_is_and_counts_the_batches_of_each_kind() {
     for n in 1..=3_u64 {
         let table = Table::open(dir.path().join("table"), 1 << 20, n - 1).unwrap();
         assert_eq!(table.sequence(), n - 1);
-        write(&table, &[(b"p", Some(b"x")), (b"ra", Some(b"x")), (b"rb", None)], None);
+        let value = &n.to_be_bytes()[..];
+        write(&table, &[(b"p", Some(value)), (b"ra", Some(value)), (b"rb", None)], None);
+        // What changes nothing is no batch.
+        write(&table, &[(b"p", Some(value)), (b"px", None)], None);
         table.sync(n).unwrap();
         let batches: Vec<u64> = table.trees().values().map(|tree| tree.seal.batches).collect();
         assert_eq!(batches, [n, n]);
@@ -187,7 +190,9 @@ fn who_reads_while_rows_are_packed_finds_what_stays_once() {
 fn rows_that_moved_to_the_next_value_meanwhile_are_handed_out_once() {
     let pack = |rows: &[&str]| {
         let mut packer = Packer::default();
-        rows.iter().for_each(|row| packer.add((row.as_bytes(), b"")));
+        for row in rows {
+            packer.add((row.as_bytes(), b""));
+        }
         let (key, value) = packer.finish().remove(0);
         Ok((key.into(), value.into()))
     };

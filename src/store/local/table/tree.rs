@@ -88,7 +88,8 @@ impl Tree {
         verification: Option<&mut Verification>,
     ) -> sled::Result<usize> {
         let kind = self.kind;
-        let mut writing = Writing { tree: self, verification, batch: sled::Batch::default(), values: 0 };
+        let mut writing =
+            Writing { tree: self, verification, batch: sled::Batch::default(), is_changed: false, values: 0 };
         while writing.values < values_max && changes.peek().is_some_and(|(key, _)| super::kind(key) == kind) {
             if writing.tree.is_packed {
                 writing.packs(changes, values_max)?;
@@ -118,6 +119,7 @@ struct Writing<'t, 'v> {
     tree: &'t mut Tree,
     verification: Option<&'v mut Verification>,
     batch: sled::Batch,
+    is_changed: bool,
     /// How many of sled's values were looked at, which is most of what they cost.
     values: usize,
 }
@@ -168,6 +170,7 @@ impl Writing<'_, '_> {
     /// Changes one of sled's values, which is `old`.
     fn change(&mut self, change: Change<'_>, old: Option<&[u8]>) {
         self.values += 1;
+        self.is_changed |= change.1.is_some() || old.is_some();
         self.tree.seal.change(change, old);
         if let Some(verification) = &mut self.verification {
             verification.change(self.tree.kind, change, old);
@@ -179,8 +182,11 @@ impl Writing<'_, '_> {
         }
     }
 
-    /// Writes what changed, and the seal with it.
+    /// Writes what changed, if anything did, and the seal with it.
     fn apply(mut self) -> sled::Result<usize> {
+        if !self.is_changed {
+            return Ok(self.values);
+        }
         self.tree.seal.batches += 1;
         self.batch.insert(&seal_key(self.tree.kind), &self.tree.seal.encode());
         self.tree.sled.apply_batch(self.batch)?;
