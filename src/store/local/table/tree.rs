@@ -2,7 +2,7 @@
 //! keys ([`keys::are_in_order`]) a value holds several of them.
 //!
 //! Owns: what lies under which key of sled. A row is in the last value whose key is not behind its own. A pack gives rows
-//! only to new ones behind it, so whoever goes through all of them meanwhile comes by each row.
+//! only to new ones behind it, so whoever goes through values that are newer and newer comes by each row.
 //! Absent on purpose: an answer to sled's panics (`Table`).
 
 use std::io;
@@ -58,13 +58,14 @@ impl Tree {
         {
             first = Bound::Included(holding);
         }
-        let kind = self.kind;
-        let values = self.sled.range::<IVec, _>((first, to.map(IVec::from)));
-        let values = values.filter(move |value| value.as_ref().map_or(true, |(key, _)| !is_seal(kind, key)));
+        let range = (first, to.map(IVec::from));
         let values: Box<dyn Iterator<Item = sled::Result<Value>>> = match direction {
-            Direction::Ascending => Box::new(values),
-            Direction::Descending => Box::new(values.rev()),
+            Direction::Ascending => Box::new(self.sled.range::<IVec, _>(range)),
+            Direction::Descending if self.is_packed => Box::new(one_by_one_down(self.sled.clone(), range)),
+            Direction::Descending => Box::new(self.sled.range::<IVec, _>(range).rev()),
         };
+        let kind = self.kind;
+        let values = values.filter(move |value| value.as_ref().map_or(true, |(key, _)| !is_seal(kind, key)));
         if !self.is_packed {
             return Ok(Box::new(
                 values.map(|value| value.map(|(key, value)| (key.to_vec(), value.to_vec()))),
@@ -192,6 +193,21 @@ impl Writing<'_, '_> {
         self.tree.sled.apply_batch(self.batch)?;
         Ok(self.values)
     }
+}
+
+/// Values from the last one down, each as it is when it is asked for. sled's own iterator goes through a page as that was when
+/// it came to it; rows that a pack gives to one on such a page meanwhile would be nowhere for it.
+fn one_by_one_down(
+    tree: sled::Tree,
+    (from, mut to): (Bound<IVec>, Bound<IVec>),
+) -> impl Iterator<Item = sled::Result<Value>> {
+    std::iter::from_fn(move || {
+        let value = tree.range::<IVec, _>((from.clone(), to.clone())).next_back()?;
+        if let Ok((key, _)) = &value {
+            to = Bound::Excluded(key.clone());
+        }
+        Some(value)
+    })
 }
 
 /// The rows of values, as far as they are in a range. Between two values a pack that was handed out may have given rows to the
