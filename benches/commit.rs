@@ -55,7 +55,7 @@ fn compare(writes: u32, pairs: u32) {
     for nth in 0..WARM_UP_PAIRS + pairs {
         let batch = batch(nth, writes);
         let bytes = vec![0x5a; frame_bytes(&batch)];
-        let mut commit = || commits.push(timed(|| store.commit(&batch).unwrap()));
+        let commit = || commits.push(timed(|| store.commit(batch).unwrap()));
         let mut append = || appends.push(timed(|| bare.append(&bytes)));
         // Whoever goes second may profit from the first.
         if nth % 2 == 0 {

@@ -58,7 +58,7 @@ fn store(shards: u32, rows: usize, commits: usize) {
                         batch.event(vec![b'e'; 80]);
                     }
                     let start = Instant::now();
-                    shard.commit(&batch).unwrap();
+                    shard.commit(batch).unwrap();
                     took.push(start.elapsed());
                 }
                 took

@@ -59,13 +59,13 @@ impl Backend for Weighed {
         self.0.scan(from, to, direction, limit)
     }
 
-    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.1.lock().unwrap().push(frame_bytes(batch));
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
+        self.1.lock().unwrap().push(frame_bytes(&batch));
         self.0.commit(batch)
     }
 
-    fn begin(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.1.lock().unwrap().push(frame_bytes(batch));
+    fn begin(&mut self, batch: Batch) -> Result<(), StoreError> {
+        self.1.lock().unwrap().push(frame_bytes(&batch));
         self.0.begin(batch)
     }
 

@@ -174,7 +174,7 @@ fn full() -> Memory {
     world.tick(vec![request]).unwrap();
     let mut told = Batch::default();
     told.put(keys::told(world.id("a")), Told { cost: 7 }.encode());
-    world.disk.commit(&told).unwrap();
+    world.disk.commit(told).unwrap();
     assert_eq!(words(&checked(&world.disk, &world.settings).0), [""; 0]);
     world.disk
 }
@@ -185,7 +185,7 @@ fn rows(disk: &Memory) -> Vec<(Vec<u8>, Vec<u8>)> {
 
 fn of(rows: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Memory {
     let mut disk = Memory::new();
-    disk.commit(&Batch { writes: rows, events: Vec::new() }).unwrap();
+    disk.commit(Batch { writes: rows, events: Vec::new() }).unwrap();
     disk
 }
 
@@ -207,7 +207,7 @@ fn a_row_that_is_gone_is_found_and_put_right_if_nothing_is_lost() {
             writes: contents.fixes.into_iter().map(|fix| (fix.key, fix.new)).collect(),
             events: Vec::new(),
         };
-        disk.commit(&batch).unwrap();
+        disk.commit(batch).unwrap();
         let left = checked(&disk, &Settings::default()).0;
         let outcome = match (findings.faults(), left.faults()) {
             (0, 0) => "not needed",

@@ -105,7 +105,7 @@ fn commit_until_killed(dir: &Path) {
         batch.put(key(n), n.to_be_bytes().to_vec());
         batch.put(LAST.to_vec(), n.to_be_bytes().to_vec());
         batch.event(n.to_be_bytes().to_vec());
-        store.commit(&batch).unwrap();
+        store.commit(batch).unwrap();
         acknowledged.write_all(format!("{n}\n").as_bytes()).unwrap();
     }
 }

@@ -59,7 +59,7 @@ impl Shape {
             let mut batch = Batch::default();
             batch.put(key(n), self.value(n));
             batch.event(self.value(n));
-            store.commit(&batch).unwrap();
+            store.commit(batch).unwrap();
             store.verified().unwrap();
         }
     }

@@ -273,7 +273,7 @@ fn beyond_the_limit_a_run_of_a_new_key_is_admitted_at_once_and_a_known_key_still
         let row = Debounced { flow, key, first_at: now, due_at, run, trigger: None };
         batch.put(keys::debounced(&row.flow, &row.key), row.encode());
     }
-    world.disk.commit(&batch).unwrap();
+    world.disk.commit(batch).unwrap();
     world.open();
     let over = debounced(&mut world, "over", "one more");
     assert_eq!(trigger(&mut world, vec![over]).1, "over queued");

@@ -32,7 +32,7 @@ const DWELL: &str = env!("CARGO_BIN_EXE_dwell");
 const ID: RecordId = RecordId::session(7);
 
 fn durable(effect: Effect) -> Durable<Effect> {
-    Writer::open(Box::new(Memory::new())).commit(&Batch::default(), effect).unwrap().1
+    Writer::open(Box::new(Memory::new())).commit(Batch::default(), effect).unwrap().1
 }
 
 /// An executor whose engine accepts everything, unless told otherwise, and releases what is spawned.

@@ -340,7 +340,7 @@ fn a_journal_is_written_as_frozen_and_a_store_that_holds_one_is_opened() {
     fs::write(dir.path().join("format"), FORMAT_1).unwrap();
     let mut store = Local::open(dir.path(), Options::default()).unwrap();
     for batch in commits() {
-        store.commit(&batch).unwrap();
+        store.commit(batch).unwrap();
     }
     drop(store);
     let mut written = fs::read(dir.path().join("journal").join(SEGMENT)).unwrap();

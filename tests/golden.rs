@@ -121,12 +121,12 @@ fn store_with_a_checkpoint(dir: &Path) {
     let mut first = Batch::default();
     first.put(keys::live(RecordId::session(7)), b"one".to_vec());
     first.put(keys::meta("tally"), b"two".to_vec());
-    store.commit(&first).unwrap();
+    store.commit(first).unwrap();
     store.verified().unwrap();
     let mut second = Batch::default();
     second.put(keys::live(RecordId::session(7)), b"three".to_vec());
     second.put(keys::live(RecordId::session(8)), b"four".to_vec());
-    store.commit(&second).unwrap();
+    store.commit(second).unwrap();
     store.verified().unwrap();
 }
 
@@ -159,7 +159,7 @@ fn rows_are_packed_as_frozen() {
     for (key, value) in &rows {
         batch.put(key.clone(), value.clone());
     }
-    store.commit(&batch).unwrap();
+    store.commit(batch).unwrap();
     store.verified().unwrap();
     drop(store);
 

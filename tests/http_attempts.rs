@@ -31,7 +31,7 @@ const ID: RecordId = RecordId::session(7);
 const NOW: Time = Time::from_millis(1_795_226_400_000);
 
 fn durable(effect: Effect) -> Durable<Effect> {
-    Writer::open(Box::new(Memory::new())).commit(&Batch::default(), effect).unwrap().1
+    Writer::open(Box::new(Memory::new())).commit(Batch::default(), effect).unwrap().1
 }
 
 /// A request as a server sees it.

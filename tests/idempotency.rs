@@ -139,7 +139,7 @@ fn no_more_answers_are_kept_than_may_be() {
         name[..8].copy_from_slice(&n.to_be_bytes());
         batch.put(keys::answered(world.now, &name), Vec::new());
     }
-    world.disk.commit(&batch).unwrap();
+    world.disk.commit(batch).unwrap();
     world.open();
     check_in(&mut world, "+1ms -> a queued, a active/2, stop a/1, start a/2 Original");
     let rows = |world: &World| {

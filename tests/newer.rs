@@ -40,7 +40,7 @@ fn store(dir: &Path) -> PathBuf {
     batch.put(keys::runtime("shell"), Runtime::open("shell".into()).encode());
     batch.put(keys::drain(&Scope::All), drain.encode());
     batch.put(keys::meta("tally"), Tally { admitted: 1, ..Tally::default() }.encode());
-    commit(&data, &batch);
+    commit(&data, batch);
     data
 }
 
@@ -51,7 +51,7 @@ fn open(data: &Path) -> Local {
     store
 }
 
-fn commit(data: &Path, batch: &Batch) {
+fn commit(data: &Path, batch: Batch) {
     let mut store = open(data);
     store.commit(batch).unwrap();
 }
@@ -134,7 +134,7 @@ fn a_row_of_a_newer_version_is_refused_by_name() {
         let data = store(dir.path());
         let mut batch = Batch::default();
         batch.put(key, vec![NEWER, 1, 2, 3]);
-        commit(&data, &batch);
+        commit(&data, batch);
         let words = format!("{what} has layout version {NEWER}: this build reads up to {newest}");
         let before = rows(&data);
         is_refused(dir.path(), &words);

@@ -68,10 +68,10 @@ fn fill(dir: &Path) -> Vec<Pair> {
         let id = dwell::model::RecordId::session(7);
         let at = Time::from_millis(n as u64);
         let (from, to) = (None, dwell::model::StateName::Queued);
-        let event = "admitted".to_owned();
+        let event = "admitted".into();
         batch
             .event(Transition { at, id, event, from, to, attempt: 0, deadline: None, detail: None }.encode());
-        store.commit(&batch).unwrap();
+        store.commit(batch).unwrap();
         if n < rows.len() / 2 {
             store.verified().unwrap();
         }
@@ -269,7 +269,7 @@ fn rows_that_nothing_leads_to_go_with_a_copy_and_the_tally_counts_anew() {
         batch.put(keys::name("o", "e", "k"), nobody.encode());
         let tally = Tally::decode(&store.get(&keys::meta("tally")).unwrap().unwrap()).unwrap();
         batch.put(keys::meta("tally"), Tally { admitted: 7, ..tally }.encode());
-        store.commit(&batch).unwrap();
+        store.commit(batch).unwrap();
     };
     let (dir, said) = repaired(
         &change,

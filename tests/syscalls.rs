@@ -80,10 +80,10 @@ fn commit_and_reply(dir: &Path) {
         stdout.write_all(format!("reply-{n}\n").as_bytes()).unwrap();
         stdout.flush().unwrap();
     };
-    store.commit(&batch(0)).unwrap();
+    store.commit(batch(0)).unwrap();
     reply(0);
     for n in 1..COMMITS {
-        store.begin(&batch(n)).unwrap();
+        store.begin(batch(n)).unwrap();
         if n > 1 {
             store.landed(1).unwrap();
             reply(n - 1);
@@ -115,7 +115,7 @@ fn commit_until_refused(dir: &Path) {
     let mut batch = Batch::default();
     batch.event(b"step".to_vec());
     let answers: Vec<String> = (0..4)
-        .map(|_| store.commit(&batch).map_or_else(|error| error.to_string(), |()| "done".to_owned()))
+        .map(|_| store.commit(batch.clone()).map_or_else(|error| error.to_string(), |()| "done".to_owned()))
         .collect();
     assert_eq!(answers[..2], ["done", "done"]);
     assert!(answers[2].starts_with("cannot sync") && answers[2].contains("/journal/"), "{answers:?}");
@@ -160,6 +160,6 @@ fn commit_and_checkpoint(dir: &Path) {
     for n in 0..64_u8 {
         let mut batch = Batch::default();
         batch.put(vec![b'k', n], vec![n; 32]);
-        store.commit(&batch).unwrap();
+        store.commit(batch).unwrap();
     }
 }

@@ -48,7 +48,7 @@ fn old() -> Memory {
         Tally { admitted: 70, completed: 6, attempts_started: 9, ..Tally::default() }.encode(),
     );
     batch.put(keys::notice("a", "b", "c"), vec![1]);
-    store.commit(&batch).unwrap();
+    store.commit(batch).unwrap();
     store
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::core::{Core, EngineError};
 use super::index::Kept;
 use super::step::Step;
+use super::touched::{Touched, Touches};
 use super::{budget, modes, windows};
 use crate::machine::{self, RuntimeChange};
 use crate::model::{
@@ -33,13 +34,6 @@ impl<E: Into<EngineError>> From<E> for Fail {
     }
 }
 
-struct Touched {
-    before: Option<Arc<Record>>,
-    after: Arc<Record>,
-    /// Only for a record admitted in this draft.
-    work: Option<Work>,
-}
-
 /// What a draft owes: effects, then transitions, what these leave unsaid, and rows of runtimes.
 pub(super) type Owed = (Vec<Effect>, (Vec<Transition>, (Vec<Step>, Vec<Runtime>)));
 
@@ -48,7 +42,7 @@ pub(super) struct Draft<'a> {
     pub(super) core: &'a mut Core,
     pub(super) disk: &'a dyn Backend,
     pub(super) now: Time,
-    touched: BTreeMap<RecordId, Touched>,
+    touched: Touches,
     rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     pub(super) effects: Vec<Effect>,
     pub(super) transitions: Vec<Transition>,
@@ -59,11 +53,19 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(core: &'a mut Core, disk: &'a dyn Backend) -> Draft<'a> {
-        let now = core.now;
-        let (effects, transitions, steps, windows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (touched, rows) = (BTreeMap::new(), BTreeMap::new());
-        Draft { core, disk, now, touched, rows, effects, transitions, steps, windows }
+    /// One that decides about as many things as are `expected`, and a few more.
+    pub(super) fn new(core: &'a mut Core, disk: &'a dyn Backend, expected: usize) -> Draft<'a> {
+        Draft {
+            now: core.now,
+            core,
+            disk,
+            touched: Touches::with_capacity(expected),
+            rows: BTreeMap::new(),
+            effects: Vec::new(),
+            transitions: Vec::with_capacity(expected),
+            steps: Vec::with_capacity(expected),
+            windows: Vec::new(),
+        }
     }
 
     /// A row that is not a record, as this draft leaves it.
@@ -84,22 +86,21 @@ impl<'a> Draft<'a> {
 
     /// A record, live or finished, as this draft leaves it.
     pub(super) fn record(&self, id: RecordId) -> Result<Option<Arc<Record>>, EngineError> {
-        match self.touched.get(&id) {
+        match self.touched.get(id) {
             Some(touched) => Ok(Some(Arc::clone(&touched.after))),
             None => read_record(self.core, self.disk, id),
         }
     }
 
     /// Records of a range that this draft finishes: the indexes know them no more, and the disk not yet. By id.
-    pub(super) fn finishing(&self, low: RecordId, high: RecordId) -> impl Iterator<Item = RecordId> {
-        let touched = self.touched.range(low..=high.max(low));
-        touched.filter(|(_, touched)| touched.after.state.finished_at().is_some()).map(|(id, _)| *id)
+    pub(super) fn finishing(&self, low: RecordId, high: RecordId) -> Vec<RecordId> {
+        self.touched.finished(low, high)
     }
 
     /// What was asked for, of a record that is there.
     pub(super) fn work(&self, id: RecordId) -> Result<Work, EngineError> {
-        if let Some(work) = self.touched.get(&id).and_then(|touched| touched.work.clone()) {
-            return Ok(work);
+        if let Some(work) = self.touched.get(id).and_then(|touched| touched.work.as_deref()) {
+            return Ok(work.clone());
         }
         let bytes =
             self.disk.get(&keys::work(id))?.ok_or(EngineError::Inconsistent(id, "its work is missing"))?;
@@ -131,8 +132,7 @@ impl<'a> Draft<'a> {
         self.core.index.set(&record);
         let detail = record.last_error.as_ref().map(Fault::words);
         self.step(None, &record, None, "admitted", detail);
-        let touched = Touched { before: None, after: Arc::clone(&record), work: Some(work) };
-        self.touched.insert(record.id, touched);
+        self.touched.admit(Arc::clone(&record), work);
         record
     }
 
@@ -149,8 +149,7 @@ impl<'a> Draft<'a> {
         self.core.count(queued, &record);
         let detail = record.last_error.as_ref().map(Fault::words);
         self.step(None, &record, None, "shadowed", detail);
-        let touched = Touched { before: None, after: Arc::clone(&record), work: Some(work) };
-        self.touched.insert(record.id, touched);
+        self.touched.admit(Arc::clone(&record), work);
         record
     }
 
@@ -163,7 +162,8 @@ impl<'a> Draft<'a> {
             tracing::warn!(record = %id, attempt, org, flow, "{warning}");
         }
         let mut after = next.record;
-        let changed = after != *before;
+        // Most that changes its state, which is soonest compared.
+        let changed = after.state != before.state || after != *before;
         if changed {
             // Two changes never share it, so whoever waits for the next one cannot miss it.
             after.updated_at = self.now.max(before.updated_at.after(Duration::from_millis(1)));
@@ -177,12 +177,7 @@ impl<'a> Draft<'a> {
             if before.attempt == 0 && after.attempt == 1 {
                 modes::started(self, &after);
             }
-            if let Some(touched) = self.touched.get_mut(&id) {
-                touched.after = Arc::clone(&after);
-            } else {
-                let touched = Touched { before: Some(before), after: Arc::clone(&after), work: None };
-                self.touched.insert(id, touched);
-            }
+            self.touched.change(before, Arc::clone(&after));
         }
         if let Some(change) = next.runtime {
             self.runtime_change(&after, change);
@@ -224,7 +219,7 @@ impl<'a> Draft<'a> {
         before: Option<&Record>,
         after: &Record,
         event: Option<&Event>,
-        name: &str,
+        name: &'static str,
         detail: Option<String>,
     ) {
         self.transitions.push(transition(before, after, name, detail, self.now));
@@ -271,26 +266,27 @@ impl<'a> Draft<'a> {
 
     /// The batch of everything decided, and what it owes to the executor and to who watches.
     pub(super) fn finish(mut self) -> Result<(Batch, Owed), EngineError> {
-        let mut batch = Batch::default();
-        let touched = std::mem::take(&mut self.touched);
-        for (id, change) in &touched {
+        let touched = self.touched.take();
+        let mut batch = Batch {
+            writes: Vec::with_capacity(2 * touched.len() + self.rows.len() + 1),
+            events: Vec::with_capacity(self.transitions.len()),
+        };
+        for change in &touched {
             self.owe(change)?;
-            if change.before.as_ref() == Some(&change.after) {
-                continue;
-            }
+            let id = change.after.id;
             if let Some(work) = &change.work {
-                batch.put(keys::work(*id), work.encode());
+                batch.put(keys::work(id), work.encode());
             }
             match change.after.state.finished_at() {
                 None => {
                     let row = change.after.encode();
                     self.core.index.keep(&change.after, &row);
-                    batch.put(keys::live(*id), row);
+                    batch.put(keys::live(id), row);
                 }
                 Some(at) => {
-                    batch.delete(keys::live(*id));
-                    batch.put(keys::finished(at, *id), change.after.encode());
-                    batch.put(keys::pointer(*id), at.encode());
+                    batch.delete(keys::live(id));
+                    batch.put(keys::finished(at, id), change.after.encode());
+                    batch.put(keys::pointer(id), at.encode());
                 }
             }
         }
@@ -326,7 +322,7 @@ impl<'a> Draft<'a> {
         }
         if owed.start {
             let work = match &change.work {
-                Some(work) => work.clone(),
+                Some(work) => Work::clone(work),
                 None => self.work(id)?,
             };
             let told = self.told(&change.after)?;
@@ -393,14 +389,14 @@ pub(super) fn start(record: &Record, work: Work, told: u64) -> Start {
 fn transition(
     before: Option<&Record>,
     after: &Record,
-    event: &str,
+    event: &'static str,
     detail: Option<String>,
     at: Time,
 ) -> Transition {
     Transition {
         at,
         id: after.id,
-        event: event.to_owned(),
+        event: event.into(),
         from: before.map(|before| before.state.name()),
         to: after.state.name(),
         attempt: after.attempt,

@@ -92,11 +92,16 @@ impl Index {
         let was = left.as_ref().and_then(|left| left.member.as_ref());
         let changed = member.as_ref().or(was).map(|member| member.key.clone());
         if record.state.finished_at().is_none() {
-            let (home, kept) = match left {
-                Some(left) => (left.home, left.kept),
-                None => (self.homes.of(record), Kept::Row(Box::default())),
+            let entry = match left {
+                // Its place in memory is used again.
+                Some(mut left) => {
+                    let Entry { home, kept, .. } = *left;
+                    *left = Entry::of(record, member, home, kept);
+                    left
+                }
+                None => Box::new(Entry::of(record, member, self.homes.of(record), Kept::Row(Box::default()))),
             };
-            self.set_down(record, Entry::of(record, member, home, kept));
+            self.set_down(record, entry);
         } else if let Some(left) = left {
             self.entries.remove(&record.id);
             self.homes.leave(&left.home);
@@ -110,7 +115,7 @@ impl Index {
     pub(super) fn found(&mut self, record: &Arc<Record>, row: &[u8]) {
         let (member, home) = (Member::of(record), self.homes.of(record));
         let group = member.as_ref().map(|member| member.key.clone());
-        self.set_down(record, Entry::of(record, member, home, Kept::of(record, row)));
+        self.set_down(record, Box::new(Entry::of(record, member, home, Kept::of(record, row))));
         if let Some(group) = group {
             self.wake(&group);
         }
@@ -124,7 +129,7 @@ impl Index {
     }
 
     /// Puts an entry, which stands nowhere, where it says.
-    fn set_down(&mut self, record: &Record, mut entry: Entry) {
+    fn set_down(&mut self, record: &Record, mut entry: Box<Entry>) {
         if let Some((key, at)) = entry.group() {
             self.letters.insert(key, (at, record.id));
         }
@@ -152,7 +157,7 @@ impl Index {
         self.envs.insert(&entry, record);
         self.queues.count(&entry);
         self.place(record.id, &mut entry);
-        self.entries.insert(record.id, Some(Box::new(entry)));
+        self.entries.insert(record.id, Some(entry));
     }
 
     /// Takes an entry from everywhere it stands; its slot stays.
@@ -173,7 +178,9 @@ impl Index {
         }
         match entry.state {
             StateName::Active | StateName::Draining => {
-                self.lane_mut(&entry.home.runtime).outstanding.remove(&id);
+                if let Some(lane) = self.lanes.get_mut(&entry.home.runtime) {
+                    lane.outstanding.remove(&id);
+                }
             }
             StateName::RateLimited => {
                 let window = self.window(&entry.home.runtime, entry.home.model.as_ref()).clone();

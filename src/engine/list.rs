@@ -29,7 +29,8 @@ pub(super) fn page(draft: &Draft<'_>, filter: &Filter) -> Result<Page, Fail> {
     let wanted = filter.limit.clamp(1, Filter::LIMIT_MAX);
     let (from, to) = (keys::pointer(low), keys::pointer(high));
     let done = filter.state.is_some_and(is_live);
-    let fresh = if done { Vec::new() } else { draft.finishing(low, high).filter(|id| *id < high).collect() };
+    let mut fresh = if done { Vec::new() } else { draft.finishing(low, high) };
+    fresh.retain(|id| *id < high);
     let mut pointers = Pointers { from, to, chunk: Vec::new(), fresh, done };
     let mut live = draft.core.index.newest(low, high).peekable();
     let mut page = Page::default();

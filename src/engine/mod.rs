@@ -49,6 +49,7 @@ mod space;
 mod stalls;
 mod step;
 mod tick;
+mod touched;
 mod why;
 mod windows;
 

@@ -133,7 +133,7 @@ pub(super) fn end(draft: &mut Draft<'_>) -> Result<(), EngineError> {
 /// The event that a step of a record's history is, if it is one to tell of.
 fn of(step: &Transition) -> Option<NoticeEvent> {
     // A budget's steps are beside the record's own and move nothing (`budget`).
-    match step.event.as_str() {
+    match &*step.event {
         "budget_soft" => return Some(NoticeEvent::BudgetSoft),
         "budget_asked" => return Some(NoticeEvent::BudgetAsked),
         _ => {}

@@ -137,7 +137,7 @@ impl Engine {
             ticks: 0,
             commits: 0,
         };
-        let (writer, survivors) = Writer::open(backend).commit(&batch, survivors)?;
+        let (writer, survivors) = Writer::open(backend).commit(batch, survivors)?;
         Ok((Opening { engine: Engine { writer, core: Box::new(core) } }, survivors))
     }
 }

@@ -237,7 +237,7 @@ mod tests {
             Ok(rows)
         }
 
-        fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
             self.0.commit(batch)
         }
 

@@ -210,12 +210,12 @@ mod tests {
             self.memory.scan(from, to, way, max)
         }
 
-        fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
             self.log.lock().unwrap().push("commit");
             self.memory.commit(batch)
         }
 
-        fn begin(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        fn begin(&mut self, batch: Batch) -> Result<(), StoreError> {
             self.log.lock().unwrap().push("begin");
             self.on_its_way += 1;
             self.memory.commit(batch)

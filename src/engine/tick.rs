@@ -112,7 +112,7 @@ impl Engine {
         let seen = std::mem::replace(&mut core.seen, core.now);
         core.ticks += 1;
         core.more = false;
-        let mut draft = Draft::new(&mut core, writer.backend());
+        let mut draft = Draft::new(&mut core, writer.backend(), arrivals.len());
         ramp::late(&mut draft, seen);
         purge::purge(&mut draft)?;
         interrupted(&mut draft)?;
@@ -155,14 +155,14 @@ impl Decided {
     /// Commits it, and hands out what may now leave.
     pub fn commit(self) -> Result<(Engine, Released), EngineError> {
         let Engine { writer, core } = self.engine;
-        let (writer, owed) = writer.commit(&self.batch, self.owed)?;
+        let (writer, owed) = writer.commit(self.batch, self.owed)?;
         Ok((Engine { writer, core }, Released::of(owed)))
     }
 
     /// Begins its commit, so that the next tick may be decided meanwhile.
     pub fn begin(self) -> Result<(Engine, UnderWay), EngineError> {
         let Engine { writer, core } = self.engine;
-        let (writer, begun) = writer.begin(&self.batch, self.owed)?;
+        let (writer, begun) = writer.begin(self.batch, self.owed)?;
         Ok((Engine { writer, core }, UnderWay(begun)))
     }
 

@@ -1,5 +1,7 @@
 //! One step of a record's history, as the journal keeps it.
 
+use std::borrow::Cow;
+
 use super::{RecordId, StateName, Time};
 
 /// A record moved (or was admitted).
@@ -10,7 +12,7 @@ pub struct Transition {
     /// Whose.
     pub id: RecordId,
     /// What happened: an event's name, or `admitted`.
-    pub event: String,
+    pub event: Cow<'static, str>,
     /// The state before; `None` at admission.
     pub from: Option<StateName>,
     /// The state after.

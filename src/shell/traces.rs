@@ -6,6 +6,7 @@
 //! A thread sends; nobody waits for it. What it cannot take or send is dropped and counted. Absent on purpose: retries,
 //! sampling, payloads and the words of errors.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ pub struct Span {
     flow: Option<Name>,
     runtime: Name,
     /// What ended it: an event's name.
-    outcome: String,
+    outcome: Cow<'static, str>,
     state: StateName,
     started: Time,
     ended: Time,
@@ -215,7 +216,7 @@ mod tests {
             org: "o".into(),
             flow: None,
             runtime: "r".into(),
-            outcome: "succeeded".to_owned(),
+            outcome: "succeeded".into(),
             state: StateName::Completed,
             started: Time::ZERO,
             ended: Time::ZERO,

@@ -423,7 +423,7 @@ pub fn transition(sequence: u64, step: &Transition) -> Document {
         .with("sequence", sequence)
         .with("at", moment(step.at))
         .with("id", Plain(step.id))
-        .with("event", step.event.as_str())
+        .with("event", &*step.event)
         .maybe("from", step.from.map(StateName::as_str))
         .with("to", step.to.as_str())
         .with("attempt", step.attempt)

@@ -63,11 +63,11 @@ pub trait Backend: Send + Sync {
     ) -> Result<Vec<Pair>, StoreError>;
 
     /// `Ok` only when the batch survives power loss, whole, and all before it. After an error nothing more is written.
-    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError>;
 
     /// Begins a commit that [`Backend::landed`] ends: the batch is read from here on, and is on its way to where it
     /// survives power loss. It may wait for those before.
-    fn begin(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn begin(&mut self, batch: Batch) -> Result<(), StoreError> {
         self.commit(batch)
     }
 

@@ -40,16 +40,16 @@ pub(super) fn check(mut open: impl FnMut() -> Box<dyn Backend>) {
         ("x", Some("0")),
         ("x", None),
     ];
-    store.commit(&batch(&first, &["made a", "made b"])).unwrap();
-    store.commit(&batch(&[("b", None), ("c", Some("2")), ("bb", Some("2"))], &[])).unwrap();
-    store.commit(&batch(&[], &["third"])).unwrap();
-    store.commit(&batch(&[("absent", None), ("", Some("empty"))], &["fourth", "4b"])).unwrap();
+    store.commit(batch(&first, &["made a", "made b"])).unwrap();
+    store.commit(batch(&[("b", None), ("c", Some("2")), ("bb", Some("2"))], &[])).unwrap();
+    store.commit(batch(&[], &["third"])).unwrap();
+    store.commit(batch(&[("absent", None), ("", Some("empty"))], &["fourth", "4b"])).unwrap();
     check_contents(&*store);
 
     drop(store);
     let mut store = open();
     check_contents(&*store);
-    store.commit(&batch(&[("a", Some("5")), ("c", None)], &["fifth"])).unwrap();
+    store.commit(batch(&[("a", Some("5")), ("c", None)], &["fifth"])).unwrap();
     assert_eq!(scan(&*store, "a", "d", Ascending, 10), "a=5 bb=2");
     assert_eq!(events(&*store, 4, 10), "5:fifth");
     check_many(&mut *store);
@@ -92,7 +92,7 @@ fn check_many(store: &mut dyn Backend) {
                 batch.put(key(n), round.to_be_bytes().to_vec());
             }
         }
-        store.commit(&batch).unwrap();
+        store.commit(batch).unwrap();
         let expected: Vec<Pair> = (0..100)
             .filter(|n| (n + round) % 3 != 0)
             .map(|n| (key(n), round.to_be_bytes().to_vec()))
@@ -119,8 +119,8 @@ fn check_large(open: &mut impl FnMut() -> Box<dyn Backend>) {
     let mut batch = Batch::default();
     batch.put(b"large".to_vec(), large.clone());
     batch.event(large.clone());
-    store.commit(&batch).unwrap();
-    store.commit(&Batch { writes: vec![(b"small".to_vec(), Some(Vec::new()))], ..Batch::default() }).unwrap();
+    store.commit(batch).unwrap();
+    store.commit(Batch { writes: vec![(b"small".to_vec(), Some(Vec::new()))], ..Batch::default() }).unwrap();
     drop(store);
     let store = open();
     assert!(store.get(b"large").unwrap().as_ref() == Some(&large));
@@ -132,17 +132,17 @@ fn check_large(open: &mut impl FnMut() -> Box<dyn Backend>) {
 /// After `fail` made a commit fail, the same backend takes no other.
 pub(super) fn check_failure(mut store: impl Backend, fail: impl FnOnce()) {
     let one = batch(&[("k", Some("v"))], &[]);
-    store.commit(&one).unwrap();
+    store.commit(one.clone()).unwrap();
     fail();
-    store.commit(&one).unwrap_err();
-    assert!(matches!(store.commit(&one), Err(StoreError::Poisoned)));
+    store.commit(one.clone()).unwrap_err();
+    assert!(matches!(store.commit(one), Err(StoreError::Poisoned)));
 }
 
 fn check_begun(store: &mut dyn Backend) {
     let newest = store.history().newest();
-    store.begin(&batch(&[("begun", Some("1"))], &["one"])).unwrap();
+    store.begin(batch(&[("begun", Some("1"))], &["one"])).unwrap();
     assert_eq!(store.get(b"begun").unwrap(), Some(b"1".to_vec()), "what was begun is read");
-    store.begin(&batch(&[("begun", Some("2"))], &["two"])).unwrap();
+    store.begin(batch(&[("begun", Some("2"))], &["two"])).unwrap();
     assert_eq!(store.get(b"begun").unwrap(), Some(b"2".to_vec()));
     store.landed(1).unwrap();
     assert!(store.history().newest() > newest, "the first has landed");
@@ -150,8 +150,8 @@ fn check_begun(store: &mut dyn Backend) {
     let (one, two) = (newest + 1, newest + 2);
     assert_eq!(events(store, newest, 10), format!("{one}:one {two}:two"));
     store.landed(0).unwrap();
-    store.begin(&batch(&[("begun", Some("3"))], &["three"])).unwrap();
-    store.commit(&batch(&[("begun", None)], &["four"])).unwrap();
+    store.begin(batch(&[("begun", Some("3"))], &["three"])).unwrap();
+    store.commit(batch(&[("begun", None)], &["four"])).unwrap();
     assert_eq!(store.get(b"begun").unwrap(), None);
     assert_eq!(store.history().newest(), newest + 4, "a commit waits for what was begun");
 }

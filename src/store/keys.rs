@@ -429,7 +429,8 @@ pub(super) fn kind_numbered(number: u8) -> Result<Kind, StoreError> {
 }
 
 fn key(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = vec![kind];
+    let mut bytes = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    bytes.push(kind);
     for part in parts {
         bytes.extend_from_slice(part);
     }

@@ -100,7 +100,7 @@ impl Backend for Memory {
         })
     }
 
-    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         if self.failed {
             return Err(StoreError::Poisoned);
         }
@@ -183,7 +183,7 @@ mod tests {
             disk.fail_next(fault);
             let mut batch = Batch::default();
             batch.put(b"k".to_vec(), b"v".to_vec());
-            memory.commit(&batch).unwrap_err();
+            memory.commit(batch).unwrap_err();
             assert_eq!(disk.get(b"k").unwrap(), found, "{fault:?}");
         }
     }

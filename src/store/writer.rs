@@ -78,7 +78,7 @@ impl Writer {
 
     /// Makes `batch` durable, and with it whatever was `owed` for it. An empty batch needs no write: what it owes
     /// follows from what was committed before.
-    pub fn commit<T>(mut self, batch: &Batch, owed: T) -> Result<(Writer, Durable<T>), StoreError> {
+    pub fn commit<T>(mut self, batch: Batch, owed: T) -> Result<(Writer, Durable<T>), StoreError> {
         if batch.is_empty() {
             self.backend.landed(0)?;
         } else {
@@ -89,7 +89,7 @@ impl Writer {
     }
 
     /// Begins to make `batch` durable; what was `owed` for it is held back until it is.
-    pub fn begin<T>(mut self, batch: &Batch, owed: T) -> Result<(Writer, Begun<T>), StoreError> {
+    pub fn begin<T>(mut self, batch: Batch, owed: T) -> Result<(Writer, Begun<T>), StoreError> {
         if !batch.is_empty() {
             self.backend.begin(batch)?;
             self.begun += 1;

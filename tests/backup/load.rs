@@ -81,7 +81,7 @@ fn a_backup_under_load_is_the_state_at_a_commit() {
     let mut store = Local::open(&dir, small(&archive)).unwrap();
     let base = store.base();
     for n in 1..=KEYS {
-        store.commit(&change(n)).unwrap();
+        store.commit(change(n)).unwrap();
     }
     let enough = AtomicBool::new(false);
     let (committed, commits) = bounded(1);
@@ -91,7 +91,7 @@ fn a_backup_under_load_is_the_state_at_a_commit() {
             let mut n = KEYS;
             while !enough.load(Ordering::Relaxed) {
                 n += 1;
-                store.commit(&change(n)).unwrap();
+                store.commit(change(n)).unwrap();
                 // Full: nobody waits for this one.
                 committed.try_send(n).ok();
             }
@@ -126,7 +126,7 @@ fn a_backup_under_load_is_the_state_at_a_commit() {
     store.verified().unwrap();
     assert_eq!(differences(&scanned(&store), &expected), [""; 0]);
     assert_eq!(store.history().newest(), last);
-    store.commit(&change(last + 1)).unwrap();
+    store.commit(change(last + 1)).unwrap();
     assert_eq!(store.history().read(0, 10).unwrap(), [(last + 1, (last + 1).to_string().into_bytes())]);
 }
 
@@ -156,7 +156,7 @@ fn segments_stay_for_a_backup_and_go_after_it() {
     let mut commit = |store: &mut Local, count: u64| {
         for _ in 0..count {
             n += 1;
-            store.commit(&change(n)).unwrap();
+            store.commit(change(n)).unwrap();
         }
         store.verified().unwrap();
     };
@@ -184,7 +184,7 @@ fn nothing_is_released_that_the_archive_does_not_have() {
     std::fs::write(&archive, "in its way").unwrap();
     let mut store = Local::open(&dir, small(&archive)).unwrap();
     for n in 1..=KEYS {
-        store.commit(&change(n)).unwrap();
+        store.commit(change(n)).unwrap();
     }
     assert_eq!(store.history().oldest().unwrap(), 1);
     drop(store);
@@ -195,7 +195,7 @@ fn nothing_is_released_that_the_archive_does_not_have() {
     while store.history().oldest().unwrap() == 1 {
         n += 1;
         assert!(n < 50 * KEYS, "nothing is released");
-        store.commit(&change(n)).unwrap();
+        store.commit(change(n)).unwrap();
     }
     let seed = std::fs::read_dir(&archive).unwrap().next().unwrap().unwrap().path();
     drop(store);

@@ -84,9 +84,9 @@ impl Backend for Twin {
     }
 
     /// What fails in memory fails here: before it landed, or after.
-    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         let before = self.memory.history().newest();
-        let committed = self.memory.commit(batch);
+        let committed = self.memory.commit(batch.clone());
         if self.memory.history().newest() > before {
             self.shard.commit(batch).unwrap();
         }

@@ -70,7 +70,7 @@ impl Story {
     }
 
     pub fn commit(&self, store: &mut Local, n: u64) -> Result<(), Fault> {
-        Ok(store.commit(&self.batches[index(n)])?)
+        Ok(store.commit(self.batches[index(n)].clone())?)
     }
 
     /// The last commit in the store, after a check that it holds all that it has to after that, and no more.

@@ -66,7 +66,7 @@ impl Failing {
     }
 
     /// Writes all of it, and remembers where, so that it can be torn once the files are closed.
-    fn wound(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn wound(&mut self, batch: Batch) -> Result<(), StoreError> {
         let Some(dir) = &self.dir else { return Ok(()) };
         let (before, promise) = (segments(dir), std::fs::read(dir.join(PROMISE)).ok());
         self.inner.commit(batch)?;
@@ -107,7 +107,7 @@ impl Backend for Failing {
         self.inner.scan(from, to, way, limit)
     }
 
-    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         assert!(!self.failed, "a failed backend is written to again");
         let fault = self.control.lock().unwrap().fault.take();
         self.failed = fault.is_some();

@@ -205,7 +205,7 @@ impl Model {
         let Some(rec) = self.records.get(&step.id) else {
             return self.obituary(step);
         };
-        match step.event.as_str() {
+        match &*step.event {
             "elapsed" => {
                 let due = rec.deadline.is_some_and(|(at, _)| at <= self.now);
                 must!(due, "no timer fires early", "{step:?} at {:?}: {rec:?}", self.now);

@@ -276,7 +276,7 @@ mod tests {
             for part in 0..n % 3 {
                 batch.event(vec![part, n]);
             }
-            store.commit(&batch).unwrap();
+            store.commit(batch).unwrap();
         }
         store
     }

@@ -305,7 +305,7 @@ mod tests {
             let mut batch = Batch::default();
             batch.event(vec![1, attempt]);
             batch.event(vec![2, attempt]);
-            store.commit(&batch).unwrap();
+            store.commit(batch).unwrap();
         }
         let steps = of_record(&store, decode, RecordId::session(2), 3).unwrap();
         let shown: Vec<(u64, u32)> = steps.iter().map(|(sequence, step)| (*sequence, step.attempt)).collect();

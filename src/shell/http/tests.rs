@@ -23,7 +23,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Transition> {
     Some(Transition {
         at: Time::ZERO,
         id: RecordId::session(u128::from(id)),
-        event: "dispatch".to_owned(),
+        event: "dispatch".into(),
         from: None,
         to: StateName::Active,
         attempt: u32::from(attempt),

@@ -38,7 +38,7 @@ impl<B: Backend> Backend for Timed<B> {
         self.backend.scan(from, to, direction, limit)
     }
 
-    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         self.landed(0)?;
         let begun = now();
         let committed = self.backend.commit(batch);
@@ -46,7 +46,7 @@ impl<B: Backend> Backend for Timed<B> {
         committed
     }
 
-    fn begin(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn begin(&mut self, batch: Batch) -> Result<(), StoreError> {
         self.begun.push_back(now());
         self.backend.begin(batch)
     }

@@ -307,7 +307,7 @@ impl Stored for Transition {
         Ok(Transition {
             at: Time::from_millis(value.at),
             id: value.id.read()?,
-            event: value.event.to_owned(),
+            event: value.event.to_owned().into(),
             from: value.from.map(StateName::numbered).transpose()?,
             to: StateName::numbered(value.to)?,
             attempt: value.attempt,

@@ -173,7 +173,7 @@ prop_compose! {
         at in time(), id in id(), event in text(), from in option::of(one_of(StateName::ALL)),
         to in one_of(StateName::ALL), attempt: u32, deadline in option::of(time()), detail in option::of(text()),
     ) -> Transition {
-        Transition { at, id, event, from, to, attempt, deadline, detail }
+        Transition { at, id, event: event.into(), from, to, attempt, deadline, detail }
     }
 }
 

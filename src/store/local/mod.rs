@@ -235,7 +235,7 @@ impl Local {
     }
 
     /// The frame of a batch, which is read from here on.
-    fn take_in(&mut self, batch: &Batch) -> Result<Vec<u8>, StoreError> {
+    fn take_in(&mut self, batch: Batch) -> Result<Vec<u8>, StoreError> {
         self.checkpointer.verify()?;
         self.take_ended()?;
         if self.overlay.bytes() >= self.options.overlay_bytes_max {
@@ -246,7 +246,7 @@ impl Local {
         }
         let mut frame = self.appender.buffer();
         let sequence = self.acknowledged() + self.appender.under_way() as u64 + 1;
-        frame::encode(self.seed, sequence, batch, &mut frame)?;
+        frame::encode(self.seed, sequence, &batch, &mut frame)?;
         self.overlay.apply(batch);
         Ok(frame)
     }
@@ -358,7 +358,7 @@ impl Backend for Local {
         scan(&self.overlay, &self.table, (from, to), direction, limit)
     }
 
-    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         self.guarded(|store| {
             store.land(0)?;
             let frame = store.take_in(batch)?;
@@ -367,7 +367,7 @@ impl Backend for Local {
         })
     }
 
-    fn begin(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn begin(&mut self, batch: Batch) -> Result<(), StoreError> {
         self.guarded(|store| {
             // A checkpoint begins while none is on its way.
             let left = if store.is_checkpoint_due() { 0 } else { UNDER_WAY_MAX - 1 };

@@ -30,20 +30,23 @@ pub(super) struct Overlay {
 
 impl Overlay {
     /// Takes a committed batch in.
-    pub(super) fn apply(&mut self, batch: &Batch) {
-        for (key, value) in &batch.writes {
-            self.set(key, value.as_deref());
+    pub(super) fn apply(&mut self, batch: Batch) {
+        for (key, value) in batch.writes {
+            self.take(key, value);
         }
     }
 
     /// Sets or deletes one key.
     pub(super) fn set(&mut self, key: &[u8], value: Option<&[u8]>) {
-        let bytes = value.map_or(0, <[u8]>::len);
-        let value = value.map(<[u8]>::to_vec);
+        self.take(key.to_vec(), value.map(<[u8]>::to_vec));
+    }
+
+    fn take(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        let (key_bytes, bytes) = (key.len(), value.as_ref().map_or(0, Vec::len));
         // One way down the tree: most keys are new to it.
-        match self.active.insert(key.to_vec(), value) {
+        match self.active.insert(key, value) {
             Some(old) => self.active_bytes -= old.map_or(0, |old| old.len()),
-            None => self.active_bytes += key.len() + CHANGE_BYTES,
+            None => self.active_bytes += key_bytes + CHANGE_BYTES,
         }
         self.active_bytes += bytes;
     }

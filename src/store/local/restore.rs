@@ -278,7 +278,7 @@ mod tests {
         for n in 1..=60_u8 {
             let mut batch = Batch::default();
             batch.put(vec![n], vec![n; 40]);
-            store.commit(&batch).unwrap();
+            store.commit(batch).unwrap();
         }
         (dir.join("journal"), format::read(dir).unwrap().unwrap())
     }

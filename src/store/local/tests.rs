@@ -27,7 +27,7 @@ fn put(store: &mut Local, n: u64) {
     let mut batch = Batch::default();
     batch.put(key(n), value(n));
     batch.event(value(n));
-    store.commit(&batch).unwrap();
+    store.commit(batch).unwrap();
 }
 
 fn key(n: u64) -> Vec<u8> {
@@ -183,7 +183,7 @@ fn a_payload_that_looks_like_a_commit_is_not_taken_for_one() {
     let mut batch = Batch::default();
     batch.event([forged, vec![1; 40]].concat());
     put(&mut store, 1);
-    store.commit(&batch).unwrap();
+    store.commit(batch).unwrap();
     drop(store);
     as_after_a_crash(dir.path());
     let path = segment(dir.path(), 1);
@@ -584,17 +584,17 @@ fn a_checkpoint_takes_nothing_that_is_on_its_way() {
         batch.put(vec![n], vec![n; 100]);
         batch
     };
-    store.begin(&batch(1)).unwrap();
-    store.begin(&batch(2)).unwrap();
+    store.begin(batch(1)).unwrap();
+    store.begin(batch(2)).unwrap();
     store.landed(1).unwrap();
     assert!(store.is_checkpoint_due() && !store.checkpointer.is_under_way(), "the second is in the overlay");
     store.landed(0).unwrap();
     assert!(store.checkpointer.is_under_way());
     settled(&mut store);
     assert_eq!(checkpoint::read_mark(dir.path()).unwrap(), 2);
-    store.begin(&batch(3)).unwrap();
-    store.begin(&batch(4)).unwrap();
-    store.begin(&batch(5)).unwrap();
+    store.begin(batch(3)).unwrap();
+    store.begin(batch(4)).unwrap();
+    store.begin(batch(5)).unwrap();
     assert!(store.checkpointer.is_under_way(), "one that is due is not put off by what follows");
     drop(store);
     let store = Local::open(dir.path(), Options::default()).unwrap();
@@ -610,10 +610,10 @@ fn a_checkpoint_waits_for_room_and_the_overlay_stays_bounded() {
     free.store(TABLE_BYTES - 1, Ordering::Relaxed);
     let mut batch = Batch::default();
     batch.put(b"k".to_vec(), vec![1; 3_000]);
-    store.commit(&batch).unwrap();
+    store.commit(batch.clone()).unwrap();
     settled(&mut store);
     assert_eq!(checkpoint::read_mark(dir.path()).unwrap(), 0);
-    let full = store.commit(&batch).unwrap_err().to_string();
+    let full = store.commit(batch.clone()).unwrap_err().to_string();
     assert!(full.contains("table: its disk is full; make room there"), "{full}");
     drop(store);
     // sled was left as it is, and has its file locked.
@@ -621,7 +621,7 @@ fn a_checkpoint_waits_for_room_and_the_overlay_stays_bounded() {
     copy(dir.path(), after.path());
     let mut store = Local::open(after.path(), tiny()).unwrap();
     assert_eq!(store.get(b"k").unwrap(), Some(vec![1; 3_000]));
-    store.commit(&batch).unwrap();
+    store.commit(batch).unwrap();
     settled(&mut store);
     assert_eq!(checkpoint::read_mark(after.path()).unwrap(), 2, "there is room again");
 }

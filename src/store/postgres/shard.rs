@@ -109,12 +109,12 @@ impl Backend for Shard {
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         if self.failed {
             return Err(StoreError::Poisoned);
         }
         let next = self.newest.load(Ordering::Acquire) + 1;
-        let committed = commit(&mut self.connection(), &self.lease, next, batch);
+        let committed = commit(&mut self.connection(), &self.lease, next, &batch);
         match &committed {
             Ok(()) => {
                 self.newest.store(next, Ordering::Release);

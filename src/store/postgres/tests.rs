@@ -51,7 +51,7 @@ fn a_shard_keeps_the_contract_and_shares_nothing_with_the_next() {
     let shards = open(&postgres, "one");
     assert_eq!(shards.count(), 4);
     let mut other = shards.take(1).unwrap().unwrap();
-    other.commit(&batch("a", "other")).unwrap();
+    other.commit(batch("a", "other")).unwrap();
     contract::check(|| {
         script(&postgres, "update dwell_shard set expires_at = 0 where shard = 0");
         Box::new(shards.take(0).unwrap().unwrap())
@@ -70,21 +70,21 @@ fn who_lost_a_shard_writes_nothing_and_answers_nothing() {
     migrate(&server(&postgres), 1).unwrap();
     let (one, two) = (open(&postgres, "one"), open(&postgres, "two"));
     let mut old = one.take(0).unwrap().unwrap();
-    old.commit(&batch("a", "1")).unwrap();
+    old.commit(batch("a", "1")).unwrap();
     assert!(two.take(0).unwrap().is_none());
     // As if it had been silent for as long as its lease.
     script(&postgres, "update dwell_shard set expires_at = 0");
     let mut new = two.take(0).unwrap().unwrap();
     assert!(new.epoch() > old.epoch());
     old.landed(0).unwrap();
-    assert!(matches!(old.commit(&batch("a", "late")), Err(StoreError::Fenced { shard: 0 })));
+    assert!(matches!(old.commit(batch("a", "late")), Err(StoreError::Fenced { shard: 0 })));
     assert!(matches!(old.landed(0), Err(StoreError::Fenced { shard: 0 })));
     assert!(matches!(old.get(b"a"), Err(StoreError::Fenced { shard: 0 })));
-    assert!(matches!(old.commit(&batch("a", "later")), Err(StoreError::Poisoned)));
+    assert!(matches!(old.commit(batch("a", "later")), Err(StoreError::Poisoned)));
     one.give_back(0, old.epoch()).unwrap();
     drop(old);
     assert_eq!(new.get(b"a").unwrap(), Some(b"1".to_vec()));
-    new.commit(&batch("a", "2")).unwrap();
+    new.commit(batch("a", "2")).unwrap();
     assert_eq!(new.history().read(0, 9).unwrap(), [(1, b"1".to_vec()), (2, b"2".to_vec())]);
     assert!(one.take(0).unwrap().is_none(), "who lost it gives nothing back");
     let epoch = new.epoch();
@@ -116,7 +116,7 @@ fn nothing_acknowledged_is_lost_by_a_server_that_crashes_again_and_again() {
     let mut shard = shards.take(0).unwrap().unwrap();
     for round in 0..5 {
         for n in 0..20 {
-            shard.commit(&batch(&format!("{round}/{n}"), "v")).unwrap();
+            shard.commit(batch(&format!("{round}/{n}"), "v")).unwrap();
         }
         let how = if round % 2 == 0 { Stop::Immediate } else { Stop::Fast };
         postgres.restart(how).unwrap();
@@ -141,7 +141,7 @@ fn old_history_goes_and_the_shard_says_from_where_on_it_is_there() {
         if n == 200 {
             script(&postgres, "update dwell_history set at = at - 7200000 where sequence <= 150");
         }
-        shard.commit(&batch("a", &n.to_string())).unwrap();
+        shard.commit(batch("a", &n.to_string())).unwrap();
     }
     let history = shard.history();
     let left: Vec<u64> = history.read(0, 1_000).unwrap().into_iter().map(|(sequence, _)| sequence).collect();
@@ -169,7 +169,7 @@ fn an_idle_owner_notices_that_it_is_cut_off_and_one_with_a_server_stays() {
     assert_eq!(told.iter().find(|heard| !matches!(heard, Heard::Kept(..))), Some(Heard::Lost(0)));
     assert!(lease::uptime() - begun <= 6_000, "before another could have it");
     assert!(matches!(shard.landed(0), Err(StoreError::Fenced { shard: 0 })));
-    assert!(matches!(shard.commit(&batch("a", "1")), Err(StoreError::Fenced { shard: 0 })));
+    assert!(matches!(shard.commit(batch("a", "1")), Err(StoreError::Fenced { shard: 0 })));
     postgres.restart(Stop::Fast).ok();
 }
 

@@ -52,7 +52,7 @@ impl<B: Backend> Writing<B> {
 pub fn serve(shard: &mut dyn Backend) -> Result<(), StoreError> {
     let mut batch = Batch::default();
     batch.delete(keys::meta(UNFINISHED));
-    shard.commit(&batch)
+    shard.commit(batch)
 }
 
 struct One<B> {
@@ -65,7 +65,7 @@ impl<B: Backend> One<B> {
     fn begin(mut shard: B) -> Result<One<B>, StoreError> {
         let mut batch = Batch::default();
         batch.put(keys::meta(UNFINISHED), Vec::new());
-        shard.commit(&batch)?;
+        shard.commit(batch)?;
         Ok(One { shard, batch: Batch::default(), bytes: 0 })
     }
 
@@ -78,6 +78,6 @@ impl<B: Backend> One<B> {
 
     fn flush(&mut self) -> Result<(), StoreError> {
         self.bytes = 0;
-        self.shard.commit(&std::mem::take(&mut self.batch))
+        self.shard.commit(std::mem::take(&mut self.batch))
     }
 }

@@ -259,7 +259,7 @@ pub fn put_right(dir: &Path, fixes: &[Fix], beside: &Path) -> Result<(), StoreEr
     let written = opened.and_then(|mut file| file.write_all(lines.as_bytes()).and_then(|()| file.sync_all()));
     written.map_err(failed("write", &path))?;
     sync_dir(beside)?;
-    Local::open(dir, Options::default())?.commit(&batch)
+    Local::open(dir, Options::default())?.commit(batch)
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {

@@ -20,7 +20,7 @@ fn three(dir: &Path) {
         let mut batch = Batch::default();
         batch.put(vec![n], vec![n]);
         batch.event(vec![n]);
-        store.commit(&batch).unwrap();
+        store.commit(batch).unwrap();
     }
 }
 
@@ -56,7 +56,7 @@ fn a_look_counts_what_is_there_and_its_view_is_only_read() {
     assert!(checked.table_bytes >= bytes && bytes > 0, "{} of {bytes}", checked.table_bytes);
     let view = checked.view.as_mut().unwrap();
     assert_eq!((view.get(&[2]).unwrap(), view.history().newest()), (Some(vec![2]), 3));
-    assert!(matches!(view.commit(&Batch::default()), Err(StoreError::ReadOnly)));
+    assert!(matches!(view.commit(Batch::default()), Err(StoreError::ReadOnly)));
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl Backend for View {
         scan(&self.overlay, &self.table, (from, to), direction, limit)
     }
 
-    fn commit(&mut self, _batch: &Batch) -> Result<(), StoreError> {
+    fn commit(&mut self, _batch: Batch) -> Result<(), StoreError> {
         Err(StoreError::ReadOnly)
     }
 

@@ -1,0 +1,73 @@
+//! The records that a draft has changed so far. Absent on purpose: what a change owes.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use crate::model::{Record, RecordId, Work};
+
+/// One of them.
+pub(super) struct Touched {
+    /// As it was committed last; `None`: the draft admits it.
+    pub(super) before: Option<Arc<Record>>,
+    /// As the draft leaves it.
+    pub(super) after: Arc<Record>,
+    /// What was asked for, if the draft admits it.
+    pub(super) work: Option<Box<Work>>,
+}
+
+/// All of them.
+pub(super) struct Touches {
+    list: Vec<Touched>,
+    /// Where in the list each of them is.
+    places: HashMap<RecordId, usize>,
+}
+
+impl Touches {
+    /// None, with room for so many.
+    pub(super) fn with_capacity(expected: usize) -> Touches {
+        Touches { list: Vec::with_capacity(expected), places: HashMap::with_capacity(expected) }
+    }
+
+    pub(super) fn get(&self, id: RecordId) -> Option<&Touched> {
+        self.list.get(*self.places.get(&id)?)
+    }
+
+    /// A record that is new.
+    pub(super) fn admit(&mut self, after: Arc<Record>, work: Work) {
+        self.places.insert(after.id, self.list.len());
+        self.list.push(Touched { before: None, after, work: Some(Box::new(work)) });
+    }
+
+    /// A record that was there changes once more; `before` counts the first time.
+    pub(super) fn change(&mut self, before: Arc<Record>, after: Arc<Record>) {
+        match self.places.entry(after.id) {
+            Entry::Occupied(place) => {
+                if let Some(touched) = self.list.get_mut(*place.get()) {
+                    touched.after = after;
+                }
+            }
+            Entry::Vacant(place) => {
+                place.insert(self.list.len());
+                self.list.push(Touched { before: Some(before), after, work: None });
+            }
+        }
+    }
+
+    /// The finished ones of a range, by id.
+    pub(super) fn finished(&self, low: RecordId, high: RecordId) -> Vec<RecordId> {
+        let finished = self.list.iter().filter(|touched| touched.after.state.finished_at().is_some());
+        let mut ids: Vec<RecordId> = finished.map(|touched| touched.after.id).collect();
+        ids.retain(|id| (low..=high).contains(id));
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Hands all of them out, by id.
+    pub(super) fn take(&mut self) -> Vec<Touched> {
+        self.places.clear();
+        let mut list = std::mem::take(&mut self.list);
+        list.sort_unstable_by_key(|touched| touched.after.id);
+        list
+    }
+}
