@@ -252,6 +252,10 @@ fn a_value_that_does_not_decode_is_damage_and_left_alone() {
     }
 }
 
+fn key(record: &mut Record, key: &str) {
+    record.terms = Terms { key: Some(key.to_owned()), ..Terms::clone(&record.terms) }.into();
+}
+
 #[test]
 fn what_must_always_be_true_is_told_where_it_is_not() {
     let whole = full();
@@ -325,8 +329,8 @@ fn what_must_always_be_true_is_told_where_it_is_not() {
         &|record| record.state = State::Queued { lane: Lane::Ready },
         "it is queued and among the finished ones",
     );
-    check(Completed, &|record| record.key = Some("other".to_owned()), "so its record would be made twice");
-    check(Queued, &|record| record.key = Some("k".to_owned()), "its name \"k\" leads to another record");
+    check(Completed, &|record| key(record, "other"), "so its record would be made twice");
+    check(Queued, &|record| key(record, "k"), "its name \"k\" leads to another record");
     check(
         Queued,
         &|record| {

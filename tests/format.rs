@@ -69,10 +69,9 @@ fn states() -> Vec<State> {
     states.into()
 }
 
-/// A record with every field of version 1 in use.
-fn old(state: State) -> Record {
-    Record {
-        id: RUN,
+/// Every one of version 1.
+fn terms() -> Terms {
+    Terms {
         org: "acme".into(),
         env: "prod".into(),
         key: Some("pr-17".into()),
@@ -80,6 +79,19 @@ fn old(state: State) -> Record {
         trigger: Some(TRIGGER),
         rerun_of: Some(SESSION),
         runtime: "claude".into(),
+        retry: Retry::default(),
+        queue: None,
+        model: None,
+        group: None,
+        about: None,
+    }
+}
+
+/// A record with every field of version 1 in use.
+fn old(state: State) -> Record {
+    Record {
+        id: RUN,
+        terms: terms().into(),
         order: 70_000,
         created_at: AT,
         updated_at: LATER,
@@ -87,16 +99,11 @@ fn old(state: State) -> Record {
         attempt: 3,
         streaks: Streaks::from_counts([1, 2, 3, 4, 5, 300]),
         budget: Budget::default().with(Measure::Calls, Meter { used: 12, limit: Some(20), soft: None }),
-        retry: Retry::default(),
         timeouts: Timeouts { attempt: Duration::from_hours(1), silence: Some(Duration::from_millis(1500)) },
         session: Some("0b4c".into()),
         last_error: Some(Fault::new("exit_1", "no such host: \u{fc}ber")),
         result: Some("{}".into()),
         started_at: None,
-        queue: None,
-        model: None,
-        group: None,
-        about: None,
         shadow: false,
         state,
     }
@@ -109,26 +116,21 @@ fn full(state: State) -> Record {
     budget = budget.with(Measure::Tokens, Meter { used: 70_000, limit: None, soft: None });
     budget.ask = true;
     let group = Group { name: "pr-17".into(), max: 2, cancel_in_progress: true, queued_max: Some(1) };
-    Record {
-        budget,
-        started_at: Some(AT),
+    let terms = Terms {
         queue: Some("reviews".into()),
         model: Some("large".into()),
         group: Some(group),
         about: Some(SESSION),
-        shadow: true,
-        ..old(state)
-    }
+        ..terms()
+    };
+    Record { terms: terms.into(), budget, started_at: Some(AT), shadow: true, ..old(state) }
 }
 
 /// A record with no field in use that need not be.
 fn bare() -> Record {
     Record {
         id: SESSION,
-        key: None,
-        flow: None,
-        trigger: None,
-        rerun_of: None,
+        terms: Terms { key: None, flow: None, trigger: None, rerun_of: None, ..terms() }.into(),
         expires_at: None,
         attempt: 0,
         streaks: Streaks::default(),

@@ -61,7 +61,9 @@ fn fault(code: &str) -> Fault {
 /// As [`in_state`]; what is claimed waits in a queue of workers.
 fn subject(state: StateName, event: &Event) -> Record {
     let queue = matches!(event, Event::Claim { .. }).then(|| "reviews".into());
-    Record { queue, ..in_state(state) }
+    let record = in_state(state);
+    let terms = Terms { queue, ..Terms::clone(&record.terms) };
+    Record { terms: terms.into(), ..record }
 }
 
 /// One record in each state, attempt 1 outstanding where one can be, its child spawned.

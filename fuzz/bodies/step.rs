@@ -5,6 +5,7 @@
 
 use std::iter::Copied;
 use std::slice::Iter;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dwell::machine::{self, Owed, owed};
@@ -195,7 +196,7 @@ impl Life {
 
     fn wait_for_workers(&mut self) -> Option<Event> {
         if self.record.attempt == 0 {
-            self.record.queue = Some("reviews".into());
+            Arc::make_mut(&mut self.record.terms).queue = Some("reviews".into());
         }
         None
     }

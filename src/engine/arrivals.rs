@@ -124,28 +124,27 @@ fn submit(draft: &mut Draft<'_>, submission: Submission) -> Result<Answer, Fail>
 /// The same again: streaks, attempts and budget start anew, and an expiry has had its say.
 fn rerun(draft: &mut Draft<'_>, id: RecordId, fresh: RecordId) -> Result<Answer, Fail> {
     let Detail { record, work } = detail(draft, id)?;
-    let record = Arc::unwrap_or_clone(record);
     configured(draft, &record.runtime)?;
     space::room(draft.core)?;
     let mode = record.flow.as_ref().map_or(Mode::Live, |flow| draft.core.mode(flow).0);
     // What could not be carried out when it was admitted still cannot: its work is not whole, whatever became of it.
     let never = |fault: &Fault| record.attempt == 0 && fault.code != code::EXPIRED;
-    let invalid = record.last_error.filter(never);
+    let invalid = record.last_error.clone().filter(never);
     let again = Submission {
         id: fresh,
-        org: record.org,
-        env: record.env,
+        org: record.org.clone(),
+        env: record.env.clone(),
         key: None,
-        flow: record.flow,
+        flow: record.flow.clone(),
         trigger: record.trigger,
         rerun_of: Some(id),
-        runtime: record.runtime,
-        budget: record.budget,
+        runtime: record.runtime.clone(),
+        budget: record.budget.clone(),
         retry: Some(record.retry),
         timeouts: Some(record.timeouts),
         expires: None,
-        model: record.model,
-        group: record.group,
+        model: record.model.clone(),
+        group: record.group.clone(),
         about: record.about,
         awaited: false,
         debounce: None,

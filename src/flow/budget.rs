@@ -9,7 +9,7 @@ use super::tree::{Node, Tree};
 use crate::model::{Budget, Measure, Meter, Policy, USAGE_MAX, micros};
 
 /// What a run may use up.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Bounds {
     calls: Calls,
     /// The rest, with the soft mark of calls.
@@ -31,11 +31,11 @@ impl Bounds {
     pub(super) fn over(&self, policy: &Policy) -> Budget {
         let limit = match self.calls {
             Calls::Policy => policy.run_budget,
-            Calls::Unlimited => return self.others,
+            Calls::Unlimited => return self.others.clone(),
             Calls::Limit(calls) => calls,
         };
         let meter = self.others.of(Measure::Calls).unwrap_or_default();
-        self.others.with(Measure::Calls, Meter { limit: Some(limit.into()), ..meter })
+        self.others.clone().with(Measure::Calls, Meter { limit: Some(limit.into()), ..meter })
     }
 }
 

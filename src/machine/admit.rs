@@ -1,6 +1,8 @@
 //! From what was asked for to a record in its first state.
 
-use crate::model::{Action, Cause, Lane, Policy, Record, State, Streaks, Submission, Time, Work};
+use std::sync::Arc;
+
+use crate::model::{Action, Cause, Lane, Policy, Record, State, Streaks, Submission, Terms, Time, Work};
 
 /// The record of a submission, at place `order` of the queue. One that can never be carried out is dead-lettered at
 /// once, so that it is seen.
@@ -13,8 +15,7 @@ pub fn admit(submission: Submission, order: u64, now: Time, policy: &Policy) -> 
         Action::Worker { queue } => Some(queue.clone()),
         Action::Command { .. } | Action::Agent { .. } | Action::Http(_) => None,
     };
-    let record = Record {
-        id: submission.id,
+    let terms = Terms {
         org: submission.org,
         env: submission.env,
         key: submission.key,
@@ -22,6 +23,15 @@ pub fn admit(submission: Submission, order: u64, now: Time, policy: &Policy) -> 
         trigger: submission.trigger,
         rerun_of: submission.rerun_of,
         runtime: submission.runtime,
+        retry: submission.retry.unwrap_or(policy.retry),
+        queue,
+        model: submission.model,
+        group: submission.group,
+        about: submission.about,
+    };
+    let record = Record {
+        id: submission.id,
+        terms: Arc::new(terms),
         order,
         created_at: now,
         updated_at: now,
@@ -29,13 +39,8 @@ pub fn admit(submission: Submission, order: u64, now: Time, policy: &Policy) -> 
         attempt: 0,
         streaks: Streaks::default(),
         budget: submission.budget.fresh(),
-        retry: submission.retry.unwrap_or(policy.retry),
         timeouts: submission.timeouts.unwrap_or(policy.timeouts),
         started_at: None,
-        queue,
-        model: submission.model,
-        group: submission.group,
-        about: submission.about,
         shadow: false,
         session: None,
         last_error: submission.invalid,

@@ -23,7 +23,7 @@ pub(super) fn charge(record: &Record, named: u32, calls: u32) -> Result<Next, Re
     let Some(used) = meter.used.checked_add(calls.into()).filter(|after| *after <= limit) else {
         return Err(Rejected::BudgetExhausted { used: meter.used, limit });
     };
-    let budget = record.budget.with(Measure::Calls, Meter { used, ..meter });
+    let budget = record.budget.clone().with(Measure::Calls, Meter { used, ..meter });
     Ok(Next::to(Record { budget, ..record.clone() }))
 }
 
@@ -44,7 +44,7 @@ pub(super) fn ended_on_it<'a>(record: &Record, report: &'a Report) -> Option<&'a
 
 /// What it told is counted, bounded or not, so that every record shows what it used.
 pub(super) fn used(record: &Record, usage: &Usage) -> Record {
-    let mut budget = record.budget;
+    let mut budget = record.budget.clone();
     for (measure, amount) in [(Measure::Tokens, usage.tokens), (Measure::Cost, usage.cost)] {
         if amount > 0 {
             budget = more(budget, measure, amount.min(USAGE_MAX));
@@ -89,7 +89,7 @@ pub(super) fn settle(before: &Record, event: &Event, next: Next, now: Time) -> N
         record = spent(&record, measure, meter, now);
     }
     if before.state.outstanding() && !record.state.outstanding() {
-        record.budget = counted(before, event, record.budget, now);
+        record.budget = counted(before, event, std::mem::take(&mut record.budget), now);
         if waits(&record)
             && let Some((measure, meter)) = record.budget.exhausted()
         {
@@ -136,10 +136,13 @@ pub(super) fn top_up(record: &Record, measure: Measure, amount: u64, now: Time) 
     let Some((meter, limit)) = bounded(record, measure) else {
         return Err(Rejected::NoLimit { id: record.id, measure });
     };
-    let budget = record.budget.with(measure, Meter { limit: Some(limit.saturating_add(amount)), ..meter });
+    let budget =
+        record.budget.clone().with(measure, Meter { limit: Some(limit.saturating_add(amount)), ..meter });
     let topped = Record { budget, ..record.clone() };
     Ok(Next::to(match record.state {
-        State::DeadLettered { cause: Cause::BudgetExhausted, .. } if is_enough(record, measure, &budget) => {
+        State::DeadLettered { cause: Cause::BudgetExhausted, .. }
+            if is_enough(record, measure, &topped.budget) =>
+        {
             moved(&topped, State::Queued { lane: Lane::Ready })
         }
         State::Active { .. } if measure == Measure::Wall => attempt::prolonged(topped, now),
@@ -162,7 +165,7 @@ fn is_enough(record: &Record, measure: Measure, budget: &Budget) -> bool {
 
 /// The soft marks that a step reached, with the meters as they are after it.
 pub fn crossed(before: &Record, after: &Record) -> impl Iterator<Item = (Measure, Meter)> {
-    let earlier = before.budget;
+    let earlier = before.budget.clone();
     after.budget.meters().filter(move |(measure, meter)| {
         let was = earlier.of(*measure).map_or(0, |meter| meter.used);
         meter.soft.is_some_and(|soft| was < soft && soft <= meter.used)

@@ -35,7 +35,7 @@ pub use outcome::{Fault, Particulars, Report, code};
 pub use policy::{Curve, LimitPolicy, Policy, Retry, Timeouts};
 pub use record::{
     Action, Budget, Child, Debounce, Group, HttpRequest, Measure, Meter, Record, Streak, Streaks, Submission,
-    Work,
+    Terms, Work,
 };
 pub use redrive::{Pace, Redrive};
 pub use runtime::{MODEL_BYTES_MAX, Runtime};

@@ -1,6 +1,8 @@
 //! The record: what moves. And the work: what was asked for, written once and never again.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Fault, Kind, Name, RecordId, Retry, State, Time, Timeouts, TriggerId, text_enum};
@@ -10,20 +12,9 @@ use super::{Fault, Kind, Name, RecordId, Retry, State, Time, Timeouts, TriggerId
 pub struct Record {
     /// Never reused.
     pub id: RecordId,
-    /// Tenant; fairness counts by it.
-    pub org: Name,
-    /// Environment within the tenant.
-    pub env: Name,
-    /// The caller's own name for it, unique within org and env while retained.
-    pub key: Option<String>,
-    /// The flow that made it.
-    pub flow: Option<Name>,
-    /// The trigger that made it.
-    pub trigger: Option<TriggerId>,
-    /// The finished or dead record this one repeats.
-    pub rerun_of: Option<RecordId>,
-    /// The provider account its attempts run on.
-    pub runtime: Name,
+    /// What no transition changes. It reads as if it were the record's own, for which of the two a field is in matters only
+    /// to who makes one.
+    pub terms: Arc<Terms>,
     /// The place in the queue, given once at admission and kept through every wait.
     pub order: u64,
     /// When it was admitted.
@@ -38,20 +29,10 @@ pub struct Record {
     pub streaks: Streaks,
     /// What it has used up, and may.
     pub budget: Budget,
-    /// How failed attempts are retried.
-    pub retry: Retry,
     /// The bounds of one attempt.
     pub timeouts: Timeouts,
     /// When the latest attempt started.
     pub started_at: Option<Time>,
-    /// The queue whose claimers carry its attempts out; `None`: an executor of dwell's own does.
-    pub queue: Option<Name>,
-    /// Which of its runtime's models it asks for; limits may be told apart by it.
-    pub model: Option<Name>,
-    /// Whom it shares a bound on outstanding attempts with.
-    pub group: Option<Group>,
-    /// The record this one tells somebody about.
-    pub about: Option<RecordId>,
     /// Recorded for what it would have done; it never starts.
     pub shadow: bool,
     /// The provider's session id, to resume with.
@@ -62,6 +43,43 @@ pub struct Record {
     pub result: Option<String>,
     /// What it is doing.
     pub state: State,
+}
+
+/// What is settled at a record's admission for good: where it comes from and belongs. Shared by all that the record becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Tenant; fairness counts by it.
+    pub org: Name,
+    /// Environment within the tenant.
+    pub env: Name,
+    /// The caller's own name for it, unique within org and env while retained.
+    pub key: Option<String>,
+    /// The flow that made it.
+    pub flow: Option<Name>,
+    /// The trigger that made it.
+    pub trigger: Option<TriggerId>,
+    /// The finished or dead record this one repeats.
+    pub rerun_of: Option<RecordId>,
+    /// The provider account its attempts run on.
+    pub runtime: Name,
+    /// How failed attempts are retried.
+    pub retry: Retry,
+    /// The queue whose claimers carry its attempts out; `None`: an executor of dwell's own does.
+    pub queue: Option<Name>,
+    /// Which of its runtime's models it asks for; limits may be told apart by it.
+    pub model: Option<Name>,
+    /// Whom it shares a bound on outstanding attempts with.
+    pub group: Option<Group>,
+    /// The record this one tells somebody about.
+    pub about: Option<RecordId>,
+}
+
+impl Deref for Record {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        &self.terms
+    }
 }
 
 impl Record {
@@ -267,9 +285,10 @@ pub struct Meter {
 }
 
 /// What a record may use up, one meter for each measure that is bounded or was used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
-    meters: [Option<Meter>; Measure::ALL.len()],
+    /// By [`Measure::ALL`]; absent while there is none, as for most records.
+    meters: Option<Arc<[Option<Meter>; Measure::ALL.len()]>>,
     /// When it is used up, ask for more: the record waits for `dwell budget`.
     pub ask: bool,
 }
@@ -283,7 +302,7 @@ impl Budget {
     /// With this meter in place of what the measure had.
     #[must_use]
     pub fn with(mut self, measure: Measure, meter: Meter) -> Budget {
-        if let Some(slot) = self.meters.get_mut(measure as usize) {
+        if let Some(slot) = Arc::make_mut(self.meters.get_or_insert_default()).get_mut(measure as usize) {
             *slot = Some(meter);
         }
         self
@@ -291,7 +310,7 @@ impl Budget {
 
     /// The meter of a measure that is bounded or was used.
     pub fn of(&self, measure: Measure) -> Option<Meter> {
-        self.meters.get(measure as usize).copied().flatten()
+        self.meters.as_ref()?.get(measure as usize).copied().flatten()
     }
 
     /// What is bounded or was used.
@@ -309,10 +328,12 @@ impl Budget {
 
     /// The same bounds with nothing used.
     #[must_use]
-    pub fn fresh(self) -> Budget {
-        let bound = |meter: &Meter| meter.limit.is_some() || meter.soft.is_some();
-        let unused = |meter: Meter| Meter { used: 0, ..meter };
-        Budget { meters: self.meters.map(|meter| meter.filter(bound).map(unused)), ..self }
+    pub fn fresh(&self) -> Budget {
+        let bound = |(_, meter): &(Measure, Meter)| meter.limit.is_some() || meter.soft.is_some();
+        let unused = Budget { meters: None, ask: self.ask };
+        self.meters()
+            .filter(bound)
+            .fold(unused, |fresh, (measure, meter)| fresh.with(measure, Meter { used: 0, ..meter }))
     }
 }
 

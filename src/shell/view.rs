@@ -88,7 +88,7 @@ fn about(record: &Record) -> Object {
         .maybe("expires_at", record.expires_at.map(moment))
         .maybe("finished_at", record.state.finished_at().map(moment))
         .with("streaks", streaks)
-        .maybe("budget", budget(record.budget))
+        .maybe("budget", budget(&record.budget))
         .maybe("wait", wait(&record.state))
         .maybe("cause", record.state.cause().map(Cause::as_str))
         .maybe("last_error", record.last_error.as_ref().map(fault))
@@ -157,7 +157,7 @@ pub fn charged(meter: Option<Meter>) -> Document {
 }
 
 /// The meter of calls as it is, the others under their own names.
-fn budget(budget: Budget) -> Option<Document> {
+fn budget(budget: &Budget) -> Option<Document> {
     let mut shown = Object::default();
     for (measure, meter) in budget.meters() {
         let of = amounts(measure, meter);

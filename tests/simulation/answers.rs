@@ -359,7 +359,7 @@ fn topped_up(rec: &mut Rec, measure: Measure, amount: u64, now: Time) {
     let for_calls = !rec.exhausted() && rec.counts_calls();
     let meter = rec.budget.of(measure).unwrap_or_default();
     let limit = meter.limit.map(|limit| limit + amount);
-    rec.budget = rec.budget.with(measure, Meter { limit, ..meter });
+    rec.budget = rec.budget.clone().with(measure, Meter { limit, ..meter });
     let enough = !rec.exhausted() && (measure == Measure::Calls || !for_calls);
     match rec.state {
         StateName::DeadLettered if rec.cause == Some(Cause::BudgetExhausted) && enough => {

@@ -152,7 +152,7 @@ impl Rec {
 
     pub fn spend(&mut self, measure: Measure, amount: u64) {
         let meter = self.budget.of(measure).unwrap_or_default();
-        self.budget = self.budget.with(measure, Meter { used: meter.used + amount, ..meter });
+        self.budget = self.budget.clone().with(measure, Meter { used: meter.used + amount, ..meter });
     }
 
     /// Whether something else than calls is used up.

@@ -132,7 +132,7 @@ pub fn again(rec: &Rec, id: RecordId, fresh: RecordId) -> Submission {
         flow: rec.flow.clone(),
         trigger: rec.trigger,
         rerun_of: Some(id),
-        budget: rec.budget,
+        budget: rec.budget.clone(),
         retry: Some(rec.retry),
         timeouts: Some(rec.timeouts),
         model: rec.model.clone(),

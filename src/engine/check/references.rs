@@ -23,7 +23,7 @@ fn names(checker: &mut Checker<'_>) -> Result<(), StoreError> {
             None if checker.counted.unsure => {}
             None => checker.orphan(&key, value, &format!("it leads to {id}, which is not there")),
             Some(record) => {
-                let own = record.key.map(|own| keys::name(&record.org, &record.env, &own));
+                let own = record.key.as_ref().map(|own| keys::name(&record.org, &record.env, own));
                 if own.as_ref() != Some(&key) {
                     checker.broken(&key, format!("it leads to {id}, which has another name"));
                 }

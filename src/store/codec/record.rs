@@ -1,5 +1,7 @@
 //! `Record`, the value that is rewritten at every transition.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::numbers::Numbered;
@@ -7,7 +9,7 @@ use super::rows::{IdV1, duration, id_v1, parts};
 use super::{Stored, V1, V2, up_to, wire};
 use crate::model::{
     Budget, Cause, Child, Curve, Fault, Group, Lane, Measure, Meter, Record, Retry, Source, State, StateName,
-    Streak, Streaks, Time, Timeouts, TriggerId,
+    Streak, Streaks, Terms, Time, Timeouts, TriggerId,
 };
 use crate::store::StoreError;
 
@@ -144,8 +146,7 @@ impl Stored for Record {
                 (old, new)
             }
         };
-        Ok(Record {
-            id: value.id.read()?,
+        let terms = Terms {
             org: value.org.into(),
             env: value.env.into(),
             key: value.key.map(str::to_owned),
@@ -153,13 +154,6 @@ impl Stored for Record {
             trigger: value.trigger.map(TriggerId),
             rerun_of: value.rerun_of.map(IdV1::read).transpose()?,
             runtime: value.runtime.into(),
-            order: value.order,
-            created_at: Time::from_millis(value.created_at),
-            updated_at: Time::from_millis(value.updated_at),
-            expires_at: value.expires_at.map(Time::from_millis),
-            attempt: value.attempt,
-            streaks: streaks(&value.streaks)?,
-            budget: budget(value.budget, new.meters, new.ask)?,
             retry: Retry {
                 attempts: value.retry.attempts,
                 curve: Curve {
@@ -169,11 +163,6 @@ impl Stored for Record {
                     jitter_percent: value.retry.jitter_percent,
                 },
             },
-            timeouts: Timeouts {
-                attempt: duration(value.attempt_timeout),
-                silence: value.silence_timeout.map(duration),
-            },
-            started_at: new.started_at.map(Time::from_millis),
             queue: new.queue.map(Into::into),
             model: new.model.map(Into::into),
             group: new.group.map(|(name, max, cancel_in_progress, queued_max)| Group {
@@ -183,6 +172,22 @@ impl Stored for Record {
                 queued_max,
             }),
             about: new.about.map(IdV1::read).transpose()?,
+        };
+        Ok(Record {
+            id: value.id.read()?,
+            terms: Arc::new(terms),
+            order: value.order,
+            created_at: Time::from_millis(value.created_at),
+            updated_at: Time::from_millis(value.updated_at),
+            expires_at: value.expires_at.map(Time::from_millis),
+            attempt: value.attempt,
+            streaks: streaks(&value.streaks)?,
+            budget: budget(value.budget, new.meters, new.ask)?,
+            timeouts: Timeouts {
+                attempt: duration(value.attempt_timeout),
+                silence: value.silence_timeout.map(duration),
+            },
+            started_at: new.started_at.map(Time::from_millis),
             shadow: new.shadow,
             session: value.session.map(str::to_owned),
             last_error: value

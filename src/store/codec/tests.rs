@@ -105,16 +105,17 @@ prop_compose! {
             any::<bool>(),
         ),
     ) -> Record {
+        let terms = Terms {
+            org, env, key, flow, trigger: trigger.map(TriggerId), rerun_of, runtime, retry, queue, model, group, about,
+        };
         Record {
-            id, org, env, key, flow, trigger: trigger.map(TriggerId), rerun_of, runtime, order, created_at,
-            updated_at, expires_at, attempt,
+            id, terms: terms.into(), order, created_at, updated_at, expires_at, attempt,
             streaks: Streaks::from_counts(streaks),
             budget,
-            retry,
             timeouts: Timeouts { attempt: attempt_timeout, silence },
             session,
             last_error: last_error.map(|(code, message)| Fault { code, message }),
-            result, state, started_at, queue, model, group, about, shadow,
+            result, state, started_at, shadow,
         }
     }
 }
@@ -248,10 +249,10 @@ proptest! {
 
 #[test]
 fn an_unknown_number_is_named() {
-    let action = Action::Worker { queue: "q".into() };
+    let action = Action::Command { argv: vec!["true".to_owned()], cwd: None };
     let submission = Submission::of(RecordId::session(7), "a".into(), Work::of(action));
     let (queued, _) = crate::machine::admit(submission, 0, Time::ZERO, &Policy::default());
-    let record = Record { queue: None, state: State::Completed { at: Time::ZERO }, ..queued };
+    let record = Record { state: State::Completed { at: Time::ZERO }, ..queued };
     let mut bytes = record.encode();
     // Eight fields of version 2 stand behind it, all absent.
     let state = bytes.len() - 13;
