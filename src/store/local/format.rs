@@ -8,20 +8,16 @@ use super::files::{failed, replace};
 use crate::store::StoreError;
 
 /// What this build writes, and the newest it reads. 1: each row of the table has a value of its own. A table without packs
-/// is one of 2 as well.
+/// is one of 2 as well, so nothing is rewritten; but whoever writes to a table has raised the format first.
 const FORMAT: u32 = 2;
 
-/// Reads the seed of the store in `dir`; a new store gets one. A newer format is refused, and an older one is this build's
-/// from here on.
+/// Reads the seed of the store in `dir`; a new store gets one. A newer format is refused, an older one stays.
 ///
 /// Every frame's checksum starts from the seed, so bytes that were not written as a frame of this very store (a
 /// payload that looks like one, a segment of another store) are not taken for one.
 pub(super) fn seed(dir: &Path) -> Result<u32, StoreError> {
     let path = dir.join("format");
-    if let Some((format, seed)) = both(&path)? {
-        if format < FORMAT {
-            replace(&path, text(FORMAT, seed).as_bytes())?;
-        }
+    if let Some((_, seed)) = both(&path)? {
         return Ok(seed);
     }
     if let Some(left) = left(dir) {
@@ -31,6 +27,15 @@ pub(super) fn seed(dir: &Path) -> Result<u32, StoreError> {
     let (seed, ..) = uuid::Uuid::new_v4().as_fields();
     replace(&path, text(FORMAT, seed).as_bytes())?;
     Ok(seed)
+}
+
+/// Makes an older format this build's: from here on an older build refuses the store.
+pub(super) fn raise(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join("format");
+    match both(&path)? {
+        Some((format, seed)) if format < FORMAT => replace(&path, text(FORMAT, seed).as_bytes()),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What of a store is in `dir` beside its format.

@@ -64,8 +64,9 @@ use self::table::Table;
 use super::{Backend, Batch, Direction, History, Pair, StoreError};
 use crate::model::Space;
 
-/// What a checkpoint may add to the table for each byte of the overlay, and besides.
-const TABLE_BYTES_PER_BYTE: u64 = 4;
+/// What a checkpoint may add to the table for each byte of the overlay, and besides. Most is added where one row of many packs
+/// changes, 4.4 times as much, for each pack is written anew.
+const TABLE_BYTES_PER_BYTE: u64 = 6;
 const TABLE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// While there is too little room, some is made at most this often.
@@ -125,6 +126,8 @@ impl Local {
         });
         let table = Arc::new(table?);
         let (overlay, tail) = replayed?;
+        // What does not open is left to the build that wrote it.
+        format::raise(dir)?;
         // A process that died while it made a file may not have come to this.
         files::sync_dir(dir)?;
         files::sync_dir(&journal_dir)?;

@@ -16,7 +16,7 @@ use crate::store::local::lock::Lock;
 use crate::store::local::overlay::Overlay;
 use crate::store::local::segments::Segment;
 use crate::store::local::table::Table;
-use crate::store::local::{Local, Options, frame, mark};
+use crate::store::local::{Local, Options, format, frame, mark};
 use crate::store::{Backend as _, Batch, Fix, StoreError, keys};
 
 /// What a table that is built anew holds in memory at once.
@@ -194,6 +194,7 @@ impl Repair<'_> {
         table.write_all(&overlay.freeze())?;
         table.sync(chain.next - 1)?;
         drop(table);
+        format::raise(&dir)?;
         if old.exists() {
             self.move_aside(&old)?;
         }

@@ -73,3 +73,20 @@ fn a_store_may_have_no_journal_as_long_as_it_never_had_a_commit() {
     let (checked, findings) = look(dir.path());
     assert!(checked.view.is_none() && findings.faults() == 1, "{:?}", findings.kept());
 }
+
+#[test]
+fn a_table_that_is_built_anew_is_kept_from_older_builds() {
+    let dir = tempfile::tempdir().unwrap();
+    three(dir.path());
+    let format = dir.path().join("format");
+    let newest = fs::read_to_string(&format).unwrap();
+    let oldest = newest.get(8..16).map(|seed| format!("dwell 1 {seed}")).unwrap();
+    fs::write(&format, format!("{oldest} {:08x}\n", crc32c::crc32c(oldest.as_bytes()))).unwrap();
+    // The table should have what it has not.
+    mark::write(&checkpoint::mark_path(dir.path()), 3).unwrap();
+    let (mut checked, findings) = look(dir.path());
+    assert!(checked.view.is_none() && findings.faults() == 1, "{:?}", findings.kept());
+    let done = checked.repair(&dir.path().join("beside"), false, &mut Nobody).unwrap();
+    assert!(done.iter().any(|done| done.contains("anew")), "{done:?}");
+    assert_eq!(fs::read_to_string(&format).unwrap(), newest);
+}

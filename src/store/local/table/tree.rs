@@ -121,7 +121,7 @@ struct Writing<'t, 'v> {
     verification: Option<&'v mut Verification>,
     batch: sled::Batch,
     is_changed: bool,
-    /// How many of sled's values were looked at, which is most of what they cost.
+    /// How many of sled's values were changed, or looked at in vain, which is most of what they cost.
     values: usize,
 }
 
@@ -133,7 +133,9 @@ impl Writing<'_, '_> {
         values_max: usize,
     ) -> sled::Result<()> {
         let Some((key, _)) = changes.peek().copied() else { return Ok(()) };
-        // A large row stays where it is, unless it is what changes.
+        let values = self.values;
+        // What is read here stands behind what the batch has changed so far, so sled has it as it is.
+        // A large row stays where it is, unless it is what changes: what comes behind it is a new value.
         let there =
             self.tree.value_of(key)?.filter(|(first, value)| value.len() <= PACK_BYTES || first == key);
         let next = self.tree.values(Bound::Excluded(key)).next().transpose()?.map(|(key, _)| key);
@@ -165,6 +167,7 @@ impl Writing<'_, '_> {
                 self.change((key, Some(value)), old);
             }
         }
+        self.values = self.values.max(values + 1);
         Ok(())
     }
 
