@@ -39,7 +39,7 @@ pub fn read(fields: &mut Fields) -> Result<Budget, Problem> {
 
 /// So much of a measure, in its units. None at all is an amount of calls only: nothing else can be refused before it is
 /// used.
-pub fn amount(fields: &mut Fields, name: &str, measure: Measure) -> Result<Option<u64>, Problem> {
+pub fn amount(fields: &mut Fields, name: &'static str, measure: Measure) -> Result<Option<u64>, Problem> {
     let amount = match measure {
         Measure::Calls | Measure::Attempts => fields.small(name)?.map(u64::from),
         Measure::Tokens => fields.number(name)?,

@@ -19,7 +19,7 @@ pub struct Fields {
     /// `action.` for the fields of an object inside.
     prefix: String,
     /// What was asked for: the fields that it may have.
-    known: Vec<String>,
+    known: Vec<&'static str>,
 }
 
 impl Fields {
@@ -53,13 +53,13 @@ impl Fields {
     }
 
     /// Whatever is there; `null` is nothing.
-    pub fn any(&mut self, name: &str) -> Option<Json> {
-        self.known.push(name.to_owned());
+    pub fn any(&mut self, name: &'static str) -> Option<Json> {
+        self.known.push(name);
         self.left.remove(name).filter(|value| !value.is_null())
     }
 
     /// A text.
-    pub fn text(&mut self, name: &str) -> Result<Option<String>, Problem> {
+    pub fn text(&mut self, name: &'static str) -> Result<Option<String>, Problem> {
         match self.any(name) {
             None => Ok(None),
             Some(Json::String(text)) => Ok(Some(text)),
@@ -68,12 +68,12 @@ impl Fields {
     }
 
     /// A text that must be there.
-    pub fn required(&mut self, name: &str) -> Result<String, Problem> {
+    pub fn required(&mut self, name: &'static str) -> Result<String, Problem> {
         self.text(name)?.ok_or_else(|| self.problem(name, "it is missing"))
     }
 
     /// A short text without control characters, not empty.
-    pub fn name(&mut self, name: &str) -> Result<Option<String>, Problem> {
+    pub fn name(&mut self, name: &'static str) -> Result<Option<String>, Problem> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         if text.is_empty() || text.len() > NAME_BYTES_MAX || text.chars().any(char::is_control) {
             let expected = format!("expected 1 to {NAME_BYTES_MAX} bytes without control characters");
@@ -83,12 +83,12 @@ impl Fields {
     }
 
     /// An org or env; `default` if it is not there.
-    pub fn scope(&mut self, name: &str) -> Result<Name, Problem> {
+    pub fn scope(&mut self, name: &'static str) -> Result<Name, Problem> {
         Ok(self.name(name)?.map_or_else(|| Name::from("default"), Name::from))
     }
 
     /// A model, as its provider calls it.
-    pub fn model(&mut self, name: &str) -> Result<Option<Name>, Problem> {
+    pub fn model(&mut self, name: &'static str) -> Result<Option<Name>, Problem> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         if !Runtime::is_model(&text) {
             let expected =
@@ -99,7 +99,7 @@ impl Fields {
     }
 
     /// A whole number; digits in a string count.
-    pub fn number(&mut self, name: &str) -> Result<Option<u64>, Problem> {
+    pub fn number(&mut self, name: &'static str) -> Result<Option<u64>, Problem> {
         let Some(value) = self.any(name) else { return Ok(None) };
         let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
         number.map(Some).ok_or_else(|| {
@@ -111,13 +111,13 @@ impl Fields {
     }
 
     /// A whole number that fits 32 bits.
-    pub fn small(&mut self, name: &str) -> Result<Option<u32>, Problem> {
+    pub fn small(&mut self, name: &'static str) -> Result<Option<u32>, Problem> {
         let Some(number) = self.number(name)? else { return Ok(None) };
         u32::try_from(number).map(Some).map_err(|_| self.problem(name, "expected at most 4294967295"))
     }
 
     /// An amount of money in dollars, as millionths; digits in a string count.
-    pub fn dollars(&mut self, name: &str) -> Result<Option<u64>, Problem> {
+    pub fn dollars(&mut self, name: &'static str) -> Result<Option<u64>, Problem> {
         let Some(value) = self.any(name) else { return Ok(None) };
         let dollars = value.as_f64().or_else(|| value.as_str()?.parse().ok());
         let micros = dollars.and_then(micros).filter(|micros| *micros < USAGE_MAX);
@@ -125,7 +125,7 @@ impl Fields {
     }
 
     /// `true`, `false`; also as text.
-    pub fn flag(&mut self, name: &str) -> Result<bool, Problem> {
+    pub fn flag(&mut self, name: &'static str) -> Result<bool, Problem> {
         match self.any(name) {
             None => Ok(false),
             Some(Json::Bool(flag)) => Ok(flag),
@@ -136,7 +136,7 @@ impl Fields {
     }
 
     /// A humantime text or a number of seconds.
-    pub fn span(&mut self, name: &str) -> Result<Option<Duration>, Problem> {
+    pub fn span(&mut self, name: &'static str) -> Result<Option<Duration>, Problem> {
         let parsed = match self.any(name) {
             None => return Ok(None),
             Some(Json::String(text)) => {
@@ -152,7 +152,7 @@ impl Fields {
 
     /// A provider's reset time: RFC 3339, epoch seconds or milliseconds, or `+90m` from now. What is none is kept
     /// for the warning: a tool's odd time must not lose its report.
-    pub fn reset(&mut self, name: &str, now: Time) -> Reset {
+    pub fn reset(&mut self, name: &'static str, now: Time) -> Reset {
         match self.any(name) {
             None => Reset::Absent,
             Some(Json::String(text)) => {
@@ -167,7 +167,7 @@ impl Fields {
     }
 
     /// A list of texts.
-    pub fn texts(&mut self, name: &str) -> Result<Option<Vec<String>>, Problem> {
+    pub fn texts(&mut self, name: &'static str) -> Result<Option<Vec<String>>, Problem> {
         let Some(value) = self.any(name) else { return Ok(None) };
         let wrong = |fields: &Fields| fields.wrong(name, &value, "an array of strings");
         let list = value.as_array().ok_or_else(|| wrong(self))?;
@@ -176,7 +176,7 @@ impl Fields {
     }
 
     /// An object of texts.
-    pub fn table(&mut self, name: &str) -> Result<BTreeMap<String, String>, Problem> {
+    pub fn table(&mut self, name: &'static str) -> Result<BTreeMap<String, String>, Problem> {
         let Some(value) = self.any(name) else { return Ok(BTreeMap::new()) };
         let wrong = |fields: &Fields| fields.wrong(name, &value, "an object of strings");
         let object = value.as_object().ok_or_else(|| wrong(self))?;
@@ -193,7 +193,7 @@ impl Fields {
     }
 
     /// An object to read on in.
-    pub fn object(&mut self, name: &str) -> Result<Option<Fields>, Problem> {
+    pub fn object(&mut self, name: &'static str) -> Result<Option<Fields>, Problem> {
         match self.any(name) {
             None => Ok(None),
             Some(Json::Object(left)) => Ok(Some(Fields::new(left, format!("{}{name}.", self.prefix)))),
@@ -202,7 +202,7 @@ impl Fields {
     }
 
     /// A list of objects to read on in.
-    pub fn objects(&mut self, name: &str) -> Result<Option<Vec<Fields>>, Problem> {
+    pub fn objects(&mut self, name: &'static str) -> Result<Option<Vec<Fields>>, Problem> {
         match self.any(name) {
             None => Ok(None),
             Some(Json::Array(list)) => {
@@ -229,7 +229,7 @@ impl Fields {
 
     /// What `name` may be a slip of.
     fn meant(&self, name: &str) -> String {
-        let near = slip::most_like(name, self.known.iter());
+        let near = slip::most_like(name, self.known.iter().copied());
         near.map(|known| format!(": did you mean {known}")).unwrap_or_default()
     }
 
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(all.len(), 2);
         let problem = all[1].number("n").unwrap_err();
         assert_eq!(problem.detail, "all[1].n: expected a whole number, not a string");
-        let refused = |list: &mut Fields, name: &str| list.objects(name).unwrap_err().detail;
+        let refused = |list: &mut Fields, name: &'static str| list.objects(name).unwrap_err().detail;
         assert_eq!(refused(&mut list, "some"), "some[1]: expected an object, not a number");
         assert_eq!(refused(&mut list, "none"), "none: expected an array of objects, not an object");
         assert_eq!(fields("{}").required("runtime").unwrap_err().detail, "runtime: it is missing");

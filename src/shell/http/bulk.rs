@@ -57,7 +57,7 @@ fn report(shared: &Shared, mut fields: Fields, now: Time) -> Result<Request, Pro
 }
 
 /// The only field of the body: a list that is not empty.
-fn list(mut fields: Fields, name: &str) -> Result<Vec<Fields>, Problem> {
+fn list(mut fields: Fields, name: &'static str) -> Result<Vec<Fields>, Problem> {
     let expected = format!("expected 1 to {ITEMS_MAX} of them");
     let items = fields.objects(name)?.filter(|items| (1..=ITEMS_MAX).contains(&items.len()));
     let items = items.ok_or_else(|| fields.problem(name, &expected))?;

@@ -329,7 +329,7 @@ fn on_dead_letter(fields: &mut Fields) -> Result<Option<model::HttpRequest>, Pro
     Ok(Some(request))
 }
 
-pub(super) fn required_name(fields: &mut Fields, name: &str) -> Result<String, Problem> {
+pub(super) fn required_name(fields: &mut Fields, name: &'static str) -> Result<String, Problem> {
     fields.name(name)?.ok_or_else(|| fields.problem(name, "it is missing"))
 }
 

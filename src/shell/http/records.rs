@@ -88,7 +88,7 @@ fn filter(mut query: Fields) -> Result<Filter, Problem> {
 /// `?name=`, parsed.
 pub(super) fn word<T: FromStr<Err: std::fmt::Display>>(
     query: &mut Fields,
-    name: &str,
+    name: &'static str,
 ) -> Result<Option<T>, Problem> {
     let Some(text) = query.text(name)? else { return Ok(None) };
     text.parse().map(Some).map_err(|error: T::Err| Problem::field(name, error))
