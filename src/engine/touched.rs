@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use crate::model::{Record, RecordId, Work};
@@ -20,13 +21,37 @@ pub(super) struct Touched {
 pub(super) struct Touches {
     list: Vec<Touched>,
     /// Where in the list each of them is.
-    places: HashMap<RecordId, usize>,
+    places: HashMap<RecordId, usize, BuildHasherDefault<Folded>>,
+}
+
+/// The hash of an id: dwell makes them, half of each at random, so that it is only spread over all bits.
+#[derive(Default)]
+struct Folded(u64);
+
+impl Hasher for Folded {
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(8) {
+            let mut word = [0; 8];
+            for (to, from) in word.iter_mut().zip(part) {
+                *to = *from;
+            }
+            // Fibonacci hashing, whose high bits are mixed best.
+            self.0 = (self.0.rotate_left(32) ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.rotate_left(26)
+    }
 }
 
 impl Touches {
     /// None, with room for so many.
     pub(super) fn with_capacity(expected: usize) -> Touches {
-        Touches { list: Vec::with_capacity(expected), places: HashMap::with_capacity(expected) }
+        Touches {
+            list: Vec::with_capacity(expected),
+            places: HashMap::with_capacity_and_hasher(expected, BuildHasherDefault::default()),
+        }
     }
 
     pub(super) fn get(&self, id: RecordId) -> Option<&Touched> {

@@ -3,6 +3,7 @@
 //! `active` takes every commit. A checkpoint freezes it: `frozen` is then shared with the checkpoint thread and still
 //! read, until the table has it all. A key written five times in between reaches the table once.
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -12,13 +13,49 @@ use std::sync::Arc;
 use crate::store::{Batch, Direction};
 
 /// Keys with their newest value; `None` is deleted.
-pub(super) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+pub(super) type Changes = BTreeMap<Key, Option<Vec<u8>>>;
 
 /// A key with its newest value.
 pub(super) type Change<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// What a tree and its allocator add to each change, roughly; so that the bound means memory.
-const CHANGE_BYTES: usize = 96;
+const CHANGE_BYTES: usize = 112;
+
+/// A key in the order of its bytes. Their beginning stands beside them, as numbers: it tells nearly all keys apart, and the
+/// way down the tree leads past many.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    head: (u64, u64),
+    bytes: Vec<u8>,
+}
+
+impl Key {
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl From<Vec<u8>> for Key {
+    fn from(bytes: Vec<u8>) -> Key {
+        let word = |bytes: &[u8]| {
+            let word = bytes.first_chunk().copied().unwrap_or_else(|| {
+                // What is not there is least, as in the order of bytes.
+                let mut word = [0; 8];
+                word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+                word
+            });
+            u64::from_be_bytes(word)
+        };
+        let head = (word(&bytes), word(bytes.get(8..).unwrap_or_default()));
+        Key { head, bytes }
+    }
+}
+
+impl Borrow<[u8]> for Key {
+    fn borrow(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Overlay {
@@ -44,7 +81,7 @@ impl Overlay {
     fn take(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
         let (key_bytes, bytes) = (key.len(), value.as_ref().map_or(0, Vec::len));
         // One way down the tree: most keys are new to it.
-        match self.active.insert(key, value) {
+        match self.active.insert(key.into(), value) {
             Some(old) => self.active_bytes -= old.map_or(0, |old| old.len()),
             None => self.active_bytes += key_bytes + CHANGE_BYTES,
         }
@@ -65,7 +102,7 @@ impl Overlay {
     ) -> Box<dyn Iterator<Item = Change<'a>> + 'a> {
         let bounds = (Bound::Included(from), Bound::Excluded(to));
         let (active, frozen) = (self.active.range::<[u8], _>(bounds), self.frozen.range::<[u8], _>(bounds));
-        let plain = |(key, value): (&'a Vec<u8>, &'a Option<Vec<u8>>)| (key.as_slice(), value.as_deref());
+        let plain = |(key, value): (&'a Key, &'a Option<Vec<u8>>)| (key.as_slice(), value.as_deref());
         match direction {
             Direction::Ascending => Box::new(Merge::new(active.map(plain), frozen.map(plain), direction)),
             Direction::Descending => {
@@ -137,7 +174,22 @@ impl<K: Ord, V, N: Iterator<Item = (K, V)>, O: Iterator<Item = (K, V)>> Iterator
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn keys_are_in_the_order_of_their_bytes(
+            one in vec(0..3_u8, 0..20), other in vec(0..3_u8, 0..20), same in vec(0..3_u8, 0..20),
+        ) {
+            for (one, other) in [(one.clone(), other.clone()), ([&same[..], &one].concat(), [same, other].concat())] {
+                let expected = one.cmp(&other);
+                prop_assert_eq!(Key::from(one).cmp(&Key::from(other)), expected);
+            }
+        }
+    }
 
     #[test]
     fn the_bytes_of_what_is_active_follow_every_change() {
