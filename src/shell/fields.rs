@@ -1,8 +1,10 @@
 //! Reads a JSON object, or a query, field by field; every refusal names its field, and what nobody asked for is one.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
+use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::{Map, Value as Json};
 
 use super::problem::Problem;
@@ -15,7 +17,8 @@ pub const NAME_BYTES_MAX: usize = 256;
 /// An object being read; what was read is gone from it.
 #[derive(Debug)]
 pub struct Fields {
-    left: Map<String, Json>,
+    /// As they stand there: there are few, and each is looked for once.
+    left: Vec<(String, Json)>,
     /// `action.` for the fields of an object inside.
     prefix: String,
     /// What was asked for: the fields that it may have.
@@ -25,11 +28,15 @@ pub struct Fields {
 impl Fields {
     /// From a request's body.
     pub fn parse(body: &[u8]) -> Result<Fields, Problem> {
-        match serde_json::from_slice(body) {
-            Ok(Json::Object(left)) => Ok(Fields::new(left, String::new())),
-            Ok(_) => Err(Problem::field("body", "expected a JSON object")),
-            Err(error) => Err(Problem::field("body", error)),
-        }
+        let mut json = serde_json::Deserializer::from_slice(body);
+        let left = json.deserialize_map(Members).and_then(|left| json.end().map(|()| left));
+        let left = left.map_err(|error| {
+            if error.is_data() {
+                return Problem::field("body", "expected a JSON object");
+            }
+            Problem::field("body", error)
+        })?;
+        Ok(Fields::new(left, String::new()))
     }
 
     /// From a query's pairs; a name given twice is refused.
@@ -40,22 +47,31 @@ impl Fields {
                 return Err(Problem::field(&name, "given twice"));
             }
         }
-        Ok(Fields::new(left, String::new()))
+        Ok(Fields::new(left.into_iter().collect(), String::new()))
     }
 
-    const fn new(left: Map<String, Json>, prefix: String) -> Fields {
+    const fn new(left: Vec<(String, Json)>, prefix: String) -> Fields {
         Fields { left, prefix, known: Vec::new() }
     }
 
     /// What is left, as JSON text.
     pub fn raw(&self) -> String {
-        Json::Object(self.left.clone()).to_string()
+        Json::Object(self.left.iter().cloned().collect()).to_string()
     }
 
     /// Whatever is there; `null` is nothing.
     pub fn any(&mut self, name: &'static str) -> Option<Json> {
         self.known.push(name);
-        self.left.remove(name).filter(|value| !value.is_null())
+        // Of what is there twice the last one counts.
+        let mut found = None;
+        self.left.retain_mut(|(left, value)| {
+            let is_other = left != name;
+            if !is_other {
+                found = Some(value.take());
+            }
+            is_other
+        });
+        found.filter(|value| !value.is_null())
     }
 
     /// A text.
@@ -189,14 +205,16 @@ impl Fields {
 
     /// Whether an object is there.
     pub fn is_object(&self, name: &str) -> bool {
-        self.left.get(name).is_some_and(Json::is_object)
+        self.left.iter().any(|(left, value)| left == name && value.is_object())
     }
 
     /// An object to read on in.
     pub fn object(&mut self, name: &'static str) -> Result<Option<Fields>, Problem> {
         match self.any(name) {
             None => Ok(None),
-            Some(Json::Object(left)) => Ok(Some(Fields::new(left, format!("{}{name}.", self.prefix)))),
+            Some(Json::Object(left)) => {
+                Ok(Some(Fields::new(left.into_iter().collect(), format!("{}{name}.", self.prefix))))
+            }
             Some(other) => Err(self.wrong(name, &other, "an object")),
         }
     }
@@ -208,7 +226,7 @@ impl Fields {
             Some(Json::Array(list)) => {
                 let read = list.into_iter().enumerate().map(|(nth, value)| {
                     if let Json::Object(left) = value {
-                        Ok(Fields::new(left, format!("{}{name}[{nth}].", self.prefix)))
+                        Ok(Fields::new(left.into_iter().collect(), format!("{}{name}[{nth}].", self.prefix)))
                     } else {
                         Err(self.wrong(&format!("{name}[{nth}]"), &value, "an object"))
                     }
@@ -221,7 +239,7 @@ impl Fields {
 
     /// Refuses what is left.
     pub fn finish(self) -> Result<(), Problem> {
-        match self.left.keys().next() {
+        match self.left.iter().map(|(name, _)| name).min() {
             None => Ok(()),
             Some(name) => Err(self.problem(name, &format!("unknown field{}", self.meant(name)))),
         }
@@ -248,6 +266,25 @@ impl Fields {
             Json::Object(_) => "an object",
         };
         self.problem(name, &format!("expected {expected}, not {found}"))
+    }
+}
+
+/// The members of an object, in their order.
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<(String, Json)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::with_capacity(8);
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(members)
     }
 }
 
@@ -281,7 +318,23 @@ mod tests {
         assert_eq!(slip.number("n").unwrap_err().detail, "n: expected a whole number from 0 on, not -1");
         assert_eq!(slip.text("key").unwrap(), None);
         assert_eq!(slip.finish().unwrap_err().detail, "keyy: unknown field: did you mean key");
-        assert_eq!(Fields::parse(b"[]").unwrap_err().detail, "body: expected a JSON object");
+        for other in ["[]", "5", "\"a\"", "null", "[{}"] {
+            let refused = Fields::parse(other.as_bytes()).unwrap_err();
+            assert_eq!(refused.detail, "body: expected a JSON object", "{other}");
+        }
+        for (broken, words) in
+            [("{", "EOF"), ("{} {}", "trailing"), ("{\"a\" 1}", "expected `:`"), ("", "EOF")]
+        {
+            let refused = Fields::parse(broken.as_bytes()).unwrap_err().detail;
+            assert!(refused.starts_with("body: ") && refused.contains(words), "{broken}: {refused}");
+        }
+    }
+
+    #[test]
+    fn of_what_is_there_twice_the_last_one_counts() {
+        let mut read = fields(r#"{"a":1,"b":2,"a":3,"b":null}"#);
+        assert_eq!((read.number("a").unwrap(), read.number("b").unwrap()), (Some(3), None));
+        assert!(read.finish().is_ok());
     }
 
     #[test]
