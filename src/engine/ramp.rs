@@ -18,11 +18,12 @@ impl Core {
 
     /// The same if this were the only one.
     pub(super) fn own_ramp(&self, runtime: &Name) -> Option<Ramp> {
-        let concurrency = self.settings.runtimes.get(runtime).copied().unwrap_or(0);
+        // Most were never closed, and it is asked in every tick.
+        let since = self.opened_at(runtime)?;
         if !self.settings.pacing(runtime).ramp {
             return None;
         }
-        let since = self.opened_at(runtime)?;
+        let concurrency = self.settings.runtimes.get(runtime).copied().unwrap_or(0);
         let started = self.started.get(runtime).copied().unwrap_or_default();
         pace::ramp(since, self.now, concurrency, started)
     }

@@ -31,6 +31,12 @@ impl Kind {
             Kind::Run => "run_",
         }
     }
+
+    /// The kind that an id, or the beginning of one, names, and what stands behind it.
+    fn split(id: &str) -> Option<(Kind, &str)> {
+        let kinds = [Kind::Session, Kind::Run];
+        kinds.into_iter().find_map(|kind| Some((kind, id.strip_prefix(kind.prefix())?)))
+    }
 }
 
 /// The id of a record; ordered by kind, then by the time it was made. Packed, for it stands in every index.
@@ -170,9 +176,8 @@ impl RecordId {
     /// The ids that begin with `prefix` (`ses_01J..`, at least the kind).
     pub fn prefixed(prefix: &str) -> Result<IdRange, IdError> {
         let wrong = || IdError(prefix.to_owned());
-        let kind = [Kind::Session, Kind::Run].into_iter().find(|kind| prefix.starts_with(kind.prefix()));
-        let kind = kind.ok_or_else(wrong)?;
-        let digits = prefix.get(kind.prefix().len()..).ok_or_else(wrong)?.to_ascii_uppercase();
+        let (kind, digits) = Kind::split(prefix).ok_or_else(wrong)?;
+        let digits = digits.to_ascii_uppercase();
         if digits.len() > 26 {
             return Err(wrong());
         }
@@ -220,8 +225,11 @@ impl FromStr for RedriveId {
 impl FromStr for RecordId {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let range = RecordId::prefixed(text)?;
-        if range.low == range.high { Ok(range.low) } else { Err(IdError(text.to_owned())) }
+        let id = Kind::split(text).and_then(|(kind, digits)| {
+            let ulid = Ulid::from_string(digits).ok()?.0;
+            Some(RecordId { kind, ulid })
+        });
+        id.ok_or_else(|| IdError(text.to_owned()))
     }
 }
 
@@ -242,7 +250,8 @@ mod tests {
     fn an_id_reads_back_and_its_prefix_contains_it() {
         let id = RecordId::session(0x0191_0000_0000_1234_5678_9abc_def0_1234);
         let text = id.to_string();
-        assert_eq!(text.parse(), Ok(id));
+        assert_eq!((text.parse(), text.to_lowercase().parse()), (Ok(id), Ok(id)));
+        assert!(text[..29].parse::<RecordId>().is_err());
         let range = RecordId::prefixed(&text[..12]).unwrap();
         assert!(range.low <= id && id <= range.high && range.low < range.high);
         assert!("trg_x".parse::<RecordId>().is_err());
