@@ -36,7 +36,7 @@ impl Hasher for Folded {
                 *to = *from;
             }
             // Fibonacci hashing, whose high bits are mixed best.
-            self.0 = (self.0.rotate_left(32) ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            self.0 = (self.0.rotate_left(32) ^ u64::from_be_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         }
     }
 
