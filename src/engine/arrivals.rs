@@ -129,7 +129,7 @@ fn rerun(draft: &mut Draft<'_>, id: RecordId, fresh: RecordId) -> Result<Answer,
     let mode = record.flow.as_ref().map_or(Mode::Live, |flow| draft.core.mode(flow).0);
     // What could not be carried out when it was admitted still cannot: its work is not whole, whatever became of it.
     let never = |fault: &Fault| record.attempt == 0 && fault.code != code::EXPIRED;
-    let invalid = record.last_error.clone().filter(never);
+    let invalid = record.last_error.as_ref().filter(|fault| never(fault)).cloned();
     let again = Submission {
         id: fresh,
         org: record.org.clone(),
