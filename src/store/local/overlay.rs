@@ -19,13 +19,13 @@ pub(super) type Changes = BTreeMap<Key, Option<Vec<u8>>>;
 pub(super) type Change<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// What a tree and its allocator add to each change, roughly; so that the bound means memory.
-const CHANGE_BYTES: usize = 112;
+const CHANGE_BYTES: usize = 120;
 
 /// A key in the order of its bytes. Their beginning stands beside them, as numbers: it tells nearly all keys apart, and the
 /// way down the tree leads past many.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
-    head: (u64, u64),
+    head: (u64, u64, u64),
     bytes: Vec<u8>,
 }
 
@@ -46,7 +46,8 @@ impl From<Vec<u8>> for Key {
             });
             u64::from_be_bytes(word)
         };
-        let head = (word(&bytes), word(bytes.get(8..).unwrap_or_default()));
+        let behind = |at| bytes.get(at..).unwrap_or_default();
+        let head = (word(&bytes), word(behind(8)), word(behind(16)));
         Key { head, bytes }
     }
 }
@@ -182,7 +183,7 @@ mod tests {
     proptest! {
         #[test]
         fn keys_are_in_the_order_of_their_bytes(
-            one in vec(0..3_u8, 0..20), other in vec(0..3_u8, 0..20), same in vec(0..3_u8, 0..20),
+            one in vec(0..3_u8, 0..20), other in vec(0..3_u8, 0..20), same in vec(0..3_u8, 0..30),
         ) {
             for (one, other) in [(one.clone(), other.clone()), ([&same[..], &one].concat(), [same, other].concat())] {
                 let expected = one.cmp(&other);
