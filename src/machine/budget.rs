@@ -165,7 +165,7 @@ fn is_enough(record: &Record, measure: Measure, budget: &Budget) -> bool {
 
 /// The soft marks that a step reached, with the meters as they are after it.
 pub fn crossed(before: &Record, after: &Record) -> impl Iterator<Item = (Measure, Meter)> {
-    let earlier = before.budget.clone();
+    let earlier = &before.budget;
     after.budget.meters().filter(move |(measure, meter)| {
         let was = earlier.of(*measure).map_or(0, |meter| meter.used);
         meter.soft.is_some_and(|soft| was < soft && soft <= meter.used)

@@ -47,11 +47,11 @@ impl Fields {
                 return Err(Problem::field(&name, "given twice"));
             }
         }
-        Ok(Fields::new(left.into_iter().collect(), String::new()))
+        Ok(Fields::new(left, String::new()))
     }
 
-    const fn new(left: Vec<(String, Json)>, prefix: String) -> Fields {
-        Fields { left, prefix, known: Vec::new() }
+    fn new(left: impl IntoIterator<Item = (String, Json)>, prefix: String) -> Fields {
+        Fields { left: left.into_iter().collect(), prefix, known: Vec::new() }
     }
 
     /// What is left, as JSON text.
@@ -212,9 +212,7 @@ impl Fields {
     pub fn object(&mut self, name: &'static str) -> Result<Option<Fields>, Problem> {
         match self.any(name) {
             None => Ok(None),
-            Some(Json::Object(left)) => {
-                Ok(Some(Fields::new(left.into_iter().collect(), format!("{}{name}.", self.prefix))))
-            }
+            Some(Json::Object(left)) => Ok(Some(Fields::new(left, format!("{}{name}.", self.prefix)))),
             Some(other) => Err(self.wrong(name, &other, "an object")),
         }
     }
@@ -226,7 +224,7 @@ impl Fields {
             Some(Json::Array(list)) => {
                 let read = list.into_iter().enumerate().map(|(nth, value)| {
                     if let Json::Object(left) = value {
-                        Ok(Fields::new(left.into_iter().collect(), format!("{}{name}[{nth}].", self.prefix)))
+                        Ok(Fields::new(left, format!("{}{name}[{nth}].", self.prefix)))
                     } else {
                         Err(self.wrong(&format!("{name}[{nth}]"), &value, "an object"))
                     }
