@@ -3,12 +3,12 @@
 //! values in order.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
 
 use super::files::failed;
 use super::mark;
@@ -48,6 +48,12 @@ enum Request {
 pub(super) struct Checkpointer {
     requests: Option<Sender<Request>>,
     answers: Receiver<Result<(), StoreError>>,
+    /// Something each time that `taken` has grown.
+    steps: Receiver<()>,
+    /// How many changes the one under way has brought into the table.
+    taken: Arc<AtomicUsize>,
+    /// Of so many.
+    changes: usize,
     pub(super) closing: Arc<AtomicBool>,
     /// Whether it is not to rest.
     hurried: Arc<AtomicBool>,
@@ -71,6 +77,8 @@ impl Checkpointer {
         let (requests, inbox) = bounded::<Request>(2);
         // An answer to what was asked, and the failure that is the last one.
         let (outbox, answers) = bounded(2);
+        let (told, steps) = bounded(1);
+        let taken = Arc::new(AtomicUsize::new(0));
         let (closing, hurried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let verified = Arc::new(OnceLock::new());
         let mut thread = Thread {
@@ -79,6 +87,8 @@ impl Checkpointer {
             table,
             retention,
             reserve,
+            told,
+            taken: Arc::clone(&taken),
             closing: Arc::clone(&closing),
             hurried: Arc::clone(&hurried),
             verification: None,
@@ -104,8 +114,19 @@ impl Checkpointer {
         let spawned = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(run);
         let thread = Some(spawned.map_err(failed("start a checkpoint thread for", dir))?);
         let requests = Some(requests);
-        let (under_way, unverified) = (false, true);
-        Ok(Checkpointer { requests, answers, closing, hurried, verified, thread, under_way, unverified })
+        Ok(Checkpointer {
+            requests,
+            answers,
+            steps,
+            taken,
+            changes: 0,
+            closing,
+            hurried,
+            verified,
+            thread,
+            under_way: false,
+            unverified: true,
+        })
     }
 
     pub(super) const fn is_under_way(&self) -> bool {
@@ -129,6 +150,8 @@ impl Checkpointer {
 
     /// Starts bringing `changes` into the table; only while none is under way.
     pub(super) fn begin(&mut self, sequence: u64, changes: Arc<Changes>) -> Result<(), StoreError> {
+        self.changes = changes.len();
+        self.taken.store(0, Ordering::Relaxed);
         self.ask(Request::Checkpoint { sequence, changes })
     }
 
@@ -154,6 +177,12 @@ impl Checkpointer {
         requests.send(request).map_err(|_| failure().unwrap_or(StoreError::CheckpointLost))
     }
 
+    /// As much of `whole` as the one under way has done of its own.
+    pub(super) fn share(&self, whole: usize) -> usize {
+        let taken = self.taken.load(Ordering::Relaxed).min(self.changes);
+        whole.saturating_mul(taken).checked_div(self.changes).unwrap_or(whole)
+    }
+
     /// Has the one under way, if there is one, not rest any more.
     pub(super) fn hurry(&self) {
         if self.under_way
@@ -173,6 +202,22 @@ impl Checkpointer {
             }
             Err(TryRecvError::Empty) => Ok(false),
             Err(TryRecvError::Disconnected) => Err(StoreError::CheckpointLost),
+        }
+    }
+
+    /// Waits until the one under way has come further; answers whether it has ended.
+    pub(super) fn come_on(&mut self) -> Result<bool, StoreError> {
+        self.hurry();
+        select! {
+            recv(self.steps) -> step => match step {
+                Ok(()) => Ok(false),
+                // The thread has ended.
+                Err(_) => self.wait().map(|()| true),
+            },
+            recv(self.answers) -> answer => {
+                self.ended();
+                answer.map_err(|_| StoreError::CheckpointLost)?.map(|()| true)
+            }
         }
     }
 
@@ -211,6 +256,8 @@ struct Thread {
     table: Arc<Table>,
     retention: Retention,
     reserve: Arc<Reserve>,
+    told: Sender<()>,
+    taken: Arc<AtomicUsize>,
     closing: Arc<AtomicBool>,
     hurried: Arc<AtomicBool>,
     /// How far the table is verified; `None` before it is begun and once it is done.
@@ -274,8 +321,12 @@ impl Thread {
     }
 
     fn checkpoint(&mut self, sequence: u64, changes: &Changes) -> Result<(), StoreError> {
-        let mut changes = changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).peekable();
+        let taken = Arc::clone(&self.taken);
+        let changes = changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+        let mut changes = changes.inspect(|_| _ = taken.fetch_add(1, Ordering::Relaxed)).peekable();
         while changes.peek().is_some() {
+            // Who waits for it looks once for many steps.
+            self.told.try_send(()).ok();
             if self.closing.load(Ordering::Relaxed) {
                 return Ok(());
             }

@@ -241,8 +241,10 @@ impl Local {
     fn take_in(&mut self, batch: Batch) -> Result<Vec<u8>, StoreError> {
         self.checkpointer.verify()?;
         self.take_ended()?;
-        if self.overlay.bytes() >= self.options.overlay_bytes_max {
-            self.settle()?;
+        while self.checkpointer.is_under_way() && self.overlay.active_bytes() >= self.bytes_allowed() {
+            if self.checkpointer.come_on()? {
+                self.checkpointer.let_go(self.overlay.thaw())?;
+            }
         }
         if self.overlay.bytes() >= self.options.overlay_bytes_max && !self.has_room_for_checkpoint() {
             return Err(StoreError::Full { doing: "checkpoint", path: self.table.dir().to_owned() });
@@ -252,6 +254,14 @@ impl Local {
         frame::encode(self.seed, sequence, &batch, &mut frame)?;
         self.overlay.apply(batch);
         Ok(frame)
+    }
+
+    /// How much commits may add while a checkpoint is under way: more as it comes on, so that who is faster than it waits for a
+    /// little of it at each commit, and not for all of it at one.
+    fn bytes_allowed(&self) -> usize {
+        let least = self.options.checkpoint_bytes;
+        // The other half is what is being brought into the table.
+        least + self.checkpointer.share((self.options.overlay_bytes_max / 2).saturating_sub(least))
     }
 
     /// Waits until at most so many frames are on their way.

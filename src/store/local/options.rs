@@ -14,7 +14,7 @@ pub struct Options {
     pub checkpoint_bytes: usize,
     /// A checkpoint starts at the first commit that finds the overlay older than this, so that replay stays short.
     pub checkpoint_age_max: Duration,
-    /// A commit that finds the overlay this big waits for the checkpoint under way.
+    /// About the most of it, with what a checkpoint under way takes: who is faster than that waits for it, a little at each commit.
     pub overlay_bytes_max: usize,
     /// The table's cache.
     pub table_cache_bytes: u64,

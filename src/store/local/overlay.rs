@@ -91,7 +91,9 @@ impl Overlay {
 
     /// What is known here of `key`: nothing, its deletion, or its value.
     pub(super) fn get(&self, key: &[u8]) -> Option<&Option<Vec<u8>>> {
-        self.active.get(key).or_else(|| self.frozen.get(key))
+        // Looked for as one of them, for numbers are compared sooner than bytes.
+        let key = Key::from(key.to_vec());
+        self.active.get(&key).or_else(|| self.frozen.get(&key))
     }
 
     /// Changes in `from <= key < to`, newest only, in the order of `direction`.
