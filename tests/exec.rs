@@ -91,8 +91,19 @@ impl Rig {
         let session = session.map(str::to_owned);
         let (org, env, runtime) = ("o".into(), "e".into(), runtime.into());
         let (model, told) = (None, 0);
-        let start =
-            Start { id: ID, attempt, org, env, flow: None, runtime, model, session, told, prompt, work };
+        let start = Start {
+            id: ID,
+            attempt,
+            org,
+            env,
+            flow: None,
+            runtime,
+            model,
+            session,
+            told,
+            prompt,
+            work: work.into(),
+        };
         self.exec.carry_out(durable(Effect::Start(Box::new(start))));
     }
 
@@ -213,7 +224,7 @@ fn a_payload_that_no_pipe_holds_arrives_whole() {
         session: None,
         told: 0,
         prompt: Prompt::Original,
-        work,
+        work: work.into(),
     };
     rig.exec.carry_out(durable(Effect::Start(Box::new(start))));
     rig.next();

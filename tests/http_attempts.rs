@@ -140,7 +140,7 @@ impl Rig {
             session: None,
             told: 0,
             prompt: Prompt::Original,
-            work: work(Action::Http(request)),
+            work: work(Action::Http(request)).into(),
         };
         self.exec.carry_out(durable(Effect::Start(Box::new(start))));
     }

@@ -93,7 +93,7 @@ fn details(store: &Local) -> BTreeMap<RecordId, Detail> {
     let detail = |(_, value): (Vec<u8>, Vec<u8>)| {
         let record = Record::decode(&value).unwrap();
         let work = store.get(&keys::work(record.id)).unwrap().expect("a record has its work");
-        (record.id, Detail { record: record.into(), work: Work::decode(&work).unwrap() })
+        (record.id, Detail { record: record.into(), work: Work::decode(&work).unwrap().into() })
     };
     records.into_iter().map(detail).collect()
 }

@@ -139,7 +139,7 @@ pub struct Detail {
     /// What moves.
     pub record: Arc<Record>,
     /// What was asked for.
-    pub work: Work,
+    pub work: Arc<Work>,
 }
 
 /// What became of a trigger.

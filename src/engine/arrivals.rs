@@ -89,11 +89,12 @@ fn record(draft: &mut Draft<'_>, id: RecordId, event: &Event) -> Result<Answer, 
 
 fn reported(draft: &mut Draft<'_>, id: RecordId, attempt: u32, report: Report) -> Result<Answer, Fail> {
     let told = if let Report::Usage(usage) = &report { usage.session_cost } else { None };
-    let answer = record(draft, id, &Event::Report { attempt, report })?;
-    if let Some(cost) = told {
+    let record = draft.apply(id, &Event::Report { attempt, report })?;
+    // A worker says how much more was used, so nothing is to be counted from.
+    if let Some(cost) = told.filter(|_| record.queue.is_none()) {
         draft.put(keys::told(id), Told { cost }.encode());
     }
-    Ok(answer)
+    Ok(Answer::Record(record))
 }
 
 fn detail(draft: &Draft<'_>, id: RecordId) -> Result<Detail, Fail> {
@@ -113,12 +114,11 @@ fn submit(draft: &mut Draft<'_>, submission: Submission) -> Result<Answer, Fail>
     configured(draft, &submission.runtime)?;
     space::room(draft.core)?;
     room(draft, [&submission])?;
-    let work = submission.work.clone();
     let record = draft.admit(submission, Lane::Ready);
     if let Some(name) = name {
         draft.put(name, record.id.encode());
     }
-    admitted(draft, record, work)
+    admitted(draft, &record)
 }
 
 /// The same again: streaks, attempts and budget start anew, and an expiry has had its say.
@@ -148,7 +148,7 @@ fn rerun(draft: &mut Draft<'_>, id: RecordId, fresh: RecordId) -> Result<Answer,
         about: record.about,
         awaited: false,
         debounce: None,
-        work: work.clone(),
+        work: Work::clone(&work),
         invalid,
     };
     let record = match (mode, &again.flow) {
@@ -159,14 +159,13 @@ fn rerun(draft: &mut Draft<'_>, id: RecordId, fresh: RecordId) -> Result<Answer,
             draft.admit(again, Lane::Ready)
         }
     };
-    admitted(draft, record, work)
+    admitted(draft, &record)
 }
 
 /// What became of one record that was admitted alone: its group may have no place for it.
-fn admitted(draft: &mut Draft<'_>, record: Arc<Record>, work: Work) -> Result<Answer, Fail> {
-    groups::supersede(draft, std::slice::from_ref(&record))?;
-    let record = draft.record(record.id)?.unwrap_or(record);
-    Ok(Answer::Admitted { detail: Box::new(Detail { record, work }), duplicate: false })
+fn admitted(draft: &mut Draft<'_>, record: &Arc<Record>) -> Result<Answer, Fail> {
+    groups::supersede(draft, std::slice::from_ref(record))?;
+    Ok(Answer::Admitted { detail: Box::new(detail(draft, record.id)?), duplicate: false })
 }
 
 fn configured(draft: &Draft<'_>, runtime: &Name) -> Result<(), Rejected> {

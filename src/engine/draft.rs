@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, EngineError};
-use super::index::Kept;
+use super::index::{Kept, Seat};
 use super::step::Step;
 use super::touched::{Touched, Touches};
 use super::{budget, modes, windows};
@@ -37,6 +37,9 @@ impl<E: Into<EngineError>> From<E> for Fail {
 /// What a draft owes: effects, then transitions, what these leave unsaid, and rows of runtimes.
 pub(super) type Owed = (Vec<Effect>, (Vec<Transition>, (Vec<Step>, Vec<Runtime>)));
 
+/// A record, with where the indexes know of it; they know of none that is finished.
+type Found = (Arc<Record>, Option<Seat>);
+
 /// What a tick has decided so far.
 pub(super) struct Draft<'a> {
     pub(super) core: &'a mut Core,
@@ -44,6 +47,8 @@ pub(super) struct Draft<'a> {
     pub(super) now: Time,
     touched: Touches,
     rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Keys of rows that go and that this draft neither looks for nor writes.
+    gone: Vec<Vec<u8>>,
     pub(super) effects: Vec<Effect>,
     pub(super) transitions: Vec<Transition>,
     /// One for each of the transitions.
@@ -61,6 +66,7 @@ impl<'a> Draft<'a> {
             disk,
             touched: Touches::with_capacity(expected),
             rows: BTreeMap::new(),
+            gone: Vec::new(),
             effects: Vec::new(),
             transitions: Vec::with_capacity(expected),
             steps: Vec::with_capacity(expected),
@@ -84,12 +90,27 @@ impl<'a> Draft<'a> {
         self.rows.insert(key, None);
     }
 
+    /// As [`Draft::delete`], of a row that this draft neither looks for nor writes.
+    pub(super) fn forget(&mut self, key: Vec<u8>) {
+        self.gone.push(key);
+    }
+
     /// A record, live or finished, as this draft leaves it.
     pub(super) fn record(&self, id: RecordId) -> Result<Option<Arc<Record>>, EngineError> {
-        match self.touched.get(id) {
-            Some(touched) => Ok(Some(Arc::clone(&touched.after))),
-            None => read_record(self.core, self.disk, id),
+        Ok(self.found(id)?.map(|(record, _)| record))
+    }
+
+    /// As [`Draft::record`], with where the indexes know of it.
+    fn found(&self, id: RecordId) -> Result<Option<Found>, EngineError> {
+        if let Some(touched) = self.touched.get(id) {
+            return Ok(Some((Arc::clone(&touched.after), touched.seat)));
         }
+        let seat = self.core.index.seat(id);
+        Ok(match seat.and_then(|seat| self.core.index.kept(seat)) {
+            Some(Kept::Record(record)) => Some((Arc::clone(record), seat)),
+            Some(Kept::Row(row)) => Some((Arc::new(Record::decode(row)?), seat)),
+            None => finished_record(self.disk, id)?.map(|record| (Arc::new(record), None)),
+        })
     }
 
     /// Records of a range that this draft finishes: the indexes know them no more, and the disk not yet. By id.
@@ -98,13 +119,13 @@ impl<'a> Draft<'a> {
     }
 
     /// What was asked for, of a record that is there.
-    pub(super) fn work(&self, id: RecordId) -> Result<Work, EngineError> {
-        if let Some(work) = self.touched.get(id).and_then(|touched| touched.work.as_deref()) {
-            return Ok(work.clone());
+    pub(super) fn work(&self, id: RecordId) -> Result<Arc<Work>, EngineError> {
+        if let Some(work) = self.touched.get(id).and_then(|touched| touched.work.as_ref()) {
+            return Ok(Arc::clone(work));
         }
         let bytes =
             self.disk.get(&keys::work(id))?.ok_or(EngineError::Inconsistent(id, "its work is missing"))?;
-        Ok(Work::decode(&bytes)?)
+        Ok(Arc::new(Work::decode(&bytes)?))
     }
 
     /// Admits a record at the end of a queue. Whom it supersedes is for `groups::supersede`, once all that one request
@@ -129,10 +150,10 @@ impl<'a> Draft<'a> {
     fn enter(&mut self, record: Record, work: Work) -> Arc<Record> {
         let record = Arc::new(record);
         self.core.tally.admitted += 1;
-        self.core.index.set(&record);
+        let seat = self.core.index.set(None, &record);
         let detail = record.last_error.as_ref().map(Fault::words);
         self.step(None, &record, None, "admitted", detail);
-        self.touched.admit(Arc::clone(&record), work);
+        self.touched.admit(Arc::clone(&record), seat, work);
         record
     }
 
@@ -149,13 +170,13 @@ impl<'a> Draft<'a> {
         self.core.count(queued, &record);
         let detail = record.last_error.as_ref().map(Fault::words);
         self.step(None, &record, None, "shadowed", detail);
-        self.touched.admit(Arc::clone(&record), work);
+        self.touched.admit(Arc::clone(&record), None, work);
         record
     }
 
     /// Lets an event happen to a record, and to its runtime.
     pub(super) fn apply(&mut self, id: RecordId, event: &Event) -> Result<Arc<Record>, Fail> {
-        let before = self.record(id)?.ok_or_else(|| Rejected::NotFound { id: id.to_string() })?;
+        let (before, seat) = self.found(id)?.ok_or_else(|| Rejected::NotFound { id: id.to_string() })?;
         let next = machine::step(&before, event, self.now, &self.core.settings.policy)?;
         if let Some(warning) = next.warning {
             let (attempt, org, flow) = (before.attempt, &*before.org, before.flow.as_deref());
@@ -173,11 +194,11 @@ impl<'a> Draft<'a> {
             self.tell(&before, &after, event);
             self.tell_of_budget(&before, &after);
             self.core.count(&before, &after);
-            self.core.index.set(&after);
+            let seat = self.core.index.set(seat, &after);
             if before.attempt == 0 && after.attempt == 1 {
                 modes::started(self, &after);
             }
-            self.touched.change(before, Arc::clone(&after));
+            self.touched.change(before, Arc::clone(&after), seat);
         }
         if let Some(change) = next.runtime {
             self.runtime_change(&after, change);
@@ -268,9 +289,12 @@ impl<'a> Draft<'a> {
     pub(super) fn finish(mut self) -> Result<(Batch, Owed), EngineError> {
         let touched = self.touched.take();
         let mut batch = Batch {
-            writes: Vec::with_capacity(2 * touched.len() + self.rows.len() + 1),
+            writes: Vec::with_capacity(self.gone.len() + 2 * touched.len() + self.rows.len() + 1),
             events: Vec::with_capacity(self.transitions.len()),
         };
+        for key in std::mem::take(&mut self.gone) {
+            batch.delete(key);
+        }
         for change in &touched {
             self.owe(change)?;
             let id = change.after.id;
@@ -280,7 +304,9 @@ impl<'a> Draft<'a> {
             match change.after.state.finished_at() {
                 None => {
                     let row = change.after.encode();
-                    self.core.index.keep(&change.after, &row);
+                    if let Some(seat) = change.seat {
+                        self.core.index.keep(seat, &change.after, &row);
+                    }
                     batch.put(keys::live(id), row);
                 }
                 Some(at) => {
@@ -322,7 +348,7 @@ impl<'a> Draft<'a> {
         }
         if owed.start {
             let work = match &change.work {
-                Some(work) => Work::clone(work),
+                Some(work) => Arc::clone(work),
                 None => self.work(id)?,
             };
             let told = self.told(&change.after)?;
@@ -335,18 +361,12 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// A record as it was committed last: a live one from the indexes, a finished one from the disk.
-fn read_record(core: &Core, disk: &dyn Backend, id: RecordId) -> Result<Option<Arc<Record>>, EngineError> {
-    if let Some(entry) = core.index.entry(id) {
-        return Ok(Some(match &entry.kept {
-            Kept::Record(record) => Arc::clone(record),
-            Kept::Row(row) => Arc::new(Record::decode(row)?),
-        }));
-    }
+/// A record that is finished.
+fn finished_record(disk: &dyn Backend, id: RecordId) -> Result<Option<Record>, EngineError> {
     let Some(pointer) = disk.get(&keys::pointer(id))? else { return Ok(None) };
     let bytes = disk.get(&keys::finished(Time::decode(&pointer)?, id))?;
     let bytes = bytes.ok_or(EngineError::Inconsistent(id, "its finished row is missing"))?;
-    Ok(Some(Arc::new(Record::decode(&bytes)?)))
+    Ok(Some(Record::decode(&bytes)?))
 }
 
 /// Whether the record is where only its attempt's own report leads.
@@ -365,7 +385,7 @@ fn ended_by_report(after: &Record) -> bool {
 }
 
 /// What whoever carries the outstanding attempt out is handed.
-pub(super) fn start(record: &Record, work: Work, told: u64) -> Start {
+pub(super) fn start(record: &Record, work: Arc<Work>, told: u64) -> Start {
     let prompt = match (&record.session, &record.last_error) {
         (None, _) => Prompt::Original,
         (Some(_), Some(fault)) if fault.code == code::RATE_LIMITED => Prompt::LimitReset,
@@ -435,7 +455,7 @@ fn detail(before: &Record, after: &Record, event: &Event) -> Option<String> {
     }
     if let Event::Claim { worker, .. } = event {
         let resume = resume.map(|resume| format!(", {resume}")).unwrap_or_default();
-        return Some(format!("by {worker}{resume}"));
+        return Some(["by ", worker, &resume].concat());
     }
     let ends = before.state.outstanding() && !after.state.outstanding();
     let fault = after.last_error.as_ref().filter(|_| ends || after.last_error != before.last_error);

@@ -70,7 +70,7 @@ pub(super) fn undrain(draft: &mut Draft<'_>, scope: &Scope) -> Result<Answer, Fa
         let core = &draft.core;
         let held = core.index.entry(id).is_none_or(|entry| {
             let covers =
-                |scope: &Scope| scope.covers(&entry.home.org, entry.home.flow.as_ref(), &entry.home.runtime);
+                |scope: &Scope| scope.covers(entry.home.org(), entry.home.flow.as_ref(), &entry.home.runtime);
             // A stop is for what is dwell's own.
             let stops = core.draining.is_some() && entry.home.pull.is_none();
             stops || core.drains.keys().any(covers) || !entry.draining()
@@ -95,9 +95,9 @@ fn view(core: &Core, drain: Drain) -> DrainView {
 /// What is outstanding in a scope: never more than the runtimes' concurrency.
 fn outstanding(core: &Core, scope: &Scope) -> Vec<RecordId> {
     let within = |id: &RecordId| {
-        core.index
-            .entry(*id)
-            .is_some_and(|entry| scope.covers(&entry.home.org, entry.home.flow.as_ref(), &entry.home.runtime))
+        core.index.entry(*id).is_some_and(|entry| {
+            scope.covers(entry.home.org(), entry.home.flow.as_ref(), &entry.home.runtime)
+        })
     };
     core.index.outstanding().filter(within).collect()
 }

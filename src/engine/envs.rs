@@ -77,7 +77,11 @@ impl Envs {
         if entry.queue.is_none() && !entry.outstanding() {
             return;
         }
-        let env = self.0.entry((entry.home.org.clone(), entry.home.env.clone())).or_default();
+        let place = &entry.home.place;
+        let env = match self.0.get_mut(place) {
+            Some(env) => env,
+            None => self.0.entry(place.clone()).or_default(),
+        };
         env.outstanding += u64::from(entry.outstanding());
         if let Some(lane) = entry.queue {
             env.queued.insert(entry.order, record.created_at);
@@ -89,20 +93,19 @@ impl Envs {
         if entry.queue.is_none() && !entry.outstanding() {
             return;
         }
-        let place = (entry.home.org.clone(), entry.home.env.clone());
-        let Some(env) = self.0.get_mut(&place) else { return };
+        let Some(env) = self.0.get_mut(&entry.home.place) else { return };
         env.outstanding -= u64::from(entry.outstanding());
         if env.queued.remove(&entry.order).is_some() {
             env.burst -= u64::from(entry.queue == Some(Lane::Burst));
         }
         if env.queued.is_empty() && env.outstanding == 0 {
-            self.0.remove(&place);
+            self.0.remove(&entry.home.place);
         }
     }
 
     /// A queued record is parked from now on, or no longer.
     pub(super) fn park(&mut self, entry: &Entry, parked: bool) {
-        if let Some(env) = self.0.get_mut(&(entry.home.org.clone(), entry.home.env.clone())) {
+        if let Some(env) = self.0.get_mut(&entry.home.place) {
             env.parked = if parked { env.parked + 1 } else { env.parked - 1 };
         }
     }

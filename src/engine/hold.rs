@@ -134,12 +134,12 @@ pub(super) fn everything(core: &Core) -> Option<Hold> {
     if let Some(until) = core.draining {
         return Some(Hold::Stopping { until });
     }
-    drained(core, &Scope::All)
+    drained(core, || Scope::All)
 }
 
 /// What holds all of a runtime, however few are outstanding on it.
 pub(super) fn closed(core: &Core, runtime: &Name) -> Option<Hold> {
-    drained(core, &Scope::Runtime(runtime.clone())).or_else(|| {
+    drained(core, || Scope::Runtime(runtime.clone())).or_else(|| {
         let row = core.runtimes.get(runtime)?;
         if let Some(until) = row.paused_until.filter(|until| *until > core.now) {
             return Some(Hold::Paused { until });
@@ -167,8 +167,8 @@ pub(super) fn ramping(core: &Core, runtime: &Name) -> Option<Hold> {
 
 /// What holds this record while others of its runtime go.
 pub(super) fn single(core: &Core, entry: &Entry) -> Option<Hold> {
-    let flow = entry.home.flow.as_ref().and_then(|flow| drained(core, &Scope::Flow(flow.clone())));
-    flow.or_else(|| drained(core, &Scope::Org(entry.home.org.clone())))
+    let flow = entry.home.flow.as_ref().and_then(|flow| drained(core, || Scope::Flow(flow.clone())));
+    flow.or_else(|| drained(core, || Scope::Org(entry.home.org().clone())))
         .or_else(|| model(core, entry))
         .or_else(|| group(core, entry))
 }
@@ -210,6 +210,10 @@ fn unclaimed(core: &Core, entry: &Entry) -> Option<Hold> {
     nobody.then(|| Hold::Unclaimed { queue: queue.clone(), asked_at: core.claims.asked_at(queue) })
 }
 
-pub(super) fn drained(core: &Core, scope: &Scope) -> Option<Hold> {
-    core.drains.get(scope).cloned().map(Hold::Drained)
+/// Whether this scope itself is drained. Mostly none is, so it is made only where one may be.
+pub(super) fn drained(core: &Core, scope: impl FnOnce() -> Scope) -> Option<Hold> {
+    if core.drains.is_empty() {
+        return None;
+    }
+    core.drains.get(&scope()).cloned().map(Hold::Drained)
 }

@@ -1,16 +1,19 @@
 //! The indexes: by id, deadline, queue place, runtime and state. All of it is derived from the live records, rebuilt
 //! by one scan at open and never written.
 
+mod entries;
 mod entry;
 mod lane;
 mod places;
 
+pub(super) use entries::Seat;
 pub(super) use entry::{Entry, Kept};
 pub(super) use lane::{Diverted, Lane};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use self::entries::Entries;
 use self::entry::Homes;
 use super::answer::Counts;
 use super::envs::Envs;
@@ -31,9 +34,11 @@ fn by_model(settings: &Settings) -> BTreeSet<Name> {
 /// Everything derived.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    /// Boxed, because the leaves of a tree that grows at its end stay half empty. `None` only while [`Index`] itself has the
-    /// entry in its hands.
-    entries: BTreeMap<RecordId, Option<Box<Entry>>>,
+    entries: Entries,
+    /// How many of them hold a record that waits as itself.
+    decoded: usize,
+    /// As many are to.
+    decoded_max: usize,
     homes: Homes,
     deadlines: BTreeSet<(Time, RecordId)>,
     lanes: BTreeMap<Name, Lane>,
@@ -52,7 +57,12 @@ pub(super) struct Index {
 impl Index {
     /// Of no record.
     pub(super) fn new(settings: &Settings) -> Index {
-        Index { by_model: by_model(settings), shard: settings.shard, ..Index::default() }
+        Index {
+            by_model: by_model(settings),
+            shard: settings.shard,
+            decoded_max: settings.decoded_max,
+            ..Index::default()
+        }
     }
 
     /// No new place is one of these.
@@ -63,12 +73,14 @@ impl Index {
     /// Goes on with other settings: what waits for a window of a runtime whose models have windows of their own now, or
     /// have none any more, waits for the one it would be limited by.
     pub(super) fn reload(&mut self, settings: &Settings) {
+        self.decoded_max = settings.decoded_max;
         let after = by_model(settings);
         let before = std::mem::replace(&mut self.by_model, after.clone());
         for runtime in before.symmetric_difference(&after) {
             let Some(lane) = self.lanes.get_mut(runtime) else { continue };
             for id in std::mem::take(&mut lane.limited).into_values().flatten() {
-                let model = self.entries.get(&id).and_then(|entry| entry.as_ref()?.home.model.as_ref());
+                let model =
+                    self.entries.seat(id).and_then(|seat| self.entries.get(seat)?.home.model.as_ref());
                 let window = model.filter(|_| after.contains(runtime)).unwrap_or(runtime);
                 lane.limited.entry(window.clone()).or_default().insert(id);
             }
@@ -80,9 +92,10 @@ impl Index {
         model.filter(|_| self.by_model.contains(runtime)).unwrap_or(runtime)
     }
 
-    /// Makes the indexes say what `record` says; a finished record leaves them.
-    pub(super) fn set(&mut self, record: &Record) {
-        let left = self.lift(record.id);
+    /// Makes the indexes say what `record` says, of which they know in `seat`, if they do; a finished record leaves them.
+    /// Answers where they know of it from now on.
+    pub(super) fn set(&mut self, seat: Option<Seat>, record: &Record) -> Option<Seat> {
+        let left = seat.and_then(|seat| self.lift(seat, record.id));
         if !matches!(record.state.name(), StateName::Queued | StateName::Active | StateName::Draining)
             && let Some(lane) = self.lanes.get_mut(&record.runtime)
         {
@@ -91,7 +104,7 @@ impl Index {
         let member = Member::of(record);
         let was = left.as_ref().and_then(|left| left.member.as_ref());
         let changed = member.as_ref().or(was).map(|member| member.key.clone());
-        if record.state.finished_at().is_none() {
+        let seat = if record.state.finished_at().is_none() {
             let entry = match left {
                 // Its place in memory is used again.
                 Some(mut left) => {
@@ -101,35 +114,48 @@ impl Index {
                 }
                 None => Box::new(Entry::of(record, member, self.homes.of(record), Kept::Row(Box::default()))),
             };
-            self.set_down(record, entry);
-        } else if let Some(left) = left {
-            self.entries.remove(&record.id);
-            self.homes.leave(&left.home);
-        }
+            let seat = seat.unwrap_or_else(|| self.entries.enter(record.id));
+            self.set_down(seat, record, entry);
+            Some(seat)
+        } else {
+            if let Some(left) = left {
+                self.entries.leave(record.id);
+                self.homes.leave(&left.home);
+                self.decoded -= usize::from(left.kept.is_extra());
+            }
+            None
+        };
         if let Some(group) = changed {
             self.wake(&group);
         }
+        seat
     }
 
     /// Takes in a live record that was found in this row and is not there yet.
     pub(super) fn found(&mut self, record: &Arc<Record>, row: &[u8]) {
         let (member, home) = (Member::of(record), self.homes.of(record));
         let group = member.as_ref().map(|member| member.key.clone());
-        self.set_down(record, Box::new(Entry::of(record, member, home, Kept::of(record, row))));
+        let seat = self.entries.enter(record.id);
+        self.set_down(seat, record, Box::new(Entry::of(record, member, home, Kept::Row(Box::default()))));
+        self.keep(seat, record, row);
         if let Some(group) = group {
             self.wake(&group);
         }
     }
 
     /// Keeps a live record as it is committed, in this row.
-    pub(super) fn keep(&mut self, record: &Arc<Record>, row: &[u8]) {
-        if let Some(Some(entry)) = self.entries.get_mut(&record.id) {
-            entry.kept = Kept::of(record, row);
-        }
+    pub(super) fn keep(&mut self, seat: Seat, record: &Arc<Record>, row: &[u8]) {
+        let Some(entry) = self.entries.get_mut(seat) else { return };
+        self.decoded -= usize::from(entry.kept.is_extra());
+        // What is queued is soon read again, unless much is.
+        let is_extra = record.state.lane().is_some() && self.decoded < self.decoded_max;
+        let is_decoded = record.state.outstanding() || is_extra;
+        entry.kept = if is_decoded { Kept::Record(Arc::clone(record)) } else { Kept::Row(row.into()) };
+        self.decoded += usize::from(is_extra);
     }
 
     /// Puts an entry, which stands nowhere, where it says.
-    fn set_down(&mut self, record: &Record, mut entry: Box<Entry>) {
+    fn set_down(&mut self, seat: Seat, record: &Record, mut entry: Box<Entry>) {
         if let Some((key, at)) = entry.group() {
             self.letters.insert(key, (at, record.id));
         }
@@ -157,12 +183,13 @@ impl Index {
         self.envs.insert(&entry, record);
         self.queues.count(&entry);
         self.place(record.id, &mut entry);
-        self.entries.insert(record.id, Some(entry));
+        self.entries.put(seat, entry);
     }
 
-    /// Takes an entry from everywhere it stands; its slot stays.
-    fn lift(&mut self, id: RecordId) -> Option<Box<Entry>> {
-        let mut entry = self.entries.get_mut(&id)?.take()?;
+    /// Takes an entry from everywhere it stands; its seat stays.
+    fn lift(&mut self, seat: Seat, id: RecordId) -> Option<Box<Entry>> {
+        debug_assert_eq!(self.entries.seat(id), Some(seat), "{id} sits elsewhere");
+        let mut entry = self.entries.take(seat)?;
         self.displace(&mut entry);
         self.groups.remove(id, &entry);
         self.envs.remove(&entry);
@@ -239,7 +266,7 @@ impl Index {
             (Queue::Ready, None) => &lane.queue,
             (Queue::Burst, pull) => &lane.burst.get(pull)?.waiting,
         };
-        Some(rotation.place(&entry.home.org, &entry.home.env, entry.order, max))
+        Some(rotation.place(entry.home.org(), entry.home.env(), entry.order, max))
     }
 
     /// The record of `runtime` whose turn it is.
@@ -270,7 +297,17 @@ impl Index {
 
     /// A live record.
     pub(super) fn entry(&self, id: RecordId) -> Option<&Entry> {
-        self.entries.get(&id)?.as_deref()
+        self.entries.get(self.entries.seat(id)?)
+    }
+
+    /// Where a live record is known.
+    pub(super) fn seat(&self, id: RecordId) -> Option<Seat> {
+        self.entries.seat(id)
+    }
+
+    /// A live record, as it was committed last.
+    pub(super) fn kept(&self, seat: Seat) -> Option<&Kept> {
+        self.entries.get(seat).map(|entry| &entry.kept)
     }
 
     /// How many are queued in an env, in both lanes.
@@ -280,15 +317,12 @@ impl Index {
 
     /// Live records up to and without `before`, newest first.
     pub(super) fn newest(&self, low: RecordId, before: RecordId) -> impl Iterator<Item = (RecordId, &Entry)> {
-        self.entries
-            .range(low..before.max(low))
-            .rev()
-            .filter_map(|(id, entry)| Some((*id, entry.as_deref()?)))
+        self.entries.range(low, before).rev()
     }
 
     /// Live ids from `low` to `high`, both included.
     pub(super) fn ids(&self, low: RecordId, high: RecordId) -> impl Iterator<Item = RecordId> {
-        self.entries.range(low..=high.max(low)).map(|(id, _)| *id)
+        self.entries.ids(low, high)
     }
 
     /// The dead letters.
@@ -319,5 +353,46 @@ impl Index {
     /// Those of them whose process is dwell's own; a worker's outlives dwell.
     pub(super) fn own(&self) -> impl Iterator<Item = RecordId> {
         self.outstanding().filter(|id| self.entry(*id).is_none_or(|entry| entry.home.pull.is_none()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine;
+    use crate::model::{Action, Event, Policy, Submission, Work};
+
+    #[test]
+    fn as_many_queued_records_are_held_decoded_as_may_be_and_all_that_are_outstanding() {
+        let mut index = Index::new(&Settings { decoded_max: 2, ..Settings::default() });
+        let work = || Work::of(Action::Agent { prompt: "p".to_owned(), cwd: None });
+        let admitted = |n: u64| {
+            let submission = Submission::of(RecordId::session(n.into()), "r".into(), work());
+            Arc::new(machine::admit(submission, n, Time::ZERO, &Policy::default()).0)
+        };
+        let event = |record: &Record, event: &Event| {
+            Arc::new(machine::step(record, event, Time::ZERO, &Policy::default()).unwrap().record)
+        };
+        let mut keep = |seat, record: &Arc<Record>| {
+            let seat = index.set(seat, record);
+            if let Some(seat) = seat {
+                index.keep(seat, record, b"row");
+            }
+            let held = |seat: Seat| matches!(index.kept(seat), Some(Kept::Record(_)));
+            (seat, seat.is_some_and(held), index.decoded)
+        };
+        let queued: Vec<_> = (1..=3).map(admitted).collect();
+        let (one, decoded, count) = keep(None, &queued[0]);
+        assert_eq!((decoded, count), (true, 1));
+        let (two, decoded, count) = keep(None, &queued[1]);
+        assert_eq!((decoded, count), (true, 2));
+        let (three, decoded, count) = keep(None, &queued[2]);
+        assert_eq!((decoded, count), (false, 2), "as its row");
+        let started = event(&queued[2], &Event::Dispatch);
+        assert_eq!(keep(three, &started), (three, true, 2), "outstanding");
+        let started = event(&queued[0], &Event::Dispatch);
+        assert_eq!(keep(one, &started), (one, true, 1), "its place is another's");
+        let cancelled = event(&queued[1], &Event::Command(crate::model::Command::Cancel));
+        assert_eq!(keep(two, &cancelled), (None, false, 0), "finished");
     }
 }

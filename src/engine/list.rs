@@ -120,8 +120,8 @@ fn is_live(state: crate::model::StateName) -> bool {
 pub(super) fn entry_matches(entry: &Entry, filter: &Filter) -> bool {
     let is = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
     filter.state.is_none_or(|state| state == entry.state)
-        && is(&filter.org, &entry.home.org)
-        && is(&filter.env, &entry.home.env)
+        && is(&filter.org, entry.home.org())
+        && is(&filter.env, entry.home.env())
         && is(&filter.runtime, &entry.home.runtime)
         && is(&filter.flow, entry.home.flow.as_deref().unwrap_or_default())
         // What is recorded only is finished from the start.

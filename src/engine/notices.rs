@@ -169,10 +169,10 @@ fn happened(
     }
     if dead {
         let work = draft.work(record.id)?;
-        if let Some(request) = work.on_dead_letter {
+        if let Some(request) = &work.on_dead_letter {
             let mut said = payload::begun(NoticeEvent::DeadLettered, 1, draft.now);
             said.extend(payload::record(&record, &work.labels));
-            send(draft, request, Some(&record), said, BTreeMap::new());
+            send(draft, request.clone(), Some(&record), said, BTreeMap::new());
         }
     }
     // What a state says already is said in fields of its own.

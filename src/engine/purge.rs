@@ -155,11 +155,14 @@ fn drop_finished(
             if let Some(key) = &record.key {
                 draft.delete(keys::name(&record.org, &record.env, key));
             }
-            draft.delete(key.clone());
-            draft.delete(keys::pointer(id));
-            draft.delete(keys::work(id));
-            draft.delete(keys::told(id));
-            draft.effects.push(Effect::Forget { id });
+            draft.forget(key.clone());
+            draft.forget(keys::pointer(id));
+            draft.forget(keys::work(id));
+            // Of what a worker carried out there is no meter of a session, and no captured output.
+            if record.queue.is_none() {
+                draft.forget(keys::told(id));
+                draft.effects.push(Effect::Forget { id });
+            }
             draft.core.tally.purged += 1;
             Ok(Continue(()))
         },

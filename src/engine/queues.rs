@@ -27,20 +27,20 @@ impl Queues {
     pub(super) fn insert(&mut self, queue: &Name, entry: &Entry, id: RecordId) {
         let rotations = &mut self.queues.entry(queue.clone()).or_default().rotations;
         let rotation = rotations.entry(entry.home.runtime.clone()).or_default();
-        rotation.insert(&entry.home.org, &entry.home.env, entry.order, id);
+        rotation.insert(entry.home.org(), entry.home.env(), entry.order, id);
     }
 
     /// Takes a record out; nothing happens if it is not there.
     pub(super) fn remove(&mut self, queue: &Name, entry: &Entry) {
         self.with(queue, &entry.home.runtime, |rotation| {
-            rotation.remove(&entry.home.org, &entry.home.env, entry.order);
+            rotation.remove(entry.home.org(), entry.home.env(), entry.order);
         });
     }
 
     /// As [`Rotation::place`], of a record that waits in this queue.
     pub(super) fn place(&self, queue: &Name, entry: &Entry, max: usize) -> Option<(usize, usize)> {
         let rotation = self.queues.get(queue)?.rotations.get(&entry.home.runtime)?;
-        Some(rotation.place(&entry.home.org, &entry.home.env, entry.order, max))
+        Some(rotation.place(entry.home.org(), entry.home.env(), entry.order, max))
     }
 
     /// The record of this queue and runtime whose turn it is.

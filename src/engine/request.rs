@@ -218,6 +218,11 @@ impl std::fmt::Debug for Once {
 }
 
 impl Request {
+    /// About how many records it changes.
+    pub(super) fn changes(&self) -> usize {
+        if let Request::Each(requests) = self { requests.len() } else { 1 }
+    }
+
     /// About how much of a commit it fills.
     pub(super) fn bytes(&self) -> usize {
         let of = |submission: &Submission| {

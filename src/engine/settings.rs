@@ -47,6 +47,9 @@ pub struct Settings {
     pub shard: Shard,
     /// What it shares with the engines of the other parts in this process, for good.
     pub pool: Option<Pool>,
+    /// As many queued records are held decoded, for who is queued among few is soon read again; more are held as their rows,
+    /// which take less room.
+    pub decoded_max: usize,
 }
 
 /// Which shard of a store an engine has; by default all of it.
@@ -179,9 +182,13 @@ impl Default for Settings {
             schedules: BTreeMap::new(),
             shard: Shard::default(),
             pool: None,
+            decoded_max: DECODED_MAX,
         }
     }
 }
+
+/// Queued records held decoded unless somebody says otherwise: a few MB.
+pub const DECODED_MAX: usize = 10_000;
 
 /// Records that may be queued unless configuration says otherwise: ten times what an engine is laid out for.
 pub const QUEUED_MAX: u32 = 10_000_000;

@@ -1,9 +1,10 @@
 //! What a transition leaves unsaid of its record, for who watches: metrics, log lines, traces. It leaves the engine
 //! with the transition, after the commit. Absent on purpose: watching.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Cause, Event, Lane, Name, Record, State, Time, text_enum};
+use crate::model::{Cause, Event, Lane, Record, State, Terms, Time, text_enum};
 
 text_enum! {
     /// What a record waits for between two attempts, or before the first.
@@ -24,12 +25,8 @@ text_enum! {
 /// Beside a transition: whose it was, and what it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Tenant.
-    pub org: Name,
-    /// The flow that made the record.
-    pub flow: Option<Name>,
-    /// The provider account of its attempts.
-    pub runtime: Name,
+    /// The record's.
+    pub terms: Arc<Terms>,
     /// Why the record is dead, if this made it a dead letter.
     pub cause: Option<Cause>,
     /// The wait that this ended, and how long it was.
@@ -53,9 +50,7 @@ impl Step {
         let cause =
             after.state.cause().filter(|_| before.is_none_or(|before| before.state.cause().is_none()));
         Step {
-            org: after.org.clone(),
-            flow: after.flow.clone(),
-            runtime: after.runtime.clone(),
+            terms: Arc::clone(&after.terms),
             cause,
             waited,
             late: due.and_then(Record::deadline).map(|deadline| deadline.until(now)),

@@ -112,7 +112,8 @@ impl Engine {
         let seen = std::mem::replace(&mut core.seen, core.now);
         core.ticks += 1;
         core.more = false;
-        let mut draft = Draft::new(&mut core, writer.backend(), arrivals.len());
+        let expected = arrivals.iter().map(|arrival| arrival.request.changes()).sum();
+        let mut draft = Draft::new(&mut core, writer.backend(), expected);
         ramp::late(&mut draft, seen);
         purge::purge(&mut draft)?;
         interrupted(&mut draft)?;

@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use super::index::Seat;
 use crate::model::{Record, RecordId, Work};
 
 /// One of them.
@@ -13,8 +14,10 @@ pub(super) struct Touched {
     pub(super) before: Option<Arc<Record>>,
     /// As the draft leaves it.
     pub(super) after: Arc<Record>,
+    /// Where the indexes know of that, unless it is finished.
+    pub(super) seat: Option<Seat>,
     /// What was asked for, if the draft admits it.
-    pub(super) work: Option<Box<Work>>,
+    pub(super) work: Option<Arc<Work>>,
 }
 
 /// All of them.
@@ -59,22 +62,22 @@ impl Touches {
     }
 
     /// A record that is new.
-    pub(super) fn admit(&mut self, after: Arc<Record>, work: Work) {
+    pub(super) fn admit(&mut self, after: Arc<Record>, seat: Option<Seat>, work: Work) {
         self.places.insert(after.id, self.list.len());
-        self.list.push(Touched { before: None, after, work: Some(Box::new(work)) });
+        self.list.push(Touched { before: None, after, seat, work: Some(Arc::new(work)) });
     }
 
     /// A record that was there changes once more; `before` counts the first time.
-    pub(super) fn change(&mut self, before: Arc<Record>, after: Arc<Record>) {
+    pub(super) fn change(&mut self, before: Arc<Record>, after: Arc<Record>, seat: Option<Seat>) {
         match self.places.entry(after.id) {
             Entry::Occupied(place) => {
                 if let Some(touched) = self.list.get_mut(*place.get()) {
-                    touched.after = after;
+                    (touched.after, touched.seat) = (after, seat);
                 }
             }
             Entry::Vacant(place) => {
                 place.insert(self.list.len());
-                self.list.push(Touched { before: Some(before), after, work: None });
+                self.list.push(Touched { before: Some(before), after, seat, work: None });
             }
         }
     }

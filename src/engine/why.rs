@@ -148,9 +148,9 @@ fn of_scope(core: &Core, scope: Scope) -> Result<Why, Rejected> {
             if !core.settings.flows.contains_key(name) {
                 return Err(Rejected::UnknownFlow { name: name.clone() });
             }
-            hold::drained(core, &scope)
+            hold::drained(core, || scope.clone())
         }
-        Scope::Org(_) => hold::drained(core, &scope),
+        Scope::Org(_) => hold::drained(core, || scope.clone()),
     };
     let mode = match &scope {
         Scope::Flow(name) => Some(core.mode(name)).filter(|(mode, _)| *mode != Mode::Live),

@@ -273,7 +273,7 @@ mod tests {
             session: resume.map(|(session, _)| session.to_owned()),
             told: 0,
             prompt: resume.map_or(Prompt::Original, |(_, prompt)| prompt),
-            work: Work { payload: b"{}".to_vec(), ..Work::of(action) },
+            work: Work { payload: b"{}".to_vec(), ..Work::of(action) }.into(),
         }
     }
 

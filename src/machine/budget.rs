@@ -82,21 +82,19 @@ fn running(record: &Record, now: Time) -> Duration {
 
 /// What every step ends with: usage that fills a meter stops the attempt, an attempt that ends is counted, and a
 /// record that would only wait for an attempt it may not make is dead-lettered.
-pub(super) fn settle(before: &Record, event: &Event, next: Next, now: Time) -> Next {
-    let mut record = next.record;
+pub(super) fn settle(before: &Record, event: &Event, record: &mut Record, now: Time) {
     let tells = matches!(event, Event::Report { report: Report::Usage(usage), .. } if !usage.of_end && !usage.is_nothing());
     if tells && let Some((measure, meter)) = record.budget.exhausted() {
-        record = spent(&record, measure, meter, now);
+        *record = spent(record, measure, meter, now);
     }
     if before.state.outstanding() && !record.state.outstanding() {
         record.budget = counted(before, event, std::mem::take(&mut record.budget), now);
-        if waits(&record)
+        if waits(record)
             && let Some((measure, meter)) = record.budget.exhausted()
         {
-            record = spent(&record, measure, meter, now);
+            *record = spent(record, measure, meter, now);
         }
     }
-    Next { record, ..next }
 }
 
 fn spent(record: &Record, measure: Measure, meter: Meter, now: Time) -> Record {

@@ -69,7 +69,9 @@ pub fn step(record: &Record, event: &Event, now: Time, policy: &Policy) -> Resul
         Event::BurstDrained => burst::drained(record),
         Event::Superseded { .. } => command::supersede(record, now),
     };
-    next.map(|next| budget::settle(record, event, next, now))
+    let mut next = next?;
+    budget::settle(record, event, &mut next.record, now);
+    Ok(next)
 }
 
 /// `record` with another state.

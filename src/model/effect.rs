@@ -25,7 +25,7 @@ pub enum Effect {
         /// Its own report ended it, so its process may finish what it is doing.
         grace: bool,
     },
-    /// The record is purged: drop what was captured for it.
+    /// A record that dwell itself carried out is purged: drop what was captured for it.
     Forget {
         /// Whose.
         id: RecordId,

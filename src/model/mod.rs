@@ -9,6 +9,7 @@ mod fingerprint;
 mod ids;
 mod limit;
 mod mode;
+mod name;
 mod notice;
 mod outcome;
 mod policy;
@@ -30,6 +31,7 @@ pub use fingerprint::{Fingerprint, masked};
 pub use ids::{IdError, IdRange, Kind, RecordId, RedriveId, Slot, TriggerId};
 pub use limit::{Limit, LimitReport, Overage, Pause, Reset, Source};
 pub use mode::{Early, Missing, Mode, Origin, Standing};
+pub use name::Name;
 pub use notice::{Notice, NoticeEvent};
 pub use outcome::{Fault, Particulars, Report, code};
 pub use policy::{Curve, LimitPolicy, Policy, Retry, Timeouts};
@@ -47,9 +49,6 @@ pub use time::Time;
 pub use transition::Transition;
 pub use trigger::Trigger;
 pub use usage::{USAGE_MAX, Usage, micros};
-
-/// A short shared text: org, env, flow, runtime and source names.
-pub type Name = std::sync::Arc<str>;
 
 /// The longest stored free text (an error message, a result): 4 KiB, cut at a character boundary.
 pub const TEXT_BYTES_MAX: usize = 4096;

@@ -1,5 +1,7 @@
 //! What an executor is handed to start one attempt.
 
+use std::sync::Arc;
+
 use super::{Name, RecordId, Work};
 
 /// Which words an agent is started with.
@@ -37,5 +39,5 @@ pub struct Start {
     /// Which words to start an agent with.
     pub prompt: Prompt,
     /// What to do.
-    pub work: Work,
+    pub work: Arc<Work>,
 }

@@ -88,12 +88,17 @@ impl Rotation {
     pub fn take_of(&mut self, org: &Name, max: usize) -> Vec<RecordId> {
         let Some(envs) = self.orgs.members.get_mut(org) else { return Vec::new() };
         let Some(env) = envs.turn(|_| 1) else { return Vec::new() };
-        let places = envs.members.get(&env).into_iter().flatten().take(max);
-        let taken: Vec<(u64, RecordId)> = places.map(|(&order, &id)| (order, id)).collect();
-        for (order, _) in &taken {
-            self.remove(org, &env, *order);
+        let Some(place) = envs.members.get_mut(&env) else { return Vec::new() };
+        let first = std::iter::from_fn(|| place.pop_first());
+        let taken: Vec<RecordId> = first.take(max).map(|(_, id)| id).collect();
+        self.len -= taken.len() as u64;
+        if place.is_empty() {
+            envs.members.remove(&env);
         }
-        taken.into_iter().map(|(_, id)| id).collect()
+        if envs.members.is_empty() {
+            self.orgs.members.remove(org);
+        }
+        taken
     }
 }
 
@@ -138,14 +143,14 @@ impl<T: Default> Ring<T> {
 
     /// As [`Ring::peek`], and it is served.
     fn turn(&mut self, weight: impl Fn(&Name) -> u32) -> Option<Name> {
-        let next = self.peek()?.clone();
-        if self.again().is_some() {
+        if let Some(again) = self.again().cloned() {
             self.left -= 1;
-            return Some(next);
+            return Some(again);
         }
-        if self.after().is_none() && self.last.is_some() {
-            self.round = self.round.wrapping_add(1);
-        }
+        let after = self.after();
+        let goes_round = after.is_none() && self.last.is_some();
+        let next = after.or_else(|| self.members.keys().next())?.clone();
+        self.round = self.round.wrapping_add(usize::from(goes_round));
         self.left = weight(&next).saturating_sub(1);
         self.last = Some(next.clone());
         Some(next)

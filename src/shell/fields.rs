@@ -14,6 +14,9 @@ use crate::model::{MODEL_BYTES_MAX, Name, Reset, Runtime, Time, USAGE_MAX, micro
 /// The longest org, env, runtime, key or source: these are kept in memory for every record.
 pub const NAME_BYTES_MAX: usize = 256;
 
+/// As many fields as most bodies may have.
+const KNOWN: usize = 24;
+
 /// An object being read; what was read is gone from it.
 #[derive(Debug)]
 pub struct Fields {
@@ -28,7 +31,9 @@ pub struct Fields {
 impl Fields {
     /// From a request's body.
     pub fn parse(body: &[u8]) -> Result<Fields, Problem> {
-        let mut json = serde_json::Deserializer::from_slice(body);
+        // Of bytes each text inside would be looked at by itself.
+        let text = std::str::from_utf8(body).map_err(|error| Problem::field("body", error))?;
+        let mut json = serde_json::Deserializer::from_str(text);
         let left = json.deserialize_map(Members).and_then(|left| json.end().map(|()| left));
         let left = left.map_err(|error| {
             if error.is_data() {
@@ -51,7 +56,7 @@ impl Fields {
     }
 
     fn new(left: impl IntoIterator<Item = (String, Json)>, prefix: String) -> Fields {
-        Fields { left: left.into_iter().collect(), prefix, known: Vec::new() }
+        Fields { left: left.into_iter().collect(), prefix, known: Vec::with_capacity(KNOWN) }
     }
 
     /// What is left, as JSON text.
@@ -62,6 +67,9 @@ impl Fields {
     /// Whatever is there; `null` is nothing.
     pub fn any(&mut self, name: &'static str) -> Option<Json> {
         self.known.push(name);
+        if self.left.is_empty() {
+            return None;
+        }
         // Of what is there twice the last one counts.
         let mut found = None;
         self.left.retain_mut(|(left, value)| {
@@ -320,11 +328,15 @@ mod tests {
             let refused = Fields::parse(other.as_bytes()).unwrap_err();
             assert_eq!(refused.detail, "body: expected a JSON object", "{other}");
         }
-        for (broken, words) in
-            [("{", "EOF"), ("{} {}", "trailing"), ("{\"a\" 1}", "expected `:`"), ("", "EOF")]
-        {
-            let refused = Fields::parse(broken.as_bytes()).unwrap_err().detail;
-            assert!(refused.starts_with("body: ") && refused.contains(words), "{broken}: {refused}");
+        for (broken, words) in [
+            (&b"{"[..], "EOF"),
+            (b"{} {}", "trailing"),
+            (b"{\"a\" 1}", "expected `:`"),
+            (b"", "EOF"),
+            (b"{\"a\":\"\xff\"}", "invalid utf-8"),
+        ] {
+            let refused = Fields::parse(broken).unwrap_err().detail;
+            assert!(refused.starts_with("body: ") && refused.contains(words), "{broken:?}: {refused}");
         }
     }
 

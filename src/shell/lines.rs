@@ -14,7 +14,7 @@ pub const RUNTIME: &str = "dwell::runtime";
 /// A transition, which is durable.
 pub fn moved(transition: &Transition, step: &Step) {
     let Transition { id, to, attempt, detail, .. } = transition;
-    let (org, flow, runtime) = (&*step.org, step.flow.as_deref(), &*step.runtime);
+    let (org, flow, runtime) = (&*step.terms.org, step.terms.flow.as_deref(), &*step.terms.runtime);
     let event = &*transition.event;
     let detail = detail.as_deref().unwrap_or_default();
     if let Some(cause) = step.cause {

@@ -62,6 +62,7 @@ impl<'c> Loading<'c> {
             schedules: timetable::of(flows, &config.policy),
             shard: engine::Shard::default(),
             pool: None,
+            decoded_max: engine::DECODED_MAX,
         }
     }
 

@@ -56,9 +56,9 @@ impl Span {
         Some(Span {
             id: transition.id,
             attempt,
-            org: step.org.clone(),
-            flow: step.flow.clone(),
-            runtime: step.runtime.clone(),
+            org: step.terms.org.clone(),
+            flow: step.terms.flow.clone(),
+            runtime: step.terms.runtime.clone(),
             outcome: transition.event.clone(),
             state: transition.to,
             started,

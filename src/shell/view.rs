@@ -465,7 +465,7 @@ mod tests {
             state: State::RateLimited { until: Time::from_millis(1_000), source: Source::Estimated },
             ..record
         };
-        Detail { record: record.into(), work }
+        Detail { record: record.into(), work: work.into() }
     }
 
     #[test]

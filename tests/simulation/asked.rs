@@ -25,6 +25,7 @@ pub fn settings(setup: &Setup) -> (Settings, Rules) {
     settings.policy.limits.jitter = Duration::from_secs(setup.limits_jitter_seconds);
     settings.queued_max = setup.queued_max;
     settings.mode = setup.mode;
+    settings.decoded_max = setup.decoded_max;
     settings.flows = flows::NAMES.map(|name| (name.into(), Flow { mode: None })).into();
     let rate = Rate { window: Duration::from_millis(200), threshold: 2, hold: Duration::from_millis(500) };
     settings.burst = Burst { rate, drain_batch: 1, drain_concurrency: 3, ..Burst::default() };

@@ -47,6 +47,7 @@ pub fn plan(seed: u64) -> (Setup, Vec<Step>) {
         burst: one_in(3),
         mode: if one_in(6) { Mode::Shadow } else { Mode::Live },
         period_hours: if one_in(4) { 1 } else { 24 * 7 },
+        decoded_max: [0, 2, 10_000][usize::try_from(seed % 3).unwrap()],
         local: (seed % LOCAL_EVERY == LOCAL_EVERY - 1).then(|| one_in(2)),
     };
     let turns = if setup.local.is_some() { TURNS_LOCAL } else { TURNS };

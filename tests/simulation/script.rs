@@ -22,6 +22,7 @@ pub struct Setup {
     pub burst: bool,
     pub mode: Mode,
     pub period_hours: u64,
+    pub decoded_max: usize,
     /// On the real journal; with checkpoints, or with torn tails.
     pub local: Option<bool>,
 }

@@ -76,7 +76,9 @@ impl Model {
     /// Each effect is owed by what happened, and what happened owes no other.
     pub fn effects(&self, before: &Running, effects: &[Effect]) -> Held {
         let after = self.running();
-        let mut owed: Vec<String> = self.forgotten.keys().map(|id| format!("forget {id}")).collect();
+        // Nothing was captured of what a worker carried out.
+        let captured = self.forgotten.iter().filter(|(_, rec)| rec.queue.is_none());
+        let mut owed: Vec<String> = captured.map(|(id, _)| format!("forget {id}")).collect();
         for (id, (attempt, child)) in before {
             match after.get(id).filter(|(now, _)| now == attempt) {
                 None => owed.push(format!("stop {id}/{attempt}")),

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::engine::envs::Place;
 use crate::engine::groups::{GroupId, Member, Turns};
 use crate::engine::hold::Narrow;
 use crate::engine::letters::{GroupKey, Letter};
@@ -13,14 +14,25 @@ use crate::model::{Lane, Name, Record, Runtime, StateName, Time};
 /// Where a record belongs. It never changes, and is shared by all that belong there.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::engine) struct Home {
-    pub(in crate::engine) org: Name,
-    pub(in crate::engine) env: Name,
+    pub(in crate::engine) place: Place,
     pub(in crate::engine) runtime: Name,
     pub(in crate::engine) flow: Option<Name>,
     /// The row of the model it asks for there.
     pub(in crate::engine) model: Option<Name>,
     /// The queue it is claimed from, if workers carry it out.
     pub(in crate::engine) pull: Option<Name>,
+}
+
+impl Home {
+    /// Tenant.
+    pub(in crate::engine) const fn org(&self) -> &Name {
+        &self.place.0
+    }
+
+    /// Environment within the tenant.
+    pub(in crate::engine) const fn env(&self) -> &Name {
+        &self.place.1
+    }
 }
 
 /// Every home that a live record has.
@@ -31,8 +43,7 @@ impl Homes {
     /// The home of a record, shared with all that have the same.
     pub(super) fn of(&mut self, record: &Record) -> Arc<Home> {
         let home = Home {
-            org: record.org.clone(),
-            env: record.env.clone(),
+            place: (record.org.clone(), record.env.clone()),
             runtime: record.runtime.clone(),
             flow: record.flow.clone(),
             model: record.model.as_ref().map(|model| Runtime::of_model(&record.runtime, model)),
@@ -59,14 +70,14 @@ impl Homes {
 pub(in crate::engine) enum Kept {
     /// The bytes of its row: it may wait for long, among many.
     Row(Box<[u8]>),
-    /// Itself: its attempt is outstanding, so there are few, and each is told of soon.
+    /// Itself: its attempt is outstanding, so there are few and each is told of soon; or it is one of a bounded number.
     Record(Arc<Record>),
 }
 
 impl Kept {
-    /// A record that is committed as `row`.
-    pub(in crate::engine) fn of(record: &Arc<Record>, row: &[u8]) -> Kept {
-        if record.state.outstanding() { Kept::Record(Arc::clone(record)) } else { Kept::Row(row.into()) }
+    /// Whether it is one of that number.
+    pub(super) fn is_extra(&self) -> bool {
+        matches!(self, Kept::Record(record) if !record.state.outstanding())
     }
 }
 
@@ -137,7 +148,7 @@ impl Entry {
     pub(super) fn key(&self, narrow: Narrow) -> HoldKey {
         match narrow {
             Narrow::Flow => HoldKey::Flow(self.home.flow.clone().unwrap_or_default()),
-            Narrow::Org => HoldKey::Org(self.home.org.clone()),
+            Narrow::Org => HoldKey::Org(self.home.org().clone()),
             Narrow::Model => HoldKey::Model(self.home.model.clone().unwrap_or_default()),
             Narrow::Group => {
                 let group = self.member.as_ref().map(|member| member.key.clone());
@@ -171,6 +182,6 @@ mod tests {
         drop(same);
         assert_eq!(homes.0.len(), 2, "one still has it");
         homes.leave(&one);
-        assert_eq!(homes.0.iter().map(|home| &*home.org).collect::<Vec<_>>(), ["globex"]);
+        assert_eq!(homes.0.iter().map(|home| &**home.org()).collect::<Vec<_>>(), ["globex"]);
     }
 }

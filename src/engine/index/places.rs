@@ -35,9 +35,9 @@ impl Index {
                 self.queues.insert(pull, entry, id);
                 lane.claimable += 1;
             }
-            (Lane::Ready, None) => lane.queue.insert(&entry.home.org, &entry.home.env, entry.order, id),
+            (Lane::Ready, None) => lane.queue.insert(entry.home.org(), entry.home.env(), entry.order, id),
             (Lane::Burst, pull) => lane.with_burst(pull.as_ref(), |burst| {
-                burst.waiting.insert(&entry.home.org, &entry.home.env, entry.order, id);
+                burst.waiting.insert(entry.home.org(), entry.home.env(), entry.order, id);
             }),
         }
     }
@@ -67,9 +67,9 @@ impl Index {
                 self.queues.remove(pull, entry);
                 lane.claimable -= 1;
             }
-            (Lane::Ready, None) => lane.queue.remove(&entry.home.org, &entry.home.env, entry.order),
+            (Lane::Ready, None) => lane.queue.remove(entry.home.org(), entry.home.env(), entry.order),
             (Lane::Burst, pull) => lane.with_burst(pull.as_ref(), |burst| {
-                burst.waiting.remove(&entry.home.org, &entry.home.env, entry.order);
+                burst.waiting.remove(entry.home.org(), entry.home.env(), entry.order);
             }),
         }
         if queue == Lane::Ready {
@@ -79,9 +79,10 @@ impl Index {
 
     /// Changes where a live record stands.
     fn with(&mut self, id: RecordId, change: impl FnOnce(&mut Index, RecordId, &mut Entry)) {
-        if let Some(mut entry) = self.entries.get_mut(&id).and_then(Option::take) {
+        let Some(seat) = self.entries.seat(id) else { return };
+        if let Some(mut entry) = self.entries.take(seat) {
             change(self, id, &mut entry);
-            self.entries.insert(id, Some(entry));
+            self.entries.put(seat, entry);
         }
     }
 

@@ -80,12 +80,14 @@ async fn each(
     let show_all = move |answer| {
         let Answer::Each(answers) = answer else { return None };
         let mut answers = answers.into_iter();
-        let item = |status: u16| Object::default().with("status", u32::from(status));
+        let item = |status: u16, name, told: Document| {
+            Object::roomy(32 + told.size()).with("status", u32::from(status)).with(name, told).done()
+        };
         let items = unread.into_iter().map(|read| {
             let told = read.and_then(|()| answers.next().ok_or_else(unexpected)?.map_err(Problem::from));
             match told.and_then(|answer| show(answer).ok_or_else(unexpected)) {
-                Ok((status, record)) => item(status.as_u16()).with("record", record).done(),
-                Err(problem) => item(problem.status).with("problem", problem.document()).done(),
+                Ok((status, record)) => item(status.as_u16(), "record", record),
+                Err(problem) => item(problem.status, "problem", problem.document().into()),
             }
         });
         Some((StatusCode::OK, view::list(items.collect(), None)))

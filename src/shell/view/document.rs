@@ -16,6 +16,11 @@ impl Document {
         serde_json::from_slice(&self.0).unwrap_or_default()
     }
 
+    /// How long the text is.
+    pub const fn size(&self) -> usize {
+        self.0.len()
+    }
+
     /// The text.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
@@ -89,7 +94,8 @@ impl<T: fmt::Display> Member for Plain<T> {
 
 /// Whether JSON writes some of it in another way.
 fn is_escaped(text: &[u8]) -> bool {
-    text.iter().any(|byte| matches!(byte, 0..b' ' | b'"' | b'\\'))
+    // To its end, for then many bytes are compared at a time.
+    text.iter().fold(false, |found, byte| found | matches!(byte, 0..b' ' | b'"' | b'\\'))
 }
 
 fn quoted(plain: &str, text: &mut Vec<u8>) {
@@ -116,6 +122,7 @@ impl<M: Member> Member for Option<M> {
 
 impl Member for Vec<Document> {
     fn write(self, text: &mut Vec<u8>) {
+        text.reserve(2 + self.iter().map(|item| item.size() + 1).sum::<usize>());
         text.push(b'[');
         for (at, item) in self.into_iter().enumerate() {
             if at > 0 {
