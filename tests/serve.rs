@@ -291,9 +291,9 @@ fn ten_thousand_waiting_sessions_cost_an_idle_server_no_cpu() {
     assert_eq!(status["counts"]["queued"], 10_000);
 
     let pid = server.child.id();
-    // A checkpoint of the last commits may still be under way.
+    // A checkpoint of the last commits may still be under way, for long on a slow machine.
     let mut used = cpu(pid);
-    for _ in 0..40 {
+    for _ in 0..200 {
         pass(Duration::from_millis(300));
         let before = std::mem::replace(&mut used, cpu(pid));
         if before == used {

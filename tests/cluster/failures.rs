@@ -10,7 +10,14 @@ use super::*;
 /// A process that outlives whoever started it, and sees others of its record.
 fn lasting(cluster: &Cluster, org: &str) -> Value {
     let argv = guarded(cluster.dir.path(), &["sleep", "1000"]);
-    json!({ "runtime": "many", "org": org, "action": { "command": argv, "cwd": "/" } })
+    json!({ "runtime": "many", "org": org, "key": org, "action": { "command": argv, "cwd": "/" } })
+}
+
+/// Submits a session that has a key, as often as it takes, and answers with its id.
+fn submitted(node: &Server, session: &Value) -> String {
+    let told = patiently(|| node.post("/v1/sessions", session));
+    assert!([200, 201].contains(&told.status), "{told:?}");
+    told.body["id"].as_str().unwrap().to_owned()
 }
 
 fn signal(server: &Server, signal: Signal) {
@@ -25,16 +32,14 @@ fn twice(cluster: &Cluster) -> String {
 /// Sessions of many orgs whose attempts run, by node 0.
 fn running(cluster: &Cluster) -> Vec<String> {
     dwell::fixture::prepare_guard(cluster.dir.path()).unwrap();
-    let made: Vec<String> =
-        (0..12).map(|n| cluster.node(0).session(&lasting(cluster, &format!("org{n}")))).collect();
-    for id in &made {
-        cluster.node(0).until(id, "active");
-    }
+    let sessions = (0..12).map(|n| lasting(cluster, &format!("org{n}")));
+    let made: Vec<String> = sessions.map(|session| submitted(cluster.node(0), &session)).collect();
+    all_run(cluster, &made, 0);
     made
 }
 
-/// Every one of them runs again, as its second attempt, and none ran beside its first.
-fn run_again(cluster: &Cluster, made: &[String], node: usize) {
+/// Waits until an attempt of each is under way, and sees that none ran beside the one before it.
+fn all_run(cluster: &Cluster, made: &[String], node: usize) {
     until("attempts run, each where its shard is now", || {
         let shown = made.iter().map(|id| patiently(|| cluster.node(node).get(&format!("/v1/records/{id}"))));
         shown.into_iter().all(|shown| shown.body["state"] == "active" && shown.body["started_at"].is_string())
@@ -50,14 +55,14 @@ fn a_killed_node_s_shards_are_owned_again_and_its_attempts_are_gone_before_they_
         signal(cluster.node(victim), Signal::KILL);
         drop(cluster.nodes[victim].take());
         cluster.settled(|counts| counts[victim] == 0);
-        run_again(&cluster, &made, 0);
+        all_run(&cluster, &made, 0);
     }
     // All of them are there, and whoever comes back has a share again.
     cluster.up(1);
     cluster.known(0, 2);
     cluster.node(1).post("/v1/nodes/rebalance", &json!({}));
     cluster.settled(|counts| counts[1] == 3);
-    run_again(&cluster, &made, 1);
+    all_run(&cluster, &made, 1);
     for id in &made {
         let told = patiently(|| cluster.node(1).post(&format!("/v1/records/{id}/cancel"), &json!({})));
         assert_eq!(told.status, 200, "{told:?}");
@@ -70,11 +75,10 @@ fn a_node_that_was_stopped_for_longer_than_its_lease_is_fenced_and_comes_back() 
     let made = running(&cluster);
     signal(cluster.node(1), Signal::STOP);
     until("its shards are the other's", || cluster.owned() == (vec![4, 0], 0));
-    run_again(&cluster, &made, 0);
+    all_run(&cluster, &made, 0);
     let late: BTreeSet<String> = (0..20).map(|n| format!("late{n}")).collect();
     for key in &late {
-        let told = patiently(|| cluster.node(0).post("/v1/sessions", &work(key, key)));
-        assert!([200, 201].contains(&told.status), "{told:?}");
+        submitted(cluster.node(0), &work(key, key));
     }
     signal(cluster.node(1), Signal::CONT);
     // It answers, and with what the other one has.
@@ -92,7 +96,7 @@ fn a_node_that_was_stopped_for_longer_than_its_lease_is_fenced_and_comes_back() 
     cluster.known(0, 2);
     cluster.node(1).post("/v1/nodes/rebalance", &json!({}));
     cluster.settled(|counts| counts == [2, 2]);
-    run_again(&cluster, &made, 1);
+    all_run(&cluster, &made, 1);
 }
 
 #[test]
@@ -118,11 +122,8 @@ fn nothing_acknowledged_is_lost_when_the_server_crashes_under_load() {
     let mut made = BTreeSet::new();
     for round in 0..5 {
         for n in 0..20 {
-            let key = format!("{round}/{n}");
-            let told =
-                patiently(|| cluster.node(n % 2).post("/v1/sessions", &work(&format!("org{}", n % 7), &key)));
-            assert!([200, 201].contains(&told.status), "{told:?}");
-            made.insert(told.body["id"].as_str().unwrap().to_owned());
+            let work = work(&format!("org{}", n % 7), &format!("{round}/{n}"));
+            made.insert(submitted(cluster.node(n % 2), &work));
         }
         cluster.postgres.restart(Stop::Immediate).unwrap();
     }
@@ -170,6 +171,6 @@ fn a_node_that_is_cut_off_has_stopped_its_attempts_before_its_lease_is_over() {
     }
     until("the node says that it is cut off", || cluster.node(0).get("/readyz").status == 503);
     cluster.postgres.restart(Stop::Fast).unwrap();
-    run_again(&cluster, &made, 0);
+    all_run(&cluster, &made, 0);
     until("and that it is not any more", || cluster.node(0).get("/readyz").status == 200);
 }
