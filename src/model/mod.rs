@@ -32,6 +32,7 @@ pub use ids::{IdError, IdRange, Kind, RecordId, RedriveId, Slot, TriggerId};
 pub use limit::{Limit, LimitReport, Overage, Pause, Reset, Source};
 pub use mode::{Early, Missing, Mode, Origin, Standing};
 pub use name::Name;
+pub(crate) use name::head;
 pub use notice::{Notice, NoticeEvent};
 pub use outcome::{Fault, Particulars, Report, code};
 pub use policy::{Curve, LimitPolicy, Policy, Retry, Timeouts};

@@ -7,6 +7,17 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
+/// The first eight bytes as a number: of two texts the lesser has no greater one.
+pub(crate) fn head(bytes: &[u8]) -> u64 {
+    let head = bytes.first_chunk().copied().unwrap_or_else(|| {
+        // What is not there is least, as in the order of bytes.
+        let mut head = [0; 8];
+        head.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        head
+    });
+    u64::from_be_bytes(head)
+}
+
 /// A text that many hold and nobody changes, in the order of its bytes. Their beginning stands beside them as a number, which
 /// tells most names apart.
 #[derive(Clone, Default)]
@@ -17,10 +28,7 @@ pub struct Name {
 
 impl From<Arc<str>> for Name {
     fn from(text: Arc<str>) -> Name {
-        // What is not there is least, as in the order of bytes.
-        let head =
-            (0..8).fold(0, |head, at| head << 8 | u64::from(text.as_bytes().get(at).copied().unwrap_or(0)));
-        Name { head, text }
+        Name { head: head(text.as_bytes()), text }
     }
 }
 

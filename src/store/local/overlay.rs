@@ -10,6 +10,7 @@ use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::model::head;
 use crate::store::{Batch, Direction};
 
 /// Keys with their newest value; `None` is deleted.
@@ -37,17 +38,8 @@ impl Key {
 
 impl From<Vec<u8>> for Key {
     fn from(bytes: Vec<u8>) -> Key {
-        let word = |bytes: &[u8]| {
-            let word = bytes.first_chunk().copied().unwrap_or_else(|| {
-                // What is not there is least, as in the order of bytes.
-                let mut word = [0; 8];
-                word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-                word
-            });
-            u64::from_be_bytes(word)
-        };
         let behind = |at| bytes.get(at..).unwrap_or_default();
-        let head = (word(&bytes), word(behind(8)), word(behind(16)));
+        let head = (head(&bytes), head(behind(8)), head(behind(16)));
         Key { head, bytes }
     }
 }
