@@ -1,22 +1,12 @@
 //! What a record may use up: calls, attempts, time, tokens and money; soft marks, and what is given on top.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
 
-mod common;
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
-
-use common::{World, check, check_in};
 use dwell::engine::Request;
 use dwell::model::{Effect, RecordId, Report, Start, Usage};
 use dwell::store::{Backend as _, keys};
 use serde_json::{Value, json};
-use server::{Server, directory, dwell};
+
+use super::common::{World, check, check_in};
+use super::server::{self, Server, directory, dwell};
 
 #[test]
 fn the_attempt_that_spends_the_last_money_is_stopped_and_a_top_up_goes_on_with_its_session() {

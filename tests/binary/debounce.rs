@@ -1,26 +1,16 @@
 //! Debounce: one run for a burst of triggers, with the last payload, at exactly its time.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-mod common;
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::{World, check_in};
 use dwell::engine::{Answer, DEBOUNCED_MAX, Flow, Org, Outcome, Request, Settings, Triggered, Upcoming};
 use dwell::model::{Debounce, Effect, Fault, Group, Name, RecordId, Submission, Time, Trigger, TriggerId};
 use dwell::store::memory::Fault as DiskFault;
 use dwell::store::{Backend as _, Batch, Debounced, Direction, Stored as _, keys};
 use serde_json::{Value, json};
-use server::{Server, directory, flows};
+
+use super::common::{self, World, check_in};
+use super::server::{Server, directory, flows};
 
 /// The run of a trigger that is debounced under `key`: quiet 30 s, max 5 min.
 fn debounced(world: &mut World, name: &str, key: &str) -> Submission {

@@ -1,19 +1,10 @@
 //! Drained scopes and what is held, through the real binary: over restarts, and from the command line.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
 
 use std::path::Path;
 
 use serde_json::{Value, json};
-use server::{Server, directory, dwell};
+
+use super::server::{Server, directory, dwell};
 
 const CLAUDE: &str = "[runtimes.claude]\nadapter = \"plain\"\nargv = [\"true\"]\n";
 

@@ -1,19 +1,10 @@
 //! Followers of the real binary, over a SIGKILL of the server.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
 
 use std::io::{BufRead as _, BufReader};
 
 use serde_json::{Value, json};
-use server::{Server, directory};
+
+use super::server::{Server, directory};
 
 /// Positions and steps after `last`, up to the one that completes `id`.
 fn until_completed(server: &Server, last: &str, id: &str) -> Vec<(String, String)> {

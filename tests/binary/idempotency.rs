@@ -1,22 +1,12 @@
 //! `Idempotency-Key`: a call that is sent twice counts once, and is answered as the first time.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
 
-mod common;
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
-
-use common::{World, check, check_in, under};
 use dwell::engine::{ANSWERS_MAX, Answer, Request};
 use dwell::model::Command;
 use dwell::store::{Backend as _, Direction, keys};
 use serde_json::{Value, json};
-use server::{Server, directory};
+
+use super::common::{World, check, check_in, under};
+use super::server::{self, Server, directory};
 
 #[test]
 fn a_charge_sent_twice_under_one_key_counts_once() {

@@ -1,22 +1,13 @@
 //! The main job, end to end on the real binary: a forge's payload starts runs, their agent hits a limit, everything
 //! waits on disk, the process is killed, and the first due tick after a restart resumes the same provider session.
 //! And the budgets of runs, across processes and crashes.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use server::{Answer, DWELL, Server, directory, fixture, flows, hmac_hex};
+
+use super::server::{self, Answer, DWELL, Server, directory, fixture, flows, hmac_hex};
 
 /// Where the test clock starts, also in seconds since 1970.
 const START: &str = "2026-11-21T00:00:00Z";

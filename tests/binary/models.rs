@@ -1,19 +1,10 @@
 //! Models of a runtime through the real binary: asked for, handed to the attempt, paused and shown.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
 
 use std::path::Path;
 
 use serde_json::json;
-use server::{Server, directory, dwell};
+
+use super::server::{Server, directory, dwell};
 
 const LIMITED: &str = r#"echo '{"dwell":"rate_limited"}'"#;
 

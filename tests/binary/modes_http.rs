@@ -1,19 +1,10 @@
 //! Modes on the real binary: flips over HTTP and on the command line, and what a start and a status say of them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
 
 use std::path::Path;
 
 use serde_json::{Value, json};
-use server::{Answer, Server, directory, dwell, flows, request};
+
+use super::server::{Answer, Server, directory, dwell, flows, request};
 
 const OFF: &str = "[flows]\nmode = \"off\"\n";
 

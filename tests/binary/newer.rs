@@ -1,15 +1,5 @@
 //! What a newer build wrote is refused by the real binary, in words that say what it is and what this build reads; and
 //! nothing on disk is changed by the refusal.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[allow(dead_code, reason = "each test file uses its part")]
-#[path = "common/server.rs"]
-mod server;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,6 +8,8 @@ use std::path::{Path, PathBuf};
 use dwell::model::{Action, Drain, Policy, RecordId, RedriveId, Runtime, Scope, Submission, Time, Work};
 use dwell::store::local::Options;
 use dwell::store::{Backend as _, Batch, Direction, Local, Stored as _, Tally, keys};
+
+use super::server;
 
 /// A version that no build will write.
 const NEWER: u8 = 200;

@@ -1,14 +1,4 @@
 //! `schema/openapi.yaml` is what the server does: the same routes, and real answers of the real binary that keep to it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -18,7 +8,8 @@ use dwell::shell::http::{Access, Method, OPENAPI, ROUTES};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jsonschema::Validator;
 use serde_json::{Value, json};
-use server::{Server, directory};
+
+use super::server::{Server, directory};
 
 const CONFIG: &str = r#"
 [sources.gh]

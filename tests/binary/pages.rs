@@ -1,20 +1,11 @@
 //! What a package is made of besides the binary: completions, man pages, unit files; and the Debian package's own files.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
-use server::{directory, dwell};
+
+use super::server::{self, directory, dwell};
 
 fn printed(dir: &Path, args: &[&str]) -> String {
     let output = dwell(dir, args);

@@ -1,14 +1,4 @@
 //! Pull workers against the real binary: many at once, the example in Python, and what becomes of those that go.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -19,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use serde_json::{Value, json};
-use server::{Server, client, directory, dwell, send_by};
+
+use super::server::{self, Server, client, directory, dwell, send_by};
 
 const CLAIMERS: usize = 50;
 const SESSIONS: usize = 5_000;

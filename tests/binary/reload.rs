@@ -1,28 +1,15 @@
 //! SIGHUP: configuration and flows are read anew, all of it or nothing, and nothing is lost meanwhile.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-mod common;
-#[path = "common/manager.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod manager;
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
 
 use std::fs;
 use std::path::Path;
 
-use common::World;
 use dwell::engine::{Pacing, Request, Settings};
-use manager::{Manager, hang_up};
 use serde_json::json;
-use server::{Server, directory, flows};
 use tempfile::TempDir;
+
+use super::common::World;
+use super::manager::{Manager, hang_up};
+use super::server::{Server, directory, flows};
 
 const QUIET: &str = "[log]\nlevel = \"info\"\n[retry]\njitter = 0\n";
 

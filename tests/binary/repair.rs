@@ -1,17 +1,5 @@
 //! `dwell check` and `dwell check --repair` by the real binary: a look changes nothing, a repair loses nothing, keeps what
 //! it takes out, says each thing it does, and what it leaves is whole and opens.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,13 +8,14 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::World;
 use dwell::engine::{Engine, Settings};
 use dwell::model::{Time, Transition, Work};
 use dwell::store::local::Options;
 use dwell::store::{Backend, Batch, Direction, Local, Pair, Stored, Tally, keys};
 use serde_json::Value as Json;
-use server::{DWELL, Server, directory, dwell};
+
+use super::common::World;
+use super::server::{DWELL, Server, directory, dwell};
 
 /// A few commits pass through every file there is.
 fn options() -> Options {

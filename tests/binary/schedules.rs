@@ -1,26 +1,16 @@
 //! Schedules: each time of a flow makes one run, and those that passed while dwell was down make one.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-mod common;
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{T0, World};
 use dwell::engine::{Answer, Request, SCHEDULES_PER_TICK_MAX, Settings, Timetable, Upcoming};
 use dwell::model::{Action, RecordId, Submission, Time, Trigger, TriggerId, Work};
 use dwell::store::memory::Fault as DiskFault;
 use serde_json::{Value, json};
-use server::{Server, directory, flows};
+
+use super::common::{T0, World};
+use super::server::{Server, directory, flows};
 
 /// So many minutes apart, from the start of the test on.
 #[derive(Debug)]

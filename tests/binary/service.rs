@@ -1,17 +1,4 @@
 //! `dwell serve` under a service manager: what it tells, and the socket that it is passed.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "common/manager.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod manager;
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -19,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
 
-use manager::{Manager, hang_up};
-use server::{DWELL, Server, directory, dwell, hmac_hex, send};
+use super::manager::{Manager, hang_up};
+use super::server::{DWELL, Server, directory, dwell, hmac_hex, send};
 
 const QUIET: &str = "[log]\nlevel = \"error\"\n";
 

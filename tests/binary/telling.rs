@@ -1,14 +1,4 @@
 //! Notices of the real binary, and a receiver on loopback that is down first.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -17,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use server::{Server, directory, dwell};
+
+use super::server::{Server, directory, dwell};
 
 /// One request that came in.
 #[derive(Debug)]

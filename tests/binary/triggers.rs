@@ -1,17 +1,8 @@
 //! Triggers by hand: waited for, listed page by page, and matched against today's flows once more.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
 
 use serde_json::{Value, json};
-use server::{Server, directory, dwell, flows};
+
+use super::server::{Server, directory, dwell, flows};
 
 fn flow(name: &str) -> String {
     format!("name: {name}\non: {{ forge: {{ push: }} }}\nrun: {{ command: [echo, {name}, \"${{n}}\"] }}\n")

@@ -1,21 +1,12 @@
 //! Webhooks of every kind against the real binary: proven, accepted once, answered by what they are.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "common/server.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod server;
 
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
-use server::{Answer, Server, directory, fixture, flows, hmac_hex, hmac_sha256};
+
+use super::server::{Answer, Server, directory, fixture, flows, hmac_hex, hmac_sha256};
 
 /// Where the test clock stands, also in seconds since 1970, for the kind that signs the time.
 const START: &str = "2026-11-21T00:00:00Z";

@@ -1,20 +1,13 @@
 //! The tables of bad ends and of the burst gate, a script a row, on a whole engine; and what they promise together.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use common::{World, check, check_in};
 use dwell::engine::Outcome::{self, Mollify, PassThrough, ShadowLog};
 use dwell::engine::{Answer, Org, Request, Settings, Switches};
+
+use super::common::{self, World, check, check_in};
 
 /// What a report does at its n-th time in a row, for every report that is a bad end: wait, what counts, when dead.
 const BAD_ENDS: [&str; 9] = [

@@ -1,17 +1,10 @@
 //! Many at once, on a whole engine over the memory backend and a manual clock.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
 
-mod common;
-
-use common::{World, check_in, duration};
 use dwell::engine::{Answer, Filter, Redriven, Redrives, Request};
 use dwell::model::{Cause, Command, RecordId};
 use dwell::store::Backend as _;
+
+use super::common::{self, World, check_in, duration};
 
 /// Dead letters a (invalid, org o), b (needs_operator), and c (invalid) an hour later; d is in backoff.
 fn four() -> World {

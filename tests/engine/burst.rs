@@ -1,22 +1,15 @@
 //! Burst smoothing and queue limits on a whole engine over the memory backend and a manual clock.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::{World, check_in};
 use dwell::engine::Outcome::{self, Mollify, PassThrough, ShadowLog};
 use dwell::engine::{
     Answer, BurstStatus, Filter, Org, Pacing, Reason, Request, Settings, Switches, Triggered,
 };
 use dwell::model::{Fault, Lane, Name, Rejected, Submission, Trigger};
+
+use super::common::{self, World, check_in};
 
 /// Org `o` is enrolled, two triggers of an env in 200 ms are fine, and nothing is jittered or ramped.
 fn settings() -> Settings {

@@ -1,24 +1,17 @@
 //! `dwell check` by what rows mean: whatever an engine writes is clean, whatever disagrees is found, and what can be put
 //! right is clean afterwards and opens.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::{Dice, World};
 use dwell::engine::check::{Contents, check};
 use dwell::engine::{Request, Settings};
 use dwell::model::StateName::{Active, Backoff, Completed, DeadLettered, Queued};
 use dwell::model::*;
 use dwell::store::local::check::Watch;
 use dwell::store::{Backend, Batch, Direction, Findings, Memory, Stored, Tally, Told, keys};
+
+use super::common::{Dice, World};
 
 /// Random lives whose rows are checked on the way; `DWELL_CHECK_SEEDS=10000` runs more.
 const SEEDS: u64 = 20;

@@ -1,18 +1,11 @@
 //! Pull workers, on a whole engine over the memory backend and a manual clock.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-mod common;
 
 use std::collections::BTreeMap;
 
-use common::{World, check, check_in};
 use dwell::engine::{Answer, CLAIMS_WAITING_MAX, DISPATCHES_PER_TICK_MAX, Request};
 use dwell::model::{Action, RecordId, Rejected, Submission, Work};
+
+use super::common::{self, World, check, check_in};
 
 #[test]
 fn work_waits_for_a_claim_and_is_carried_out_by_who_claimed_it() {

@@ -1,19 +1,12 @@
 //! Clocks that jump: set back by an hour, forward by a year, and a weekend in which nothing ran.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use common::{World, check_in};
 use dwell::engine::{DEADLINES_PER_TICK_MAX, Pacing, Request};
 use dwell::model::*;
+
+use super::common::{World, check_in};
 
 /// The wall clock is set, and nothing else happens.
 fn set_back(world: &mut World, by: Duration) {

@@ -1,16 +1,9 @@
 //! Concurrency groups on a whole engine over the memory backend and a manual clock.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
 
-mod common;
-
-use common::{World, check, check_in};
 use dwell::engine::{Answer, Request, Settings};
 use dwell::model::{RecordId, Submission};
+
+use super::common::{self, World, check, check_in};
 
 #[test]
 fn no_more_of_a_group_run_at_once_than_its_bound_and_the_oldest_goes_next() {

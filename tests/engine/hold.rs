@@ -1,16 +1,9 @@
 //! What holds queued records back: drained scopes on a whole engine over the memory backend and a manual clock.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
 
-mod common;
-
-use common::{World, check, check_in};
 use dwell::engine::{Answer, DRAINS_MAX, EnvFilter, EnvPage, EnvView, PARKS_PER_TICK_MAX, Request};
 use dwell::model::{Name, Scope};
+
+use super::common::{World, check, check_in};
 
 #[test]
 fn a_drained_runtime_is_still_drained_after_a_crash() {

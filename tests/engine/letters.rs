@@ -1,16 +1,9 @@
 //! Dead letters: redriven at a pace and grouped, on a whole engine over the memory backend and a manual clock.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
 
-mod common;
-
-use common::{World, check_in, duration};
 use dwell::engine::{Answer, Group, LETTERS_LOOKED_AT_PER_TICK_MAX, REDRIVES_MAX, Request};
 use dwell::model::{Fault, Report};
+
+use super::common::{World, check_in, duration};
 
 /// A world with dead letters of these names, each a second older than the next, on a runtime that is paused since.
 fn dead(names: &[&str]) -> World {

@@ -1,19 +1,12 @@
 //! Provider limits, sentence by sentence: what is waited for, what holds and what clears it, and how a fleet comes back.
 //! A whole engine on the memory backend and a manual clock.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-mod common;
 
 use std::time::Duration;
 
-use common::{World, check, check_in};
 use dwell::engine::{MODELS_MAX, PARKS_PER_TICK_MAX, Pacing, Request};
 use dwell::model::{Effect, LimitReport, Name, Overage, RecordId, Report, Reset, Time};
+
+use super::common::{self, World, check, check_in};
 
 /// `claude` with `concurrency` places, and its models told apart if `by_model`.
 fn world(concurrency: u32, pacing: Pacing) -> World {

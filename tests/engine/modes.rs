@@ -1,19 +1,12 @@
 //! Modes: what a flow's mode makes of triggers, who names it, and that a flip is durable and in force at once.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-mod common;
 
 use std::time::Duration;
 
-use common::{World, check_in};
 use dwell::engine::{Answer, Filter, Flow, Request, Settings};
 use dwell::model::*;
 use dwell::store::{Backend as _, Direction};
+
+use super::common::{World, check_in};
 
 /// Flows f and g, and global mode `mode` by configuration; one attempt of claude at a time.
 fn world(mode: Mode) -> World {

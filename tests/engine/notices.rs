@@ -1,22 +1,15 @@
 //! What people are told, on a whole engine over the memory backend and a manual clock. A notice is what an attempt on
 //! the runtime `notify` is started with.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-mod common;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::{World, duration};
 use dwell::engine::{Answer, Filter, Flip, Flow, NOTIFY, Notify, Request, Settings, Target};
 use dwell::model::*;
 use dwell::store::Backend as _;
 use serde_json::Value;
+
+use super::common::{World, duration};
 
 fn request(url: &str) -> HttpRequest {
     HttpRequest { url: url.to_owned(), method: "POST".to_owned(), headers: [].into() }

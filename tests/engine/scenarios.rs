@@ -1,16 +1,9 @@
 //! The tables of behaviours, one script a row, on a whole engine over the memory backend and a manual clock.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
 
-mod common;
-
-use common::{World, check, check_in};
 use dwell::engine::{Answer, Filter, Request};
 use dwell::model::{IdRange, Report, Source, StateName};
+
+use super::common::{self, World, check, check_in};
 
 #[test]
 fn the_main_job_over_a_crash() {

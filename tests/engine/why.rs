@@ -1,23 +1,16 @@
 //! Why something does not start: every rule by name, and random lives in which every answer is put to the proof. What is
 //! named holds while nothing changes, and taking it away lets the record start or names another rule.
 //!
-//! `SEED=7 cargo test --test why` replays one seed.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-mod common;
+//! `SEED=7 cargo test --test engine why::` replays one seed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Dice, World, check_in};
 use dwell::engine::{Answer, Asked, Filter, Hold, Org, Pacing, Request, Rule, Settings, Why};
 use dwell::model::*;
+
+use super::common::{self, Dice, World, check_in};
 
 /// A runtime, or the one model that is told apart.
 fn account(dice: &mut Dice) -> (Name, Option<Name>) {
@@ -330,7 +323,8 @@ fn every_named_rule_holds_while_nothing_changes_and_is_what_kept_the_record() {
     let mut met: BTreeMap<&'static str, u64> = BTreeMap::new();
     for seed in seeds.clone() {
         let rules = std::panic::catch_unwind(|| live(seed));
-        let rules = rules.unwrap_or_else(|_| panic!("seed {seed} fails: SEED={seed} cargo test --test why"));
+        let rules =
+            rules.unwrap_or_else(|_| panic!("seed {seed} fails: SEED={seed} cargo test --test engine why::"));
         for (rule, count) in rules {
             *met.entry(rule).or_default() += count;
         }

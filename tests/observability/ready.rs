@@ -1,5 +1,5 @@
 //! `GET /readyz`: what it says while things are not as they should be. The full disk is in `tests/store_full`, a stop in
-//! `tests/serve.rs`.
+//! `tests/binary/serve.rs`.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;

@@ -139,7 +139,7 @@ const fn delete(path: &'static str, answer: fn(MethodFilter) -> MethodRouter<Arc
     Route::new(Method::Delete, path, answer)
 }
 
-/// Every route there is; `schema/openapi.yaml` describes each, and `tests/openapi.rs` holds the two together.
+/// Every route there is; `schema/openapi.yaml` describes each, and `tests/binary/openapi.rs` holds the two together.
 pub const ROUTES: &[Route] = &[
     post("/hooks/{source}", |method| on(method, intake::hook).layer(DefaultBodyLimit::max(HOOK_BYTES_MAX)))
         .access(Access::Signed)
