@@ -1,6 +1,6 @@
 //! The schema: which files there are, bringing a database up to the newest, and refusing one that is newer.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Failure, Server};
 use super::{ANSWER_WITHIN, failed, now};
@@ -15,6 +15,9 @@ const MIGRATIONS: [(i64, &str); 2] = [
 /// The newest there is.
 pub const FORMAT: i64 = 2;
 
+/// How long all of it may take: somebody waits for it, and it makes tables.
+const MIGRATED_WITHIN: Duration = Duration::from_mins(1);
+
 const SECRET_BYTES: usize = 32;
 
 const FORMAT_OF: &str = "select format, shards from dwell_meta order by format desc limit 1";
@@ -27,9 +30,9 @@ const FORMAT_OF: &str = "select format, shards from dwell_meta order by format d
 /// changed.
 pub fn migrate(server: &Server, shards: u32) -> Result<(i64, u32), StoreError> {
     let mut connection = Connection::to(server)?;
-    let deadline = now() + ANSWER_WITHIN;
-    let (found, kept) = stored(&mut connection, deadline)?.unwrap_or((0, shards));
+    let (found, kept) = stored(&mut connection, now() + ANSWER_WITHIN)?.unwrap_or((0, shards));
     readable_or_older(found)?;
+    let deadline = now() + MIGRATED_WITHIN;
     for (format, script) in MIGRATIONS.iter().filter(|(format, _)| *format > found) {
         let rows = match format {
             1 => shard_rows(shards),
