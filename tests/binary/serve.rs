@@ -235,12 +235,13 @@ fn threads(pid: u32) -> BTreeMap<String, [u64; 2]> {
     let mut found: BTreeMap<String, [u64; 2]> = BTreeMap::new();
     for thread in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
         let thread = thread.unwrap().path();
-        let status = fs::read_to_string(thread.join("status")).unwrap();
+        let read = |of| fs::read_to_string(thread.join(of)).ok();
+        // It may have ended since it was listed.
+        let (Some(status), Some(stat)) = (read("status"), read("stat")) else { continue };
         let field = |name: &str| {
             let line = status.lines().find(|line| line.starts_with(name)).unwrap();
             line.split_once(':').unwrap().1.trim().to_owned()
         };
-        let stat = fs::read_to_string(thread.join("stat")).unwrap();
         let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
         let [sleeps, ticks] = found.entry(field("Name")).or_default();
         *sleeps += field("voluntary_ctxt_switches").parse::<u64>().unwrap();
